@@ -1,0 +1,71 @@
+# Every target does what it needs itself and asks nothing. `make` alone lists them.
+
+CARGO ?= cargo
+CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/twofold
+# Outside the clone, so that a fresh clone builds on what is there.
+CARGO_TARGET_DIR ?= $(CACHE)/target
+export CARGO_TARGET_DIR
+export TWOFOLD_CACHE := $(CACHE)
+
+# RocksDB is some 400 C++ files. Where ccache is installed, compiling them again costs seconds.
+ifneq ($(filter default undefined,$(origin CXX)),)
+ifneq ($(and $(shell command -v ccache 2>/dev/null),$(shell command -v g++ 2>/dev/null)),)
+CXX := ccache g++
+export CXX
+endif
+endif
+
+# Our own crates with assertions; the dependencies as in the shipped binary.
+TEST := $(CARGO) --config .config/test-profile.toml
+export TWOFOLD := $(CARGO_TARGET_DIR)/release/twofold
+
+.DEFAULT_GOAL := help
+.PHONY: help demo setup build model test fmt lint unit doc conformance deny recall bench env
+# Cargo builds in parallel by itself.
+.NOTPARALLEL:
+
+help: ## List what there is
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: build model ## Build, fetch the model, ingest the documentation and ask it three questions
+	@scripts/demo.sh
+
+setup: ## Install the compilers that are missing (Debian, Ubuntu), or name them
+	@scripts/setup.sh build
+
+build: setup ## Build the binary that is shipped
+	$(CARGO) build --release --locked -p twofold-server
+
+model: build ## Fetch the default model
+	@scripts/model.sh
+
+test: setup fmt lint model unit doc conformance ## Everything that has to pass
+
+fmt: ## Check the formatting
+	$(CARGO) fmt --all --check
+
+lint: setup ## Run clippy with warnings denied
+	$(TEST) clippy --release --workspace --all-targets --locked -- -D warnings
+
+unit: setup ## Run the unit and integration tests
+	@scripts/tests.sh
+
+doc: setup ## Run the examples in the documentation
+	$(TEST) test --doc --release --workspace --locked
+
+conformance: model ## Run a stock client against a server
+	@scripts/conformance.sh
+
+deny: ## Check licences, advisories and sources of the dependencies
+	@if $(CARGO) deny --version >/dev/null 2>&1; then $(CARGO) deny --all-features check; \
+	else echo "cargo-deny is not installed: cargo install --locked cargo-deny"; fi
+
+recall: setup ## Measure the recall of the search
+	@scripts/recall.sh $(CACHE)/recall
+
+bench: build model ## Measure speed
+	@scripts/bench.sh $(CACHE)/bench
+
+env: ## Print the environment these targets build in, for eval
+	@echo 'export CARGO_TARGET_DIR="$(CARGO_TARGET_DIR)"'
+	@$(if $(filter file,$(origin CXX)),echo 'export CXX="$(CXX)"',true)

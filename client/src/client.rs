@@ -1,0 +1,214 @@
+//! The client: one request, one answer, with the envelope taken off.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER};
+use reqwest::{Method, Request, Response, Url};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use twofold_types::api::{Envelope, ErrorEnvelope};
+
+use crate::Error;
+use crate::retry::RetryPolicy;
+
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// How much of a body that is not the server's JSON is shown in an error.
+const SHOWN_BODY_CHARS: usize = 200;
+
+/// A connection to one server. Clones share its connections.
+#[derive(Debug, Clone)]
+pub struct Client {
+    http: reqwest::Client,
+    /// Without a trailing slash.
+    base: Arc<str>,
+    retry: RetryPolicy,
+}
+
+/// Options of a [`Client`].
+#[derive(Debug, Clone)]
+pub struct ClientBuilder {
+    url: String,
+    api_key: Option<String>,
+    timeout: Duration,
+    retry: RetryPolicy,
+}
+
+impl ClientBuilder {
+    /// The key the server asks for. Default: none.
+    pub fn api_key(mut self, key: impl Into<String>) -> Self {
+        self.api_key = Some(key.into());
+        self
+    }
+
+    /// How long one request may take, connection and answer included; waiting between retries is not. Default: 30 s.
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = timeout;
+        self
+    }
+
+    /// How often a call is sent again when the server answers 429 or 503. The server's `Retry-After` (seconds) decides
+    /// how long to wait in between, up to a minute; without it the waits grow from 0.2 s to 10 s. Default: 5.
+    pub fn max_retries(mut self, retries: usize) -> Self {
+        self.retry.max_retries = retries;
+        self
+    }
+
+    /// Whether a call is sent again when nothing accepts the connection, so that a server may be restarted meanwhile.
+    /// Default: no, because most often the address is wrong.
+    pub fn retry_connect(mut self, retry: bool) -> Self {
+        self.retry.connect = retry;
+        self
+    }
+
+    /// The client. Nothing is sent yet.
+    ///
+    /// # Errors
+    /// [`Error::InvalidUrl`] and [`Error::InvalidApiKey`]; [`Error::Transport`] where TLS cannot be set up, for example
+    /// because the system has no certificates.
+    pub fn build(self) -> Result<Client, Error> {
+        let url = Url::parse(&self.url)
+            .ok()
+            .filter(is_server)
+            .ok_or(Error::InvalidUrl { url: self.url })?;
+        let mut headers = HeaderMap::new();
+        if let Some(key) = self.api_key {
+            let mut key = HeaderValue::from_str(&key).map_err(|_| Error::InvalidApiKey)?;
+            key.set_sensitive(true);
+            headers.insert("api-key", key);
+        }
+        let mut http = reqwest::Client::builder()
+            .user_agent(concat!("twofold-client/", env!("CARGO_PKG_VERSION")))
+            .default_headers(headers)
+            .connect_timeout(CONNECT_TIMEOUT)
+            .timeout(self.timeout)
+            // An API does not redirect, and the key goes to nobody else.
+            .redirect(reqwest::redirect::Policy::none());
+        if is_loopback(&url) {
+            http = http.no_proxy();
+        }
+        if url.scheme() == "http" {
+            // Without this a system that has no certificates could not even talk to its own loopback address.
+            http = http.tls_certs_only([]);
+        }
+        let base = url.as_str().trim_end_matches('/').into();
+        Ok(Client {
+            http: http.build().map_err(Error::Transport)?,
+            base,
+            retry: self.retry,
+        })
+    }
+}
+
+fn is_server(url: &Url) -> bool {
+    matches!(url.scheme(), "http" | "https") && url.has_host() && url.query().is_none() && url.fragment().is_none()
+}
+
+fn is_loopback(url: &Url) -> bool {
+    let host = url.host_str().unwrap_or_default();
+    host == "localhost" || host == "[::1]" || host.starts_with("127.")
+}
+
+impl Client {
+    /// A client of the server at `url`, for example `http://127.0.0.1:6333`; a path before the API's own is kept.
+    pub fn builder(url: impl Into<String>) -> ClientBuilder {
+        ClientBuilder {
+            url: url.into(),
+            api_key: None,
+            timeout: Duration::from_secs(30),
+            retry: RetryPolicy {
+                max_retries: 5,
+                connect: false,
+            },
+        }
+    }
+
+    /// Sends a request without a body and answers the `result` of the envelope.
+    pub(crate) async fn call<T: DeserializeOwned>(&self, method: Method, path: &str) -> Result<T, Error> {
+        self.answer(self.request(method, path)?).await
+    }
+
+    /// Sends `body` as JSON and answers the `result` of the envelope.
+    pub(crate) async fn send<T: DeserializeOwned>(
+        &self,
+        method: Method,
+        path: &str,
+        body: &impl Serialize,
+    ) -> Result<T, Error> {
+        let mut request = self.request(method, path)?;
+        *request.body_mut() = Some(serde_json::to_vec(body).map_err(Error::Encode)?.into());
+        request
+            .headers_mut()
+            .insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        self.answer(request).await
+    }
+
+    /// Sends a request without a body and answers the whole body.
+    pub(crate) async fn fetch(&self, path: &str) -> Result<Vec<u8>, Error> {
+        self.execute(&self.request(Method::GET, path)?).await
+    }
+
+    fn request(&self, method: Method, path: &str) -> Result<Request, Error> {
+        let url = format!("{}{path}", self.base);
+        let url = Url::parse(&url).map_err(|_| Error::InvalidUrl { url })?;
+        Ok(Request::new(method, url))
+    }
+
+    async fn answer<T: DeserializeOwned>(&self, request: Request) -> Result<T, Error> {
+        let body = self.execute(&request).await?;
+        decode::<Envelope<T>>(&request, &body).map(|envelope| envelope.result)
+    }
+
+    async fn execute(&self, request: &Request) -> Result<Vec<u8>, Error> {
+        let attempt = || async {
+            let request = request.try_clone().expect("a body of bytes can be cloned");
+            let response = self.http.execute(request).await.map_err(Error::Transport)?;
+            if !response.status().is_success() {
+                return Err(api_error(response).await);
+            }
+            response.bytes().await.map(Vec::from).map_err(Error::Transport)
+        };
+        self.retry.run(attempt).await
+    }
+}
+
+/// Reads the body of an answer to `request`.
+fn decode<T: DeserializeOwned>(request: &Request, body: &[u8]) -> Result<T, Error> {
+    serde_json::from_slice(body).map_err(|source| {
+        let request = format!("{} {}", request.method(), request.url().path());
+        Error::Decode { request, source }
+    })
+}
+
+async fn api_error(response: Response) -> Error {
+    let status = response.status();
+    let seconds = response
+        .headers()
+        .get(RETRY_AFTER)
+        .and_then(|value| value.to_str().ok()?.trim().parse().ok());
+    let retry_after = seconds.map(Duration::from_secs);
+    let body = match response.bytes().await {
+        Ok(body) => body,
+        Err(source) => return Error::Transport(source),
+    };
+    let message = match serde_json::from_slice::<ErrorEnvelope>(&body) {
+        Ok(envelope) => envelope.status.error,
+        Err(_) => {
+            let text: String = String::from_utf8_lossy(&body)
+                .trim()
+                .chars()
+                .take(SHOWN_BODY_CHARS)
+                .collect();
+            if text.is_empty() {
+                status.canonical_reason().unwrap_or("no message").to_owned()
+            } else {
+                text
+            }
+        }
+    };
+    Error::Api {
+        status: status.as_u16(),
+        message,
+        retry_after,
+    }
+}

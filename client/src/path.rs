@@ -1,0 +1,49 @@
+//! Paths of endpoints, with names percent-encoded.
+
+use std::fmt::Write;
+
+use crate::Error;
+
+/// `/first/second/...`: every segment percent-encoded as a whole, so that a `/` within a name stays part of the name.
+pub(crate) fn path(segments: &[&str]) -> Result<String, Error> {
+    let mut path = String::new();
+    for segment in segments {
+        // URLs resolve these before they are sent, encoded or not.
+        if matches!(*segment, "" | "." | "..") {
+            return Err(Error::InvalidPath {
+                segment: (*segment).to_owned(),
+            });
+        }
+        path.push('/');
+        for byte in segment.bytes() {
+            if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+                path.push(char::from(byte));
+            } else {
+                write!(path, "%{byte:02X}").expect("writing to a string does not fail");
+            }
+        }
+    }
+    Ok(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_stays_one_segment_whatever_is_in_it() {
+        let path = path(&["collections", "Büro 7", "documents", "a/b?c#d%\n.md"]).unwrap();
+        assert_eq!(path, "/collections/B%C3%BCro%207/documents/a%2Fb%3Fc%23d%25%0A.md");
+    }
+
+    #[test]
+    fn names_that_a_url_would_resolve_are_refused() {
+        for segment in ["", ".", ".."] {
+            assert!(
+                matches!(path(&["documents", segment]), Err(Error::InvalidPath { .. })),
+                "{segment:?}"
+            );
+        }
+        assert_eq!(path(&["..."]).unwrap(), "/...");
+    }
+}

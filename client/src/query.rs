@@ -1,0 +1,25 @@
+//! Queries: the nearest points first.
+
+use reqwest::Method;
+use twofold_types::api::{QueryBatch, QueryPoints, QueryResult};
+use twofold_types::{CollectionName, ScoredPoint};
+
+use crate::collections::collection;
+use crate::{Client, Error};
+
+impl Client {
+    /// The points nearest to a vector, a stored point, or a text that the server encodes.
+    pub async fn query(&self, name: &CollectionName, query: &QueryPoints) -> Result<Vec<ScoredPoint>, Error> {
+        let answer: QueryResult = self
+            .send(Method::POST, &collection(name, &["points", "query"])?, query)
+            .await?;
+        Ok(answer.points)
+    }
+
+    /// The answers to several queries, in their order.
+    pub async fn query_batch(&self, name: &CollectionName, batch: &QueryBatch) -> Result<Vec<Vec<ScoredPoint>>, Error> {
+        let path = collection(name, &["points", "query", "batch"])?;
+        let answers: Vec<QueryResult> = self.send(Method::POST, &path, batch).await?;
+        Ok(answers.into_iter().map(|answer| answer.points).collect())
+    }
+}

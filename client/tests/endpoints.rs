@@ -1,0 +1,200 @@
+//! Every method sends what its endpoint takes and reads what it answers.
+
+mod support;
+
+use axum::http::StatusCode;
+use axum::response::IntoResponse;
+use serde_json::{Value, json};
+use support::{Server, ok};
+use twofold_client::Client;
+use twofold_client::types::api::{
+    CreateCollection, Query, QueryBatch, QueryPoints, ScrollPoints, SetPayload, UpdateCollection,
+};
+use twofold_client::types::{CollectionName, PointId, TaskId, TaskStatus, VectorInput};
+
+fn notes() -> CollectionName {
+    "notes".parse().unwrap()
+}
+
+fn from<T: serde::de::DeserializeOwned>(value: Value) -> T {
+    serde_json::from_value(value).unwrap()
+}
+
+fn task(status: &str, done: u64) -> Value {
+    json!({
+        "task_id": 3, "collection": "notes", "status": status, "documents": 2, "documents_done": done,
+        "documents_failed": 0, "chunks": done * 4, "enqueued_at": "2026-01-01T00:00:00Z",
+    })
+}
+
+#[tokio::test]
+async fn collections_are_created_listed_changed_and_deleted() {
+    let info = json!({
+        "status": "green", "optimizer_status": "ok", "indexed_vectors_count": 0, "points_count": 5, "segments_count": 1,
+        "config": {"params": {"vectors": {"size": 3, "distance": "Dot"}}, "hnsw_config": {}, "optimizer_config": {}},
+        "payload_schema": {"city": {"data_type": "keyword", "points": 5}},
+    });
+    let update = json!({"operation_id": 1, "status": "completed"});
+    let answers = [
+        json!(true),
+        json!({"collections": [{"name": "notes"}]}),
+        info,
+        json!(true),
+        update.clone(),
+        update,
+        json!(true),
+    ];
+    let server = Server::with(answers.map(ok)).await;
+    let client = Client::builder(&server.url).build().unwrap();
+    let config = CreateCollection {
+        encoders: Some(from(json!({"": {"model": "m"}}))),
+        ..Default::default()
+    };
+    client.create_collection(&notes(), &config).await.unwrap();
+    assert_eq!(client.list_collections().await.unwrap(), [notes()]);
+    assert_eq!(client.get_collection(&notes()).await.unwrap().points_count, 5);
+    let change = UpdateCollection {
+        metadata: Some(from(json!({"owner": "a"}))),
+    };
+    client.update_collection(&notes(), &change).await.unwrap();
+    let index = from(json!({"field_name": "city", "field_schema": "keyword"}));
+    client.create_payload_index(&notes(), &index).await.unwrap();
+    client.delete_payload_index(&notes(), "city").await.unwrap();
+    assert!(client.delete_collection(&notes()).await.unwrap());
+
+    let seen = server.seen();
+    let lines: Vec<_> = seen.iter().map(|request| request.line.as_str()).collect();
+    let expected = [
+        "PUT /collections/notes",
+        "GET /collections",
+        "GET /collections/notes",
+        "PATCH /collections/notes",
+        "PUT /collections/notes/index?wait=true",
+        "DELETE /collections/notes/index/city?wait=true",
+        "DELETE /collections/notes",
+    ];
+    assert_eq!(lines, expected);
+    assert_eq!(seen[0].body, json!({"encoders": {"": {"model": "m"}}}));
+    assert_eq!(seen[4].body, json!({"field_name": "city", "field_schema": "keyword"}));
+}
+
+#[tokio::test]
+async fn points_are_written_with_wait_and_read_back() {
+    let update = || json!({"operation_id": 9, "status": "completed"});
+    let record = || json!({"id": 1, "payload": {"a": 1}, "vector": [0.5, 0.5]});
+    let mut answers: Vec<_> = (0..6).map(|_| update()).collect();
+    answers.extend([
+        json!([record()]),
+        record(),
+        json!({"points": [record()], "next_page_offset": 2}),
+        json!({"count": 8}),
+    ]);
+    let server = Server::with(answers.into_iter().map(ok)).await;
+    let client = Client::builder(&server.url).build().unwrap();
+    let selector = from(json!({"points": [1]}));
+    let set: SetPayload = from(json!({"payload": {"a": 1}, "points": [1]}));
+    let upsert = from(json!({"points": [{"id": 1, "vector": [0.5, 0.5], "payload": {"a": 1}}]}));
+    assert_eq!(client.upsert_points(&notes(), &upsert).await.unwrap().operation_id, 9);
+    client.delete_points(&notes(), &selector).await.unwrap();
+    client.set_payload(&notes(), &set).await.unwrap();
+    client.overwrite_payload(&notes(), &set).await.unwrap();
+    client
+        .delete_payload(&notes(), &from(json!({"keys": ["a"], "points": [1]})))
+        .await
+        .unwrap();
+    client.clear_payload(&notes(), &selector).await.unwrap();
+    assert_eq!(
+        client.get_points(&notes(), &from(json!({"ids": [1]}))).await.unwrap()[0].id,
+        PointId::Num(1)
+    );
+    assert!(
+        client
+            .get_point(&notes(), PointId::Num(1))
+            .await
+            .unwrap()
+            .vector
+            .is_some()
+    );
+    let page = client.scroll_points(&notes(), &ScrollPoints::default()).await.unwrap();
+    assert_eq!(page.next_page_offset, Some(PointId::Num(2)));
+    assert_eq!(client.count_points(&notes(), &Default::default()).await.unwrap(), 8);
+
+    let seen = server.seen();
+    let lines: Vec<_> = seen.iter().map(|request| request.line.as_str()).collect();
+    let expected = [
+        "PUT /collections/notes/points?wait=true",
+        "POST /collections/notes/points/delete?wait=true",
+        "POST /collections/notes/points/payload?wait=true",
+        "PUT /collections/notes/points/payload?wait=true",
+        "POST /collections/notes/points/payload/delete?wait=true",
+        "POST /collections/notes/points/payload/clear?wait=true",
+        "POST /collections/notes/points",
+        "GET /collections/notes/points/1",
+        "POST /collections/notes/points/scroll",
+        "POST /collections/notes/points/count",
+    ];
+    assert_eq!(lines, expected);
+    assert_eq!(seen[0].body["points"][0]["vector"], json!([0.5, 0.5]));
+    assert_eq!(seen[2].body, json!({"payload": {"a": 1}, "points": [1]}));
+    assert_eq!(seen[4].body, json!({"keys": ["a"], "points": [1]}));
+}
+
+#[tokio::test]
+async fn queries_answer_the_nearest_points() {
+    let points = json!({"points": [{"id": 4, "version": 1, "score": 0.75}]});
+    let server = Server::with([ok(points.clone()), ok(json!([points.clone(), points]))]).await;
+    let client = Client::builder(&server.url).build().unwrap();
+    let query = || QueryPoints {
+        query: Some(Query::Nearest(VectorInput::Dense(vec![1.0, 0.0]))),
+        ..Default::default()
+    };
+    assert_eq!(client.query(&notes(), &query()).await.unwrap()[0].score, 0.75);
+    let batch = QueryBatch {
+        searches: vec![query(), query()],
+    };
+    assert_eq!(client.query_batch(&notes(), &batch).await.unwrap().len(), 2);
+    let seen = server.seen();
+    assert_eq!(seen[0].line, "POST /collections/notes/points/query");
+    assert_eq!(seen[0].body, json!({"query": [1.0, 0.0]}));
+    assert_eq!(seen[1].line, "POST /collections/notes/points/query/batch");
+}
+
+#[tokio::test]
+async fn a_task_is_followed_to_its_end() {
+    let accepted = (StatusCode::ACCEPTED, ok(json!({"task_id": 3}))).into_response();
+    let states = [task("enqueued", 0), task("processing", 1), task("succeeded", 2)];
+    let server = Server::with([accepted].into_iter().chain(states.map(ok))).await;
+    let client = Client::builder(&server.url).build().unwrap();
+    let documents = from(json!({"documents": [{"id": "a", "text": "x"}, {"text": "y"}]}));
+    let id = client.add_documents(&notes(), &documents).await.unwrap();
+    let mut done = Vec::new();
+    let last = client
+        .wait_for_task(id, |task| done.push(task.documents_done))
+        .await
+        .unwrap();
+    assert_eq!(done, [0, 1, 2]);
+    assert_eq!(last.status, TaskStatus::Succeeded);
+    assert_eq!(server.seen()[1].line, "GET /tasks/3");
+}
+
+#[tokio::test]
+async fn documents_and_tasks_are_read_and_deleted() {
+    let document = json!({"id": "a/b", "task_id": 3, "chunks": [{"id": "550e8400-e29b-41d4-a716-446655440000"}]});
+    let deleted = json!({"operation_id": 2, "status": "completed"});
+    let answers = [document, deleted, json!({"tasks": [task("failed", 0)]})];
+    let server = Server::with(answers.map(ok)).await;
+    let client = Client::builder(&server.url).build().unwrap();
+    assert_eq!(client.get_document(&notes(), "a/b").await.unwrap().task_id, TaskId(3));
+    client.delete_document(&notes(), "a/b").await.unwrap();
+    assert_eq!(client.list_tasks().await.unwrap()[0].status, TaskStatus::Failed);
+    assert_eq!(server.seen()[1].line, "DELETE /collections/notes/documents/a%2Fb");
+}
+
+#[tokio::test]
+async fn the_version_is_read_without_an_envelope() {
+    let body = json!({"title": "twofold", "version": "1.19.0", "commit": "abc"}).to_string();
+    let server = Server::with(["ok".into_response(), body.into_response()]).await;
+    let client = Client::builder(&server.url).build().unwrap();
+    client.healthz().await.unwrap();
+    assert_eq!(client.version().await.unwrap().version, "1.19.0");
+}

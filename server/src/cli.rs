@@ -1,0 +1,87 @@
+//! The command line: `twofold serve | ingest | search | model pull`.
+//!
+//! Results go to standard output, everything else to standard error. What talks to a server does so through the client
+//! crate, like everyone else.
+
+mod connection;
+mod ingest;
+mod model;
+mod output;
+mod search;
+
+use std::io::IsTerminal;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use tracing_subscriber::EnvFilter;
+
+use crate::serve::{self, ServeOptions};
+
+/// A self-hosted vector database that runs the encoders itself
+#[derive(Debug, Parser)]
+#[command(name = "twofold", version, arg_required_else_help = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the server
+    Serve(ServeOptions),
+    /// Make text files searchable
+    Ingest(ingest::IngestOptions),
+    /// Ask a collection a question
+    Search(search::SearchOptions),
+    /// Manage the models on this machine
+    #[command(subcommand)]
+    Model(model::ModelCommand),
+}
+
+/// Runs the command line of this process. What went wrong is the last line on standard error; the exit code is 0 for
+/// success, 1 for failure and 2 for a command line that makes no sense.
+pub fn main() -> ExitCode {
+    let command = Cli::parse().command;
+    let default_level = if matches!(command, Command::Serve(_)) {
+        "info"
+    } else {
+        "warn"
+    };
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(default_level));
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .init();
+    match run(command) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(command: Command) -> anyhow::Result<ExitCode> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    runtime.block_on(async {
+        match command {
+            Command::Serve(options) => serve::run(options).await?,
+            Command::Ingest(options) => return ingest::run(options).await,
+            Command::Search(options) => search::run(options).await?,
+            Command::Model(model::ModelCommand::Pull(options)) => model::pull(options).await?,
+        }
+        Ok(ExitCode::SUCCESS)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+}

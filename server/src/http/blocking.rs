@@ -1,0 +1,121 @@
+//! The one crossing from async handlers to the blocking engine.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use axum::Json;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+use tokio::sync::Semaphore;
+use twofold_storage::Collection;
+use twofold_types::CollectionName;
+use twofold_types::api::Envelope;
+use twofold_worker::{Engine, Result, WorkerError};
+
+use super::error::ApiError;
+
+/// Limits of what requests may ask for.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// Bytes of a request's body at most. Default: 32 MiB. Too low refuses large batches, too high lets one request fill the
+    /// memory.
+    pub body_bytes: usize,
+    /// Requests that work at the same time. Default: 8 per core. More only makes all of them slower.
+    pub concurrent_requests: usize,
+    /// How long a request waits for its turn before it is refused. Default: 5 s.
+    pub max_wait: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        Self {
+            body_bytes: 32 << 20,
+            concurrent_requests: 8 * cores,
+            max_wait: Duration::from_secs(5),
+        }
+    }
+}
+
+/// What every handler works with.
+#[derive(Clone)]
+pub(super) struct Api {
+    engine: Arc<Engine>,
+    turns: Arc<Semaphore>,
+    max_wait: Duration,
+}
+
+impl Api {
+    pub(super) fn new(engine: Arc<Engine>, limits: Limits) -> Self {
+        Self {
+            engine,
+            turns: Arc::new(Semaphore::new(limits.concurrent_requests)),
+            max_wait: limits.max_wait,
+        }
+    }
+
+    /// Runs `work` on a thread that may block and answers with its result in the envelope.
+    pub(super) async fn run<T, F>(self, work: F) -> Result<Answer<T>, ApiError>
+    where
+        T: Serialize + Send + 'static,
+        F: FnOnce(&Engine) -> Result<T> + Send + 'static,
+    {
+        let started = Instant::now();
+        let turn = tokio::time::timeout(self.max_wait, self.turns.acquire_owned());
+        let turn = turn
+            .await
+            .map_err(|_| WorkerError::Busy)?
+            .map_err(|_| WorkerError::Stopping)?;
+        let engine = self.engine;
+        let span = tracing::Span::current();
+        let work = tokio::task::spawn_blocking(move || {
+            let _turn = turn;
+            span.in_scope(|| work(&engine))
+        });
+        let result = work.await.map_err(|_| ApiError::panicked())??;
+        Ok(Answer {
+            result,
+            status: StatusCode::OK,
+            started,
+        })
+    }
+
+    /// The same for work on one collection.
+    pub(super) async fn on<T, F>(self, name: CollectionName, work: F) -> Result<Answer<T>, ApiError>
+    where
+        T: Serialize + Send + 'static,
+        F: FnOnce(&Engine, &Collection) -> Result<T> + Send + 'static,
+    {
+        self.run(move |engine| work(engine, engine.store().collection(&name)?.as_ref()))
+            .await
+    }
+}
+
+/// A result on its way into the envelope.
+pub(super) struct Answer<T> {
+    result: T,
+    status: StatusCode,
+    started: Instant,
+}
+
+impl<T> Answer<T> {
+    pub(super) fn with_status(self, status: StatusCode) -> Self {
+        Self { status, ..self }
+    }
+}
+
+impl<T: Serialize> IntoResponse for Answer<T> {
+    fn into_response(self) -> Response {
+        let time = self.started.elapsed().as_secs_f64();
+        (
+            self.status,
+            Json(Envelope {
+                result: self.result,
+                status: "ok".to_owned(),
+                time,
+            }),
+        )
+            .into_response()
+    }
+}

@@ -1,0 +1,127 @@
+//! Collections and their payload indexes.
+
+use axum::extract::State;
+use serde_json::json;
+use twofold_storage::Collection;
+use twofold_types::VectorsConfig;
+use twofold_types::api::{
+    CollectionConfigInfo, CollectionDescription, CollectionExists, CollectionInfo, CollectionParams, CollectionsList,
+    CreateCollection, CreatePayloadIndex, PayloadIndexInfo, UpdateCollection, UpdateResult,
+};
+use twofold_worker::Result;
+
+use super::blocking::{Answer, Api};
+use super::error::ApiError;
+use super::extract::{Body, InCollection};
+use super::points::completed;
+
+pub(super) async fn list(State(api): State<Api>) -> Result<Answer<CollectionsList>, ApiError> {
+    api.run(|engine| {
+        let collections = engine.store().collections();
+        let names = collections.iter().map(|collection| CollectionDescription {
+            name: collection.name().clone(),
+        });
+        Ok(CollectionsList {
+            collections: names.collect(),
+        })
+    })
+    .await
+}
+
+pub(super) async fn exists(State(api): State<Api>, path: InCollection) -> Result<Answer<CollectionExists>, ApiError> {
+    api.run(move |engine| {
+        let exists = engine
+            .store()
+            .collections()
+            .iter()
+            .any(|collection| *collection.name() == path.collection);
+        Ok(CollectionExists { exists })
+    })
+    .await
+}
+
+pub(super) async fn create(
+    State(api): State<Api>,
+    path: InCollection,
+    Body(request): Body<CreateCollection>,
+) -> Result<Answer<bool>, ApiError> {
+    api.run(move |engine| engine.create_collection(&path.collection, request).map(|_| true))
+        .await
+}
+
+pub(super) async fn update(
+    State(api): State<Api>,
+    path: InCollection,
+    Body(request): Body<UpdateCollection>,
+) -> Result<Answer<bool>, ApiError> {
+    api.on(path.collection, move |_, collection| {
+        if let Some(metadata) = &request.metadata {
+            collection.update_metadata(metadata)?;
+        }
+        Ok(true)
+    })
+    .await
+}
+
+pub(super) async fn delete(State(api): State<Api>, path: InCollection) -> Result<Answer<bool>, ApiError> {
+    api.run(move |engine| Ok(engine.store().delete_collection(&path.collection)?))
+        .await
+}
+
+pub(super) async fn get(State(api): State<Api>, path: InCollection) -> Result<Answer<CollectionInfo>, ApiError> {
+    api.on(path.collection, |_, collection| info(collection)).await
+}
+
+pub(super) async fn create_index(
+    State(api): State<Api>,
+    path: InCollection,
+    Body(request): Body<CreatePayloadIndex>,
+) -> Result<Answer<UpdateResult>, ApiError> {
+    api.on(path.collection, move |_, collection| {
+        Ok(completed(
+            collection.create_payload_index(&request.field_name, request.field_schema)?,
+        ))
+    })
+    .await
+}
+
+pub(super) async fn delete_index(
+    State(api): State<Api>,
+    path: InCollection<String>,
+) -> Result<Answer<UpdateResult>, ApiError> {
+    api.on(path.collection, move |_, collection| {
+        Ok(completed(collection.delete_payload_index(&path.rest)?))
+    })
+    .await
+}
+
+fn info(collection: &Collection) -> Result<CollectionInfo> {
+    let config = collection.config();
+    let indexes = collection.payload_indexes()?.into_iter();
+    let indexing = collection.is_indexing();
+    Ok(CollectionInfo {
+        status: if indexing { "yellow" } else { "green" }.to_owned(),
+        optimizer_status: "ok".to_owned(),
+        indexed_vectors_count: collection.indexed_vectors(),
+        points_count: collection.count(None)?,
+        segments_count: 1,
+        config: CollectionConfigInfo {
+            params: CollectionParams {
+                vectors: VectorsConfig::from(config.vectors),
+            },
+            hnsw_config: json!({"m": 16, "ef_construct": 100, "full_scan_threshold": 10_000}),
+            optimizer_config: json!({
+                "deleted_threshold": 0.2,
+                "vacuum_min_vector_number": 1000,
+                "default_segment_number": 1,
+                "flush_interval_sec": 5,
+            }),
+            metadata: config.metadata,
+            encoders: config.encoders,
+            chunking: config.chunking,
+        },
+        payload_schema: indexes
+            .map(|(key, (data_type, points))| (key, PayloadIndexInfo { data_type, points }))
+            .collect(),
+    })
+}

@@ -1,0 +1,98 @@
+//! Errors as they are answered. The HTTP status is derived here and nowhere else.
+
+use std::any::Any;
+
+use axum::Json;
+use axum::http::{HeaderValue, Method, StatusCode, Uri, header};
+use axum::response::{IntoResponse, Response};
+use twofold_storage::Fault;
+use twofold_types::api::{ErrorEnvelope, ErrorStatus};
+use twofold_worker::WorkerError;
+
+/// An error on its way into the envelope.
+#[derive(Debug)]
+pub(super) struct ApiError {
+    status: StatusCode,
+    message: String,
+}
+
+impl ApiError {
+    pub(super) fn new(status: StatusCode, message: impl Into<String>) -> Self {
+        Self {
+            status,
+            message: message.into(),
+        }
+    }
+
+    pub(super) fn panicked() -> Self {
+        Self::new(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "internal error; the server's log has the details",
+        )
+    }
+}
+
+impl From<WorkerError> for ApiError {
+    fn from(error: WorkerError) -> Self {
+        let status = match (&error, error.fault()) {
+            (WorkerError::Busy, _) => StatusCode::TOO_MANY_REQUESTS,
+            (_, Fault::Missing) => StatusCode::NOT_FOUND,
+            (_, Fault::Conflict) => StatusCode::CONFLICT,
+            (_, Fault::Caller) => StatusCode::BAD_REQUEST,
+            (_, Fault::Unavailable) => StatusCode::SERVICE_UNAVAILABLE,
+            (_, Fault::DiskFull) => StatusCode::INSUFFICIENT_STORAGE,
+            (_, Fault::Server) => StatusCode::INTERNAL_SERVER_ERROR,
+        };
+        if status.is_server_error() {
+            tracing::error!(%error, "request failed");
+        }
+        let message = match status {
+            StatusCode::BAD_REQUEST => format!("Wrong input: {error}"),
+            _ => error.to_string(),
+        };
+        Self::new(status, message)
+    }
+}
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        let body = ErrorEnvelope {
+            status: ErrorStatus { error: self.message },
+            time: 0.0,
+        };
+        let mut response = (self.status, Json(body)).into_response();
+        if matches!(
+            self.status,
+            StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE
+        ) {
+            response
+                .headers_mut()
+                .insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+        }
+        response
+    }
+}
+
+pub(super) async fn no_such_route(uri: Uri) -> ApiError {
+    ApiError::new(
+        StatusCode::NOT_FOUND,
+        format!("Not found: there is no endpoint `{}`", uri.path()),
+    )
+}
+
+pub(super) async fn no_such_method(method: Method, uri: Uri) -> ApiError {
+    ApiError::new(
+        StatusCode::METHOD_NOT_ALLOWED,
+        format!("`{}` does not take {method}", uri.path()),
+    )
+}
+
+/// The answer to a request whose handler panicked.
+pub(super) fn panicked(payload: Box<dyn Any + Send>) -> Response {
+    let message = payload
+        .downcast_ref::<String>()
+        .map(String::as_str)
+        .or(payload.downcast_ref::<&str>().copied());
+    tracing::error!(message, "a handler panicked");
+    ApiError::panicked().into_response()
+}

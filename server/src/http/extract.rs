@@ -1,0 +1,77 @@
+//! Parts of a request, with errors in the shape that clients of this API know.
+
+use axum::body::Bytes;
+use axum::extract::rejection::BytesRejection;
+use axum::extract::{FromRequest, FromRequestParts, Path, Request};
+use axum::http::StatusCode;
+use axum::http::request::Parts;
+use axum::response::IntoResponse;
+use serde::de::DeserializeOwned;
+use twofold_types::CollectionName;
+
+use super::error::ApiError;
+
+/// A JSON body. The `Content-Type` is not looked at, as clients differ in what they send.
+pub(super) struct Body<T>(pub(super) T);
+
+impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Body<T> {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, ApiError> {
+        let bytes = Bytes::from_request(request, state)
+            .await
+            .map_err(|rejection: BytesRejection| {
+                let status = rejection.into_response().status();
+                match status {
+                    StatusCode::PAYLOAD_TOO_LARGE => ApiError::new(status, "the body is over the limit of this server"),
+                    status => ApiError::new(status, "the body could not be read"),
+                }
+            })?;
+        serde_json::from_slice(&bytes)
+            .map(Self)
+            .map_err(|error| ApiError::new(StatusCode::BAD_REQUEST, format!("Format error in JSON body: {error}")))
+    }
+}
+
+/// The collection of the path, and what else is in it.
+pub(super) struct InCollection<T = ()> {
+    pub(super) collection: CollectionName,
+    pub(super) rest: T,
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for InCollection {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
+        let Path(name) = Path::<String>::from_request_parts(parts, state)
+            .await
+            .map_err(bad_path)?;
+        Ok(Self {
+            collection: collection(&name)?,
+            rest: (),
+        })
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for InCollection<String> {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
+        let Path((name, rest)) = Path::<(String, String)>::from_request_parts(parts, state)
+            .await
+            .map_err(bad_path)?;
+        Ok(Self {
+            collection: collection(&name)?,
+            rest,
+        })
+    }
+}
+
+fn collection(name: &str) -> Result<CollectionName, ApiError> {
+    name.parse()
+        .map_err(|error: twofold_types::InvalidCollectionName| bad_path(error))
+}
+
+pub(super) fn bad_path(error: impl std::fmt::Display) -> ApiError {
+    ApiError::new(StatusCode::BAD_REQUEST, format!("Wrong input: {error}"))
+}

@@ -1,0 +1,6 @@
+//! The `twofold` binary: an HTTP server around the engine, and a command line that talks to one.
+
+pub mod cli;
+pub mod http;
+pub mod models_dir;
+pub mod serve;

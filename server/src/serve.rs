@@ -1,0 +1,110 @@
+//! `twofold serve`: from options to a running server and back.
+
+use std::future::Future;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use anyhow::Context;
+use tokio::net::TcpListener;
+use twofold_encode::DeviceSpec;
+use twofold_worker::{Engine, Options};
+
+use crate::http::{Limits, router};
+use crate::models_dir::default_models_dir;
+
+/// Options of a server.
+#[derive(Debug, Clone, clap::Args)]
+pub struct ServeOptions {
+    /// Where to listen
+    #[arg(
+        long,
+        env = "TWOFOLD_LISTEN",
+        default_value = "127.0.0.1:6333",
+        value_name = "ADDRESS"
+    )]
+    pub listen: SocketAddr,
+    /// Where everything is stored; one server at a time may use it
+    #[arg(long, env = "TWOFOLD_DATA_DIR", default_value = "twofold-data", value_name = "DIR")]
+    pub data_dir: PathBuf,
+    /// Where models are, as `publisher/model` directories [default: models/ in the user's cache directory for twofold]
+    #[arg(long, env = "TWOFOLD_MODELS_DIR", value_name = "DIR")]
+    pub models_dir: Option<PathBuf>,
+    /// What encodes: auto, cpu, cuda:N or metal
+    #[arg(long, env = "TWOFOLD_DEVICE", default_value = "auto")]
+    pub device: DeviceSpec,
+    /// Threads that encode documents [default: the number of cores, or 1 with a GPU]
+    #[arg(long, env = "TWOFOLD_INGEST_LANES", value_name = "N")]
+    pub ingest_lanes: Option<usize>,
+    /// Threads that build ANN indexes [default: half of the cores]
+    #[arg(long, env = "TWOFOLD_INDEX_THREADS", value_name = "N")]
+    pub index_threads: Option<usize>,
+    /// Bytes of a request's body at most
+    #[arg(long, env = "TWOFOLD_MAX_BODY_BYTES", default_value_t = Limits::default().body_bytes, value_name = "BYTES")]
+    pub max_body_bytes: usize,
+}
+
+/// Serves until the process is told to end (SIGINT, SIGTERM).
+pub async fn run(options: ServeOptions) -> anyhow::Result<()> {
+    let models_dir = match options.models_dir {
+        Some(dir) => dir,
+        None => default_models_dir()?,
+    };
+    let engine_options = Options {
+        device: options.device,
+        ingest_lanes: options.ingest_lanes,
+        index_threads: options.index_threads,
+        ..Options::new(&options.data_dir, models_dir)
+    };
+    let engine = tokio::task::spawn_blocking(|| Engine::start(engine_options)).await?;
+    let engine = Arc::new(engine.with_context(|| format!("cannot start on {}", options.data_dir.display()))?);
+    // Bound last: whoever is answered is answered by a server that is ready.
+    let listener = TcpListener::bind(options.listen)
+        .await
+        .with_context(|| format!("cannot listen on {}", options.listen))?;
+    tracing::info!(address = %listener.local_addr()?, data_dir = %options.data_dir.display(), "serving");
+    let limits = Limits {
+        body_bytes: options.max_body_bytes,
+        ..Limits::default()
+    };
+    serve(listener, engine, limits, told_to_end()).await
+}
+
+/// Serves on a listener until `shutdown` is done: then no request is accepted, those that run are answered, and the engine
+/// stops.
+pub async fn serve(
+    listener: TcpListener,
+    engine: Arc<Engine>,
+    limits: Limits,
+    shutdown: impl Future<Output = ()> + Send + 'static,
+) -> anyhow::Result<()> {
+    axum::serve(listener, router(engine.clone(), limits))
+        .with_graceful_shutdown(shutdown)
+        .await?;
+    tracing::info!("stopping");
+    tokio::task::spawn_blocking(move || engine.stop()).await?;
+    Ok(())
+}
+
+async fn told_to_end() {
+    let interrupted = async {
+        if tokio::signal::ctrl_c().await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    };
+    #[cfg(unix)]
+    let terminated = async {
+        match tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) {
+            Ok(mut signal) => {
+                signal.recv().await;
+            }
+            Err(_) => std::future::pending().await,
+        }
+    };
+    #[cfg(not(unix))]
+    let terminated = std::future::pending::<()>();
+    tokio::select! {
+        () = interrupted => {}
+        () = terminated => {}
+    }
+}

@@ -1,0 +1,425 @@
+//! A collection: its points in RocksDB, their vectors in memory, and the ANN indexes that follow.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use parking_lot::{Mutex, RwLock};
+use roaring::RoaringBitmap;
+use twofold_types::{
+    CollectionConfig, CollectionName, EncoderParams, Filter, ModelId, Payload, PayloadSchemaType, PointId, Record,
+    TaskId,
+};
+
+use crate::arena::Arena;
+use crate::error::{InvalidInput, Result};
+use crate::indexing::IndexSlot;
+use crate::key::{CollectionId, PointOffset, SeqNo, seq_of_log_key};
+use crate::operation::{Operation, chunk_id};
+use crate::options::Options;
+use crate::posting::Field;
+use crate::record::{CollectionRecord, CounterRecord, DiskRecord, FieldRecord, LogRecord};
+use crate::rocks::{Cf, Rocks, Snapshot};
+use crate::state::{Schema, State, TailEntry};
+use crate::view::{Fetch, View};
+use crate::write::{Write, read_vector};
+
+/// Bytes of postings that are written at once while a payload index is filled.
+const BACKFILL_BATCH: usize = 16 << 20;
+
+/// An open collection. All methods block.
+pub struct Collection {
+    pub(crate) id: CollectionId,
+    name: CollectionName,
+    pub(crate) rocks: Arc<Rocks>,
+    pub(crate) options: Arc<Options>,
+    /// Held while an operation is prepared and written: operations are applied one after the other.
+    pub(crate) writer: Mutex<Writer>,
+    /// A write to RocksDB and the publication of its state happen under one lock, so that [`Collection::view`] sees both
+    /// or neither.
+    pub(crate) published: RwLock<Arc<State>>,
+    /// By the number of the vector.
+    pub(crate) indexes: Vec<IndexSlot>,
+}
+
+/// What only the writer of a collection touches.
+pub(crate) struct Writer {
+    pub(crate) record: CollectionRecord,
+    /// Whether there is an ANN index, or one is being built, that needs to be told what changes.
+    pub(crate) log: bool,
+    /// The collection is gone.
+    pub(crate) dropped: bool,
+}
+
+/// A document that has been cut into chunks.
+#[derive(Debug, Clone)]
+pub struct StoredDocument {
+    /// The task that brought it.
+    pub task: TaskId,
+    /// Its chunks in order.
+    pub chunks: Vec<Record>,
+}
+
+impl Collection {
+    pub(crate) fn open(
+        id: CollectionId,
+        record: CollectionRecord,
+        rocks: Arc<Rocks>,
+        options: Arc<Options>,
+    ) -> Result<Self> {
+        let snapshot = rocks.snapshot();
+        let counter = match snapshot.get(Cf::Meta, &id.counter_key())? {
+            Some(bytes) => CounterRecord::from_bytes(&bytes)?,
+            None => CounterRecord::default(),
+        };
+        let schema = Schema {
+            config: record.config()?,
+            fields: open_fields(&record)?,
+        };
+        let name = record
+            .name
+            .parse()
+            .map_err(
+                |error: twofold_types::InvalidCollectionName| crate::StorageError::Corrupt {
+                    what: "collection record",
+                    reason: error.to_string(),
+                },
+            )?;
+        let mut alive = RoaringBitmap::new();
+        for entry in snapshot.scan(Cf::Points, &id.key(), &[]) {
+            alive.extend(PointOffset::from_key(&entry?.0).map(|offset| offset.0));
+        }
+        let arenas = schema.config.vectors.values().enumerate();
+        let arenas = arenas
+            .map(|(number, params)| load_arena(&snapshot, id, number as u16, params.size))
+            .collect::<Result<_>>()?;
+        let mut tail = VecDeque::new();
+        for entry in snapshot.scan(Cf::IndexLog, &id.key(), &[]) {
+            let (key, value) = entry?;
+            let seq = seq_of_log_key(&key).unwrap_or_default();
+            tail.push_back(Arc::new(TailEntry {
+                seq,
+                offsets: LogRecord::from_bytes(&value)?.offsets.into_iter().collect(),
+            }));
+        }
+        drop(snapshot);
+        let seq = SeqNo(counter.seq);
+        let state = State {
+            seq,
+            next_offset: counter.next_offset,
+            alive,
+            schema: Arc::new(schema),
+            arenas,
+            tail,
+        };
+        let indexes = (0u16..).zip(&record.vectors).zip(state.schema.config.vectors.values());
+        let indexes = indexes
+            .map(|((number, vector), params)| {
+                let dir = index_dir(&options, id).join(number.to_string());
+                IndexSlot::open(dir, vector, params, seq)
+            })
+            .collect::<Vec<_>>();
+        let writer = Writer {
+            record,
+            log: indexes.iter().any(IndexSlot::is_open),
+            dropped: false,
+        };
+        let collection = Self {
+            id,
+            name,
+            rocks,
+            options,
+            writer: Mutex::new(writer),
+            published: RwLock::new(Arc::new(state)),
+            indexes,
+        };
+        collection.trim_log()?;
+        Ok(collection)
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &CollectionName {
+        &self.name
+    }
+
+    /// Its configuration.
+    pub fn config(&self) -> CollectionConfig {
+        self.state().schema.config.clone()
+    }
+
+    /// The vector that is meant when none is named.
+    pub fn default_vector(&self) -> Result<String> {
+        Ok(self.state().schema.default_vector()?.to_owned())
+    }
+
+    pub(crate) fn state(&self) -> Arc<State> {
+        self.published.read().clone()
+    }
+
+    /// One consistent state in memory and on disk.
+    pub(crate) fn view(&self) -> View<'_> {
+        let published = self.published.read();
+        View {
+            collection: self.id,
+            state: published.clone(),
+            snapshot: self.rocks.snapshot(),
+        }
+    }
+
+    /// Applies an operation: it is seen by every read that begins after this returns, and durable.
+    pub fn apply(&self, operation: Operation) -> Result<SeqNo> {
+        let seq = {
+            let writer = self.lock_writer()?;
+            let view = self.view();
+            let prepared = Write::prepare(&view, self.rocks.batch(), operation, writer.log)?;
+            let mut state = State::clone(&view.state);
+            let seq = prepared.change.apply(&mut state);
+            fail::fail_point!("apply::before_write");
+            self.publish(prepared.batch, state)?;
+            fail::fail_point!("apply::before_sync");
+            seq
+        };
+        // Outside of the lock: writers that wait for the same disk share one sync.
+        self.rocks.sync()?;
+        fail::fail_point!("apply::after_sync");
+        Ok(seq)
+    }
+
+    pub(crate) fn lock_writer(&self) -> Result<parking_lot::MutexGuard<'_, Writer>> {
+        let writer = self.writer.lock();
+        if writer.dropped {
+            return Err(crate::StorageError::CollectionNotFound(self.name.clone()));
+        }
+        Ok(writer)
+    }
+
+    /// Writes a batch and publishes the state that belongs to it.
+    pub(crate) fn publish(&self, batch: crate::rocks::Batch<'_>, state: State) -> Result<()> {
+        let mut published = self.published.write();
+        self.rocks.write(batch)?;
+        *published = Arc::new(state);
+        Ok(())
+    }
+
+    /// Changes what the collection record says.
+    pub(crate) fn alter(&self, writer: &mut Writer, record: CollectionRecord) -> Result<()> {
+        let mut state = State::clone(&self.state());
+        state.schema = Arc::new(Schema {
+            config: record.config()?,
+            fields: open_fields(&record)?,
+        });
+        let mut batch = self.rocks.batch();
+        batch.put(Cf::Collections, &self.id.key(), &record.to_bytes());
+        self.publish(batch, state)?;
+        writer.record = record;
+        self.rocks.sync()
+    }
+
+    /// Binds a vector to the model that fills it. Fails when it is bound to another one already.
+    pub fn bind_encoder(&self, vector: &str, model: &ModelId) -> Result<Result<(), ModelId>> {
+        let mut writer = self.lock_writer()?;
+        let mut config = writer.record.config()?;
+        match config.encoders.get(vector) {
+            Some(bound) if bound.model == *model => return Ok(Ok(())),
+            Some(bound) => return Ok(Err(bound.model.clone())),
+            None => {}
+        }
+        config
+            .encoders
+            .insert(vector.to_owned(), EncoderParams { model: model.clone() });
+        let mut record = writer.record.clone();
+        record.set_config(&config);
+        self.alter(&mut writer, record).map(Ok)
+    }
+
+    /// Merges notes into the collection's metadata; null removes a key.
+    pub fn update_metadata(&self, changes: &Payload) -> Result<()> {
+        let mut writer = self.lock_writer()?;
+        let mut config = writer.record.config()?;
+        let metadata = config.metadata.get_or_insert_default();
+        for (key, value) in changes {
+            if value.is_null() {
+                metadata.remove(key);
+            } else {
+                metadata.insert(key.clone(), value.clone());
+            }
+        }
+        let mut record = writer.record.clone();
+        record.set_config(&config);
+        self.alter(&mut writer, record)
+    }
+
+    /// Makes a payload index and fills it. Writes wait; reads do not.
+    pub fn create_payload_index(&self, key: &str, schema: PayloadSchemaType) -> Result<SeqNo> {
+        let mut writer = self.lock_writer()?;
+        let kind = schema.into();
+        let view = self.view();
+        if writer
+            .record
+            .fields
+            .iter()
+            .any(|field| field.key == key && field.kind == kind)
+        {
+            return Ok(view.state.seq);
+        }
+        let mut record = writer.record.clone();
+        let field = FieldRecord {
+            number: record.next_field,
+            key: key.to_owned(),
+            kind,
+        };
+        let index = Field::new(&field)?;
+        record.next_field = record.next_field.checked_add(1).ok_or(InvalidInput::Limit {
+            what: "payload indexes that a collection has ever had",
+            received: usize::from(u16::MAX) + 1,
+            limit: usize::from(u16::MAX),
+        })?;
+        let mut replaced = Vec::new();
+        record.fields.retain(|field| {
+            let keep = field.key != key;
+            if !keep {
+                replaced.push(field.number);
+            }
+            keep
+        });
+        record.fields.push(field);
+        let mut batch = self.rocks.batch();
+        batch.delete_prefix(Cf::Postings, &self.id.field_prefix(index.number));
+        view.for_each_point(&view.state.alive, |offset, point| {
+            for posting in index.postings(self.id, &point.payload()?, offset) {
+                batch.put(Cf::Postings, &posting, &[]);
+            }
+            if batch.size_in_bytes() > BACKFILL_BATCH {
+                self.rocks.write(std::mem::replace(&mut batch, self.rocks.batch()))?;
+            }
+            Ok(())
+        })?;
+        self.rocks.write(batch)?;
+        self.alter(&mut writer, record)?;
+        self.delete_postings(&replaced)?;
+        Ok(view.state.seq)
+    }
+
+    /// Removes the payload indexes of a key. A key without one is no error.
+    pub fn delete_payload_index(&self, key: &str) -> Result<SeqNo> {
+        let mut writer = self.lock_writer()?;
+        let mut record = writer.record.clone();
+        let gone: Vec<u16> = record
+            .fields
+            .iter()
+            .filter(|field| field.key == key)
+            .map(|field| field.number)
+            .collect();
+        record.fields.retain(|field| field.key != key);
+        self.alter(&mut writer, record)?;
+        self.delete_postings(&gone)?;
+        Ok(self.state().seq)
+    }
+
+    fn delete_postings(&self, fields: &[u16]) -> Result<()> {
+        let mut batch = self.rocks.batch();
+        fields
+            .iter()
+            .for_each(|&field| batch.delete_prefix(Cf::Postings, &self.id.field_prefix(field)));
+        self.rocks.write(batch)
+    }
+
+    /// The payload indexes with the number of points that each of them holds.
+    pub fn payload_indexes(&self) -> Result<BTreeMap<String, (PayloadSchemaType, u64)>> {
+        let view = self.view();
+        let fields = view.state.schema.fields.iter();
+        fields
+            .map(|field| Ok((field.key.clone(), (field.kind.into(), view.indexed_points(field)?))))
+            .collect()
+    }
+
+    /// The points with these ids, as far as they exist, in the order of the ids.
+    pub fn get(&self, ids: &[PointId], fetch: &Fetch) -> Result<Vec<Record>> {
+        let view = self.view();
+        let offsets: Vec<PointOffset> = view.offsets(ids)?.into_iter().flatten().collect();
+        let points = offsets.iter().zip(view.points(&offsets)?);
+        points
+            .filter_map(|(&offset, point)| Some(view.record(offset, &point?, fetch)))
+            .collect()
+    }
+
+    /// Points that match, in the order of their ids, from `start` on, and the id that the next page begins with.
+    pub fn scroll(
+        &self,
+        start: Option<PointId>,
+        limit: usize,
+        filter: Option<&Filter>,
+        fetch: &Fetch,
+    ) -> Result<(Vec<Record>, Option<PointId>)> {
+        let view = self.view();
+        let selected = filter.map(|filter| view.select(Some(filter))).transpose()?;
+        let start = start.map_or(Vec::new(), |id| self.id.id_key(id));
+        let mut page = Vec::new();
+        for entry in view.snapshot.scan(Cf::Ids, &self.id.key(), &start) {
+            let offset = crate::view::offset_of(&entry?.1)?;
+            if selected.as_ref().is_none_or(|selected| selected.contains(offset.0)) {
+                page.push(offset);
+                if page.len() > limit {
+                    break;
+                }
+            }
+        }
+        let points = view.points(&page)?;
+        let mut records = page
+            .iter()
+            .zip(points)
+            .filter_map(|(&offset, point)| Some((offset, point?)));
+        let listed = records
+            .by_ref()
+            .take(limit)
+            .map(|(offset, point)| view.record(offset, &point, fetch))
+            .collect::<Result<_>>()?;
+        let next = records.next().map(|(_, point)| point.id());
+        Ok((listed, next))
+    }
+
+    /// How many points match.
+    pub fn count(&self, filter: Option<&Filter>) -> Result<u64> {
+        Ok(self.view().select(filter)?.len())
+    }
+
+    /// A document with its chunks.
+    pub fn document(&self, id: &str) -> Result<Option<StoredDocument>> {
+        let view = self.view();
+        let Some(record) = view.document(id)? else {
+            return Ok(None);
+        };
+        let ids: Vec<PointId> = (0..record.chunks).map(|ordinal| chunk_id(id, ordinal)).collect();
+        let offsets: Vec<PointOffset> = view.offsets(&ids)?.into_iter().flatten().collect();
+        let fetch = Fetch::payload_only();
+        let points = offsets.iter().zip(view.points(&offsets)?);
+        let chunks = points
+            .filter_map(|(&offset, point)| Some(view.record(offset, &point?, &fetch)))
+            .collect::<Result<_>>()?;
+        Ok(Some(StoredDocument {
+            task: TaskId(record.task),
+            chunks,
+        }))
+    }
+}
+
+pub(crate) fn index_dir(options: &Options, id: CollectionId) -> PathBuf {
+    options.data_dir.join("index").join(id.0.to_string())
+}
+
+fn open_fields(record: &CollectionRecord) -> Result<Vec<Field>> {
+    record.fields.iter().map(|field| Ok(Field::new(field)?)).collect()
+}
+
+fn load_arena(snapshot: &Snapshot<'_>, id: CollectionId, number: u16, dimensions: usize) -> Result<Arena> {
+    let mut arena = Arena::new(dimensions);
+    let mut vector = vec![0.0; dimensions];
+    for entry in snapshot.scan(Cf::Vectors, &id.vector_prefix(number), &[]) {
+        let (key, value) = entry?;
+        read_vector(&value, &mut vector)?;
+        if let Some(offset) = PointOffset::from_key(&key) {
+            arena.set(offset, &vector);
+        }
+    }
+    Ok(arena)
+}

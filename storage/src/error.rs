@@ -1,0 +1,177 @@
+//! What can go wrong in storage.
+
+use std::path::PathBuf;
+
+use twofold_types::{CollectionName, TaskId};
+
+/// A result of this crate.
+pub type Result<T, E = StorageError> = std::result::Result<T, E>;
+
+/// What can go wrong in storage. [`fault`](Self::fault) says whose fault it is.
+#[derive(Debug, thiserror::Error)]
+pub enum StorageError {
+    /// There is no such collection.
+    #[error("Not found: Collection `{0}` doesn't exist!")]
+    CollectionNotFound(CollectionName),
+    /// There is already such a collection.
+    #[error("Collection `{0}` already exists!")]
+    CollectionExists(CollectionName),
+    /// There is no such task.
+    #[error("Not found: Task {0} doesn't exist!")]
+    TaskNotFound(TaskId),
+    /// There is no such document.
+    #[error("Not found: Document `{0}` doesn't exist!")]
+    DocumentNotFound(String),
+    /// The request cannot be carried out as it stands.
+    #[error(transparent)]
+    Invalid(#[from] InvalidInput),
+    /// Storage is closing.
+    #[error("the server is shutting down")]
+    Closing,
+    /// A write failed midway, so what is on disk is not known until the data directory is opened again.
+    #[error("writes are refused since an earlier one failed: {0}")]
+    Poisoned(String),
+    /// The disk is full.
+    #[error("no space is left on the disk of the data directory")]
+    DiskFull,
+    /// RocksDB failed.
+    #[error("RocksDB: {0}")]
+    Rocks(String),
+    /// An ANN index failed.
+    #[error("ANN index: {0}")]
+    Index(String),
+    /// A record could not be read.
+    #[error("{what} cannot be read: {reason}")]
+    Corrupt {
+        /// Which record.
+        what: &'static str,
+        /// Why.
+        reason: String,
+    },
+    /// A file or directory could not be used.
+    #[error("{path}: {source}")]
+    Io {
+        /// Which one.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+}
+
+/// Input that cannot be accepted.
+#[derive(Debug, thiserror::Error)]
+pub enum InvalidInput {
+    /// A vector of another length than the collection's.
+    #[error("Vector dimension error: expected dim: {expected}, got {received} (vector `{vector}`)")]
+    Dimension {
+        /// The vector's name.
+        vector: String,
+        /// Its dimensions.
+        expected: usize,
+        /// The length of the input.
+        received: usize,
+    },
+    /// A vector with NaN or infinity in it.
+    #[error("vector `{0}` has a component that is not a finite number")]
+    NotFinite(String),
+    /// A vector name that the collection does not have.
+    #[error("Not existing vector name error: `{name}`; the collection has {known:?}")]
+    UnknownVector {
+        /// The name.
+        name: String,
+        /// The names there are.
+        known: Vec<String>,
+    },
+    /// Several vectors, and none was named.
+    #[error("the collection has several vectors: name one of {0:?} in `using`")]
+    AmbiguousVector(Vec<String>),
+    /// A point that a query refers to does not exist.
+    #[error("Not found: No point with id {0} found")]
+    PointNotFound(twofold_types::PointId),
+    /// A point without the vector that a query needs.
+    #[error("point {id} has no vector `{vector}`")]
+    VectorMissing {
+        /// The point.
+        id: twofold_types::PointId,
+        /// The vector.
+        vector: String,
+    },
+    /// A size outside of what is accepted.
+    #[error("vector `{vector}`: size {size} is not within 1 and {max}")]
+    Size {
+        /// The vector's name.
+        vector: String,
+        /// The size that was asked for.
+        size: usize,
+        /// The largest that is accepted.
+        max: usize,
+    },
+    /// A collection without any vector.
+    #[error("a collection needs at least one vector: give `vectors`, or `encoders` with a model")]
+    NoVectors,
+    /// An encoder for a vector whose parameters do not fit the model.
+    #[error("vector `{vector}` is filled by a model of {expected} dimensions, but its size is {received}")]
+    EncoderDimension {
+        /// The vector's name.
+        vector: String,
+        /// The model's dimensions.
+        expected: usize,
+        /// The configured size.
+        received: usize,
+    },
+    /// An unusable payload key.
+    #[error("`{0}` is not a payload key: keys look like `a`, `a.b`, `a[].b` or `a[0]`")]
+    PayloadKey(String),
+    /// Too many things in one request.
+    #[error("{what}: {received} is over the limit of {limit}")]
+    Limit {
+        /// Of what.
+        what: &'static str,
+        /// How many.
+        received: usize,
+        /// How many are accepted.
+        limit: usize,
+    },
+    /// A setting that cannot be read.
+    #[error("`{key}`: {reason}")]
+    Setting {
+        /// Which one.
+        key: &'static str,
+        /// What is wrong with it.
+        reason: String,
+    },
+}
+
+/// Whose fault an error is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    /// What was named is not there.
+    Missing,
+    /// What was to be made is there already.
+    Conflict,
+    /// The input is wrong.
+    Caller,
+    /// Nobody's: it may work later.
+    Unavailable,
+    /// The disk is full.
+    DiskFull,
+    /// Ours.
+    Server,
+}
+
+impl StorageError {
+    /// Whose fault it is.
+    pub fn fault(&self) -> Fault {
+        match self {
+            Self::CollectionNotFound(_) | Self::TaskNotFound(_) | Self::DocumentNotFound(_) => Fault::Missing,
+            Self::Invalid(InvalidInput::PointNotFound(_)) => Fault::Missing,
+            Self::CollectionExists(_) => Fault::Conflict,
+            Self::Invalid(_) => Fault::Caller,
+            Self::Closing => Fault::Unavailable,
+            Self::DiskFull => Fault::DiskFull,
+            Self::Poisoned(_) | Self::Rocks(_) | Self::Index(_) | Self::Corrupt { .. } | Self::Io { .. } => {
+                Fault::Server
+            }
+        }
+    }
+}

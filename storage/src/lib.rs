@@ -1,0 +1,70 @@
+//! Storage of Twofold: collections of points, found by vector and filter, and the queue of documents on their way in.
+//!
+//! RocksDB is the truth. The vectors in memory and the ANN indexes follow it and can be thrown away and rebuilt. All of it
+//! is blocking Rust for any thread; it knows nothing of HTTP, async runtimes or encoders.
+//!
+//! ```
+//! use std::collections::BTreeMap;
+//! use twofold_storage::{Fetch, NewPoint, Operation, Options, Search, Store, Target};
+//! use twofold_types::{CollectionConfig, Distance, Payload, VectorParams};
+//!
+//! # let dir = tempfile::tempdir()?;
+//! let store = Store::open(Options::new(dir.path()))?;
+//! let config = CollectionConfig {
+//!     vectors: BTreeMap::from([(String::new(), VectorParams::new(2, Distance::Cosine))]),
+//!     encoders: BTreeMap::new(),
+//!     chunking: None,
+//!     metadata: None,
+//! };
+//! let collection = store.create_collection(&"directions".parse()?, &config)?;
+//! let point = |id: u64, vector: [f32; 2]| NewPoint {
+//!     id: id.into(),
+//!     vectors: BTreeMap::from([(String::new(), vector.to_vec())]),
+//!     payload: Payload::new(),
+//! };
+//! collection.apply(Operation::Upsert(vec![point(1, [1.0, 0.0]), point(2, [0.0, 1.0])]))?;
+//! let found = collection.search(&Search {
+//!     target: Target::Vector(vec![0.9, 0.1]),
+//!     using: None,
+//!     filter: None,
+//!     limit: 1,
+//!     offset: 0,
+//!     score_threshold: None,
+//!     exact: false,
+//!     ef: None,
+//!     fetch: Fetch::payload_only(),
+//! })?;
+//! assert_eq!(found[0].id, 1.into());
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+mod ann;
+mod arena;
+mod collection;
+mod error;
+mod filter;
+mod indexing;
+mod kernel;
+mod key;
+mod operation;
+mod options;
+mod path;
+mod posting;
+mod queue;
+mod record;
+mod rocks;
+mod search;
+mod state;
+mod store;
+mod view;
+mod write;
+
+pub use collection::{Collection, StoredDocument};
+pub use error::{Fault, InvalidInput, Result, StorageError};
+pub use key::SeqNo;
+pub use operation::{DocumentWrite, NewPoint, Operation, Selector, chunk_id};
+pub use options::Options;
+pub use queue::{Queue, TaskRecord};
+pub use search::{Search, Target};
+pub use store::{MAX_DIMENSIONS, Store};
+pub use view::Fetch;

@@ -1,0 +1,248 @@
+//! The one file that knows RocksDB: column families, batches, snapshots.
+
+use std::path::Path;
+
+use rocksdb::{
+    BlockBasedOptions, Cache, ColumnFamily, ColumnFamilyDescriptor, DB, DBCompressionType, Direction, IteratorMode,
+    Options as DbOptions, ReadOptions, WriteBatch,
+};
+
+use crate::error::{Result, StorageError};
+
+/// The column families, the same for all collections; keys begin with the collection's id.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Cf {
+    /// Counters of the data directory.
+    Meta,
+    /// Collection id -> name, configuration, index generations.
+    Collections,
+    /// Collection id, point id -> point offset.
+    Ids,
+    /// Collection id, point offset -> point id, version, payload.
+    Points,
+    /// Collection id, vector number, point offset -> components.
+    Vectors,
+    /// Collection id, field number, value, point offset -> nothing.
+    Postings,
+    /// Collection id, document id -> number of chunks.
+    Documents,
+    /// Task id -> state.
+    Tasks,
+    /// Task id, ordinal -> document.
+    TaskBodies,
+    /// Collection id, sequence number -> point offsets that an ANN index has yet to follow.
+    IndexLog,
+}
+
+impl Cf {
+    const ALL: [Self; 10] = [
+        Self::Meta,
+        Self::Collections,
+        Self::Ids,
+        Self::Points,
+        Self::Vectors,
+        Self::Postings,
+        Self::Documents,
+        Self::Tasks,
+        Self::TaskBodies,
+        Self::IndexLog,
+    ];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Meta => "meta",
+            Self::Collections => "collections",
+            Self::Ids => "ids",
+            Self::Points => "points",
+            Self::Vectors => "vectors",
+            Self::Postings => "postings",
+            Self::Documents => "documents",
+            Self::Tasks => "tasks",
+            Self::TaskBodies => "task_bodies",
+            Self::IndexLog => "index_log",
+        }
+    }
+}
+
+/// An open database.
+pub(crate) struct Rocks {
+    db: DB,
+}
+
+impl Rocks {
+    /// Opens the database below `path`, creating what is missing. A second process is refused by RocksDB's lock.
+    pub(crate) fn open(path: &Path, block_cache_bytes: usize) -> Result<Self> {
+        let mut options = DbOptions::default();
+        options.create_if_missing(true);
+        options.create_missing_column_families(true);
+        options.set_max_background_jobs(2);
+        options.set_max_total_wal_size(256 << 20);
+        options.set_db_write_buffer_size(256 << 20);
+        options.set_keep_log_file_num(4);
+        let cache = Cache::new_lru_cache(block_cache_bytes);
+        let families = Cf::ALL.map(|cf| {
+            let mut table = BlockBasedOptions::default();
+            table.set_block_cache(&cache);
+            table.set_bloom_filter(10.0, false);
+            let mut options = DbOptions::default();
+            options.set_block_based_table_factory(&table);
+            // Components of embeddings do not compress; texts do.
+            options.set_compression_type(match cf {
+                Cf::Vectors => DBCompressionType::None,
+                Cf::TaskBodies => DBCompressionType::Zstd,
+                _ => DBCompressionType::Lz4,
+            });
+            ColumnFamilyDescriptor::new(cf.name(), options)
+        });
+        Ok(Self {
+            db: DB::open_cf_descriptors(&options, path, families)?,
+        })
+    }
+
+    fn family(&self, cf: Cf) -> &ColumnFamily {
+        self.db
+            .cf_handle(cf.name())
+            .expect("every column family is opened with the database")
+    }
+
+    /// The present state, unmoved by later writes.
+    pub(crate) fn snapshot(&self) -> Snapshot<'_> {
+        Snapshot {
+            rocks: self,
+            inner: self.db.snapshot(),
+        }
+    }
+
+    /// An empty batch.
+    pub(crate) fn batch(&self) -> Batch<'_> {
+        Batch {
+            rocks: self,
+            inner: WriteBatch::default(),
+        }
+    }
+
+    /// Applies a batch as a whole. It is visible at once and durable after [`sync`](Self::sync).
+    pub(crate) fn write(&self, batch: Batch<'_>) -> Result<()> {
+        Ok(self.db.write(batch.inner)?)
+    }
+
+    /// Makes everything that was written durable.
+    pub(crate) fn sync(&self) -> Result<()> {
+        Ok(self.db.flush_wal(true)?)
+    }
+}
+
+impl From<rocksdb::Error> for StorageError {
+    fn from(error: rocksdb::Error) -> Self {
+        // RocksDB folds a full disk into its IO errors; callers answer it differently.
+        let message = error.into_string();
+        if message.contains("No space left on device") {
+            return Self::DiskFull;
+        }
+        Self::Rocks(message)
+    }
+}
+
+/// A consistent state to read from.
+pub(crate) struct Snapshot<'a> {
+    rocks: &'a Rocks,
+    inner: rocksdb::Snapshot<'a>,
+}
+
+/// A key and its value.
+pub(crate) type Entry = (Box<[u8]>, Box<[u8]>);
+
+impl Snapshot<'_> {
+    pub(crate) fn get(&self, cf: Cf, key: &[u8]) -> Result<Option<Vec<u8>>> {
+        Ok(self.inner.get_cf(self.rocks.family(cf), key)?)
+    }
+
+    pub(crate) fn get_many<K: AsRef<[u8]>>(&self, cf: Cf, keys: &[K]) -> Result<Vec<Option<Vec<u8>>>> {
+        let family = self.rocks.family(cf);
+        self.inner
+            .multi_get_cf(keys.iter().map(|key| (family, key)))
+            .into_iter()
+            .map(|value| Ok(value?))
+            .collect()
+    }
+
+    /// Entries whose key begins with `prefix`, in order, from `start` (at or after the prefix) on.
+    pub(crate) fn scan(&self, cf: Cf, prefix: &[u8], start: &[u8]) -> impl Iterator<Item = Result<Entry>> + use<'_> {
+        let mut options = ReadOptions::default();
+        if let Some(end) = prefix_end(prefix) {
+            options.set_iterate_upper_bound(end);
+        }
+        options.set_readahead_size(1 << 20);
+        let mode = IteratorMode::From(start.max(prefix), Direction::Forward);
+        self.inner
+            .iterator_cf_opt(self.rocks.family(cf), options, mode)
+            .map(|entry| Ok(entry?))
+    }
+}
+
+/// Writes that happen together or not at all.
+pub(crate) struct Batch<'a> {
+    rocks: &'a Rocks,
+    inner: WriteBatch,
+}
+
+impl Batch<'_> {
+    pub(crate) fn put(&mut self, cf: Cf, key: &[u8], value: &[u8]) {
+        self.inner.put_cf(self.rocks.family(cf), key, value);
+    }
+
+    pub(crate) fn delete(&mut self, cf: Cf, key: &[u8]) {
+        self.inner.delete_cf(self.rocks.family(cf), key);
+    }
+
+    /// Deletes all keys in `from..to`.
+    pub(crate) fn delete_range(&mut self, cf: Cf, from: &[u8], to: &[u8]) {
+        self.inner.delete_range_cf(self.rocks.family(cf), from, to);
+    }
+
+    /// Deletes all keys that begin with `prefix`.
+    pub(crate) fn delete_prefix(&mut self, cf: Cf, prefix: &[u8]) {
+        if let Some(end) = prefix_end(prefix) {
+            self.delete_range(cf, prefix, &end);
+        }
+    }
+
+    pub(crate) fn size_in_bytes(&self) -> usize {
+        self.inner.size_in_bytes()
+    }
+}
+
+/// The first key after all that begin with `prefix`; none when the prefix is all 0xff.
+fn prefix_end(prefix: &[u8]) -> Option<Vec<u8>> {
+    let last = prefix.iter().rposition(|&byte| byte != 0xff)?;
+    let mut end = prefix[..=last].to_vec();
+    end[last] += 1;
+    Some(end)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_scan_ends_with_its_prefix() {
+        let dir = tempfile::tempdir().unwrap();
+        let rocks = Rocks::open(dir.path(), 1 << 20).unwrap();
+        let mut batch = rocks.batch();
+        for key in [[1, 0xff], [2, 0], [2, 7], [3, 0]] {
+            batch.put(Cf::Meta, &key, b"");
+        }
+        rocks.write(batch).unwrap();
+        let snapshot = rocks.snapshot();
+        let keys = |prefix: &[u8], start: &[u8]| -> Vec<Vec<u8>> {
+            snapshot
+                .scan(Cf::Meta, prefix, start)
+                .map(|entry| entry.unwrap().0.to_vec())
+                .collect()
+        };
+        assert_eq!(keys(&[2], &[]), [[2, 0], [2, 7]]);
+        assert_eq!(keys(&[2], &[2, 1]), [[2, 7]]);
+        assert_eq!(prefix_end(&[1, 0xff]), Some(vec![2]));
+        assert_eq!(prefix_end(&[0xff]), None);
+    }
+}

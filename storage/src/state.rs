@@ -1,0 +1,79 @@
+//! The state of a collection in memory: what a query sees, immutable once published.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use roaring::RoaringBitmap;
+use twofold_types::CollectionConfig;
+
+use crate::arena::Arena;
+use crate::error::{InvalidInput, Result};
+use crate::key::SeqNo;
+use crate::posting::Field;
+
+/// What a query sees. Writers clone it (which shares the vectors), change the clone and publish that.
+#[derive(Debug, Clone)]
+pub(crate) struct State {
+    /// The last write that is in here.
+    pub(crate) seq: SeqNo,
+    /// The first offset that no point has had.
+    pub(crate) next_offset: u32,
+    /// The offsets of the points there are.
+    pub(crate) alive: RoaringBitmap,
+    /// Configuration and payload indexes.
+    pub(crate) schema: Arc<Schema>,
+    /// By the number of the vector.
+    pub(crate) arenas: Vec<Arena>,
+    /// What the slowest ANN index has yet to follow, oldest first.
+    pub(crate) tail: VecDeque<Arc<TailEntry>>,
+}
+
+/// Offsets that one write touched.
+#[derive(Debug)]
+pub(crate) struct TailEntry {
+    pub(crate) seq: SeqNo,
+    pub(crate) offsets: RoaringBitmap,
+}
+
+impl State {
+    /// Offsets that were touched after `applied`.
+    pub(crate) fn touched_since(&self, applied: SeqNo) -> RoaringBitmap {
+        let newer = self.tail.iter().rev().take_while(|entry| entry.seq > applied);
+        newer.fold(RoaringBitmap::new(), |all, entry| all | &entry.offsets)
+    }
+}
+
+/// Configuration of a collection in the form that reads and writes need.
+#[derive(Debug)]
+pub(crate) struct Schema {
+    pub(crate) config: CollectionConfig,
+    /// The payload indexes.
+    pub(crate) fields: Vec<Field>,
+}
+
+impl Schema {
+    /// The number of a vector: its place among the names in order.
+    pub(crate) fn vector_number(&self, name: &str) -> Result<u16, InvalidInput> {
+        let position = self.config.vectors.keys().position(|known| known == name);
+        position
+            .map(|number| number as u16)
+            .ok_or_else(|| InvalidInput::UnknownVector {
+                name: name.to_owned(),
+                known: self.vector_names(),
+            })
+    }
+
+    /// The vector that is meant when none is named: the unnamed one, or the only one.
+    pub(crate) fn default_vector(&self) -> Result<&str, InvalidInput> {
+        let mut names = self.config.vectors.keys();
+        match (names.next(), names.next()) {
+            (Some(name), None) => Ok(name),
+            (Some(name), Some(_)) if name.is_empty() => Ok(name),
+            _ => Err(InvalidInput::AmbiguousVector(self.vector_names())),
+        }
+    }
+
+    fn vector_names(&self) -> Vec<String> {
+        self.config.vectors.keys().cloned().collect()
+    }
+}

@@ -1,0 +1,156 @@
+//! A data directory: its collections and its queue.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use parking_lot::RwLock;
+use twofold_types::{CollectionConfig, CollectionName};
+
+use crate::collection::Collection;
+use crate::error::{InvalidInput, Result, StorageError};
+use crate::key::CollectionId;
+use crate::options::Options;
+use crate::queue::Queue;
+use crate::record::{CollectionRecord, CounterRecord, DiskRecord};
+use crate::rocks::{Cf, Rocks};
+
+/// The most dimensions of a vector.
+pub const MAX_DIMENSIONS: usize = 65_536;
+
+/// The number of the next collection is kept here, in the form of a [`CounterRecord`].
+const NEXT_COLLECTION: &[u8] = b"next_collection";
+
+/// An open data directory. All methods block.
+pub struct Store {
+    rocks: Arc<Rocks>,
+    options: Arc<Options>,
+    collections: RwLock<BTreeMap<CollectionName, Arc<Collection>>>,
+    queue: Queue,
+}
+
+impl Store {
+    /// Opens a data directory, creating what is missing.
+    pub fn open(options: Options) -> Result<Self> {
+        std::fs::create_dir_all(&options.data_dir).map_err(|source| StorageError::Io {
+            path: options.data_dir.clone(),
+            source,
+        })?;
+        let rocks = Arc::new(Rocks::open(
+            &options.data_dir.join("rocksdb"),
+            options.block_cache_bytes,
+        )?);
+        let options = Arc::new(options);
+        let mut collections = BTreeMap::new();
+        for entry in rocks.snapshot().scan(Cf::Collections, &[], &[]) {
+            let (key, value) = entry?;
+            let id = CollectionId::from_key(&key).ok_or(StorageError::Corrupt {
+                what: "collection key",
+                reason: "it is not 4 bytes long".to_owned(),
+            })?;
+            let record = CollectionRecord::from_bytes(&value)?;
+            let collection = Collection::open(id, record, rocks.clone(), options.clone())?;
+            collections.insert(collection.name().clone(), Arc::new(collection));
+        }
+        let queue = Queue::open(rocks.clone())?;
+        Ok(Self {
+            rocks,
+            options,
+            collections: RwLock::new(collections),
+            queue,
+        })
+    }
+
+    /// The queue of documents.
+    pub fn queue(&self) -> &Queue {
+        &self.queue
+    }
+
+    /// A collection by name.
+    pub fn collection(&self, name: &CollectionName) -> Result<Arc<Collection>> {
+        let found = self.collections.read().get(name).cloned();
+        found.ok_or_else(|| StorageError::CollectionNotFound(name.clone()))
+    }
+
+    /// All collections in the order of their names.
+    pub fn collections(&self) -> Vec<Arc<Collection>> {
+        self.collections.read().values().cloned().collect()
+    }
+
+    /// Makes a collection.
+    pub fn create_collection(&self, name: &CollectionName, config: &CollectionConfig) -> Result<Arc<Collection>> {
+        check(config)?;
+        let mut collections = self.collections.write();
+        if collections.contains_key(name) {
+            return Err(StorageError::CollectionExists(name.clone()));
+        }
+        let next = match self.rocks.snapshot().get(Cf::Meta, NEXT_COLLECTION)? {
+            Some(bytes) => CounterRecord::from_bytes(&bytes)?.next_offset,
+            None => 0,
+        };
+        let id = CollectionId(next);
+        let record = CollectionRecord::new(name, config);
+        let mut batch = self.rocks.batch();
+        batch.put(
+            Cf::Meta,
+            NEXT_COLLECTION,
+            &CounterRecord {
+                seq: 0,
+                next_offset: next + 1,
+            }
+            .to_bytes(),
+        );
+        batch.put(Cf::Collections, &id.key(), &record.to_bytes());
+        self.rocks.write(batch)?;
+        self.rocks.sync()?;
+        let collection = Arc::new(Collection::open(id, record, self.rocks.clone(), self.options.clone())?);
+        collections.insert(name.clone(), collection.clone());
+        Ok(collection)
+    }
+
+    /// Removes a collection with all it holds. Says whether there was one.
+    pub fn delete_collection(&self, name: &CollectionName) -> Result<bool> {
+        let Some(collection) = self.collections.write().remove(name) else {
+            return Ok(false);
+        };
+        let key = collection.id.key();
+        let mut batch = self.rocks.batch();
+        batch.delete(Cf::Collections, &key);
+        batch.delete(Cf::Meta, &collection.id.counter_key());
+        for cf in [
+            Cf::Ids,
+            Cf::Points,
+            Cf::Vectors,
+            Cf::Postings,
+            Cf::Documents,
+            Cf::IndexLog,
+        ] {
+            batch.delete_prefix(cf, &key);
+        }
+        collection.close_for_drop();
+        self.rocks.write(batch)?;
+        self.rocks.sync()?;
+        Ok(true)
+    }
+}
+
+fn check(config: &CollectionConfig) -> Result<(), InvalidInput> {
+    if config.vectors.is_empty() {
+        return Err(InvalidInput::NoVectors);
+    }
+    for (name, params) in &config.vectors {
+        if params.size == 0 || params.size > MAX_DIMENSIONS {
+            return Err(InvalidInput::Size {
+                vector: name.clone(),
+                size: params.size,
+                max: MAX_DIMENSIONS,
+            });
+        }
+    }
+    if let Some(name) = config.encoders.keys().find(|name| !config.vectors.contains_key(*name)) {
+        return Err(InvalidInput::UnknownVector {
+            name: name.clone(),
+            known: config.vectors.keys().cloned().collect(),
+        });
+    }
+    Ok(())
+}

@@ -1,0 +1,253 @@
+//! Reading: one consistent state of a collection in memory and on disk.
+
+use std::ops::Bound;
+use std::sync::Arc;
+
+use roaring::RoaringBitmap;
+use twofold_types::api::{PayloadSelector, WithPayload, WithVector};
+use twofold_types::{FieldTest, Filter, Match, Payload, PointId, Record, VectorsOutput};
+
+use crate::error::{Result, StorageError};
+use crate::filter::CompiledFilter;
+use crate::key::{CollectionId, PointOffset};
+use crate::path::PayloadPath;
+use crate::posting::Field;
+use crate::record::{DiskRecord, DocumentRecord, PointRecord};
+use crate::rocks::{Cf, Snapshot};
+use crate::state::State;
+
+/// Points are read one by one below this share of the collection, and all in order above it.
+const SPARSE_READ: u64 = 8;
+
+/// One consistent state of a collection: the published [`State`] and the RocksDB snapshot of the same write.
+pub(crate) struct View<'a> {
+    pub(crate) collection: CollectionId,
+    pub(crate) state: Arc<State>,
+    pub(crate) snapshot: Snapshot<'a>,
+}
+
+impl View<'_> {
+    /// The offsets of points, none for those that do not exist.
+    pub(crate) fn offsets(&self, ids: &[PointId]) -> Result<Vec<Option<PointOffset>>> {
+        let keys: Vec<_> = ids.iter().map(|&id| self.collection.id_key(id)).collect();
+        let values = self.snapshot.get_many(Cf::Ids, &keys)?;
+        values
+            .into_iter()
+            .map(|value| value.map(|value| offset_of(&value)).transpose())
+            .collect()
+    }
+
+    pub(crate) fn point(&self, offset: PointOffset) -> Result<Option<PointRecord>> {
+        let value = self.snapshot.get(Cf::Points, &self.collection.point_key(offset))?;
+        value.map(|value| PointRecord::from_bytes(&value)).transpose()
+    }
+
+    pub(crate) fn points(&self, offsets: &[PointOffset]) -> Result<Vec<Option<PointRecord>>> {
+        let keys: Vec<_> = offsets
+            .iter()
+            .map(|&offset| self.collection.point_key(offset))
+            .collect();
+        let values = self.snapshot.get_many(Cf::Points, &keys)?;
+        values
+            .into_iter()
+            .map(|value| value.map(|value| PointRecord::from_bytes(&value)).transpose())
+            .collect()
+    }
+
+    /// Calls `visit` with every one of the given points, in the order of their offsets.
+    pub(crate) fn for_each_point(
+        &self,
+        points: &RoaringBitmap,
+        mut visit: impl FnMut(PointOffset, PointRecord) -> Result<()>,
+    ) -> Result<()> {
+        if points.len() * SPARSE_READ < self.state.alive.len() {
+            for offset in points {
+                let offset = PointOffset(offset);
+                if let Some(record) = self.point(offset)? {
+                    visit(offset, record)?;
+                }
+            }
+            return Ok(());
+        }
+        let start = self.collection.point_key(PointOffset(points.min().unwrap_or(0)));
+        for entry in self.snapshot.scan(Cf::Points, &self.collection.key(), &start) {
+            let (key, value) = entry?;
+            match PointOffset::from_key(&key) {
+                Some(offset) if points.contains(offset.0) => visit(offset, PointRecord::from_bytes(&value)?)?,
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// The points that a payload index finds for a test; none where no index can tell.
+    pub(crate) fn postings(&self, key: &str, test: &FieldTest) -> Result<Option<RoaringBitmap>> {
+        for field in self.state.schema.fields.iter().filter(|field| field.key == key) {
+            let one = |value: &[u8]| self.value_postings(&field.value_prefix(self.collection, value));
+            match test {
+                FieldTest::Match(Match::Value(value)) => {
+                    if let Some(value) = field.encode_match(value) {
+                        return one(&value).map(Some);
+                    }
+                }
+                FieldTest::Match(Match::Any(values)) => {
+                    let encoded: Option<Vec<_>> = values.iter().map(|value| field.encode_match(value)).collect();
+                    if let Some(encoded) = encoded {
+                        let mut points = RoaringBitmap::new();
+                        for value in encoded {
+                            points |= one(&value)?;
+                        }
+                        return Ok(Some(points));
+                    }
+                }
+                FieldTest::Range(range) => {
+                    if let Some(bounds) = field.encode_range(range) {
+                        let prefix = self.collection.field_prefix(field.number);
+                        return self.range_postings(&prefix, bounds).map(Some);
+                    }
+                }
+                FieldTest::Match(Match::Except(_)) => {}
+            }
+        }
+        Ok(None)
+    }
+
+    fn value_postings(&self, prefix: &[u8]) -> Result<RoaringBitmap> {
+        let mut points = RoaringBitmap::new();
+        for entry in self.snapshot.scan(Cf::Postings, prefix, prefix) {
+            points.extend(PointOffset::from_key(&entry?.0).map(|offset| offset.0));
+        }
+        Ok(points)
+    }
+
+    /// How many points a payload index holds.
+    pub(crate) fn indexed_points(&self, field: &Field) -> Result<u64> {
+        Ok(self.value_postings(&self.collection.field_prefix(field.number))?.len())
+    }
+
+    fn range_postings(&self, prefix: &[u8], (lower, upper): (Bound<Vec<u8>>, Bound<Vec<u8>>)) -> Result<RoaringBitmap> {
+        let (Bound::Included(start) | Bound::Excluded(start)) = &lower else {
+            return Ok(RoaringBitmap::new());
+        };
+        let mut points = RoaringBitmap::new();
+        for entry in self.snapshot.scan(Cf::Postings, prefix, &[prefix, start].concat()) {
+            let (key, _) = entry?;
+            let value = &key[prefix.len()..key.len() - size_of::<u32>()];
+            if matches!(&lower, Bound::Excluded(bound) if value == bound.as_slice()) {
+                continue;
+            }
+            match &upper {
+                Bound::Included(bound) if value > bound.as_slice() => break,
+                Bound::Excluded(bound) if value >= bound.as_slice() => break,
+                _ => points.extend(PointOffset::from_key(&key).map(|offset| offset.0)),
+            }
+        }
+        Ok(points)
+    }
+
+    /// The living points that match a filter; all of them without one.
+    pub(crate) fn select(&self, filter: Option<&Filter>) -> Result<RoaringBitmap> {
+        match filter {
+            Some(filter) => CompiledFilter::new(filter)?.select(self),
+            None => Ok(self.state.alive.clone()),
+        }
+    }
+
+    pub(crate) fn document(&self, id: &str) -> Result<Option<DocumentRecord>> {
+        let value = self.snapshot.get(Cf::Documents, &self.collection.document_key(id))?;
+        value.map(|value| DocumentRecord::from_bytes(&value)).transpose()
+    }
+
+    /// A point as it is answered.
+    pub(crate) fn record(&self, offset: PointOffset, point: &PointRecord, fetch: &Fetch) -> Result<Record> {
+        Ok(Record {
+            id: point.id(),
+            payload: fetch.payload(point)?,
+            vector: self.vectors(offset, fetch),
+        })
+    }
+
+    /// The vectors of a point as they are answered.
+    pub(crate) fn vectors(&self, offset: PointOffset, fetch: &Fetch) -> Option<VectorsOutput> {
+        let wanted = |name: &String| match &fetch.vector {
+            WithVector::Bool(all) => *all,
+            WithVector::Names(names) => names.contains(name),
+        };
+        if fetch.vector == WithVector::Bool(false) {
+            return None;
+        }
+        let vectors = self.state.schema.config.vectors.keys().zip(&self.state.arenas);
+        let found = vectors
+            .filter(|(name, _)| wanted(name))
+            .filter_map(|(name, arena)| Some((name.clone(), arena.get(offset)?.to_vec())));
+        Some(VectorsOutput::from(found.collect::<std::collections::BTreeMap<_, _>>()))
+    }
+}
+
+pub(crate) fn offset_of(value: &[u8]) -> Result<PointOffset> {
+    PointOffset::from_key(value).ok_or(StorageError::Corrupt {
+        what: "point offset",
+        reason: format!("{} bytes long", value.len()),
+    })
+}
+
+/// What of a point is answered beside its id.
+#[derive(Debug, Clone)]
+pub struct Fetch {
+    payload: PayloadFields,
+    vector: WithVector,
+}
+
+#[derive(Debug, Clone)]
+enum PayloadFields {
+    All,
+    Nothing,
+    Include(Vec<PayloadPath>),
+    Exclude(Vec<PayloadPath>),
+}
+
+impl Fetch {
+    /// Parses what a request asks for.
+    pub fn new(payload: WithPayload, vector: WithVector) -> Result<Self> {
+        let parse = |keys: Vec<String>| {
+            keys.iter()
+                .map(|key| PayloadPath::parse(key))
+                .collect::<Result<Vec<_>, _>>()
+        };
+        let payload = match payload {
+            WithPayload::Bool(true) => PayloadFields::All,
+            WithPayload::Bool(false) => PayloadFields::Nothing,
+            WithPayload::Fields(keys) | WithPayload::Selector(PayloadSelector::Include(keys)) => {
+                PayloadFields::Include(parse(keys)?)
+            }
+            WithPayload::Selector(PayloadSelector::Exclude(keys)) => PayloadFields::Exclude(parse(keys)?),
+        };
+        Ok(Self { payload, vector })
+    }
+
+    /// The payload and no vectors.
+    pub fn payload_only() -> Self {
+        Self {
+            payload: PayloadFields::All,
+            vector: WithVector::Bool(false),
+        }
+    }
+
+    pub(crate) fn payload(&self, point: &PointRecord) -> Result<Option<Payload>> {
+        match &self.payload {
+            PayloadFields::Nothing => Ok(None),
+            PayloadFields::All => point.payload().map(Some),
+            PayloadFields::Include(paths) => {
+                let payload = point.payload()?;
+                let mut included = Payload::new();
+                paths.iter().for_each(|path| path.copy(&payload, &mut included));
+                Ok(Some(included))
+            }
+            PayloadFields::Exclude(paths) => {
+                let mut payload = point.payload()?;
+                paths.iter().for_each(|path| path.remove(&mut payload));
+                Ok(Some(payload))
+            }
+        }
+    }
+}

@@ -1,0 +1,405 @@
+//! Writing: one operation becomes one batch for RocksDB and the changes of the state in memory.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use roaring::RoaringBitmap;
+use twofold_types::{Distance, Payload, PointId};
+
+use crate::error::{InvalidInput, Result, StorageError};
+use crate::kernel;
+use crate::key::{PointOffset, SeqNo};
+use crate::operation::{DocumentWrite, NewPoint, Operation, Selector, chunk_id};
+use crate::path::PayloadPath;
+use crate::queue;
+use crate::record::{CounterRecord, DiskRecord, DocumentRecord, LogRecord, PointRecord};
+use crate::rocks::{Batch, Cf};
+use crate::state::{State, TailEntry};
+use crate::view::View;
+
+/// An operation on its way. It reads the state before it through `view`, and its own changes through the maps.
+pub(crate) struct Write<'a> {
+    view: &'a View<'a>,
+    batch: Batch<'a>,
+    seq: SeqNo,
+    next_offset: u32,
+    points: HashMap<PointOffset, Option<PointRecord>>,
+    ids: HashMap<PointId, Option<PointOffset>>,
+    vectors: BTreeMap<(u16, PointOffset), Option<Vec<f32>>>,
+}
+
+/// What an operation changes on disk.
+pub(crate) struct Prepared<'a> {
+    pub(crate) batch: Batch<'a>,
+    pub(crate) change: Change,
+}
+
+/// What an operation changes in memory.
+pub(crate) struct Change {
+    seq: SeqNo,
+    next_offset: u32,
+    born: RoaringBitmap,
+    died: RoaringBitmap,
+    vectors: BTreeMap<(u16, PointOffset), Option<Vec<f32>>>,
+    tail: Option<TailEntry>,
+}
+
+impl<'a> Write<'a> {
+    /// Prepares an operation on top of `view`. Nothing is written yet. With `log`, ANN indexes will follow it.
+    pub(crate) fn prepare(
+        view: &'a View<'a>,
+        batch: Batch<'a>,
+        operation: Operation,
+        log: bool,
+    ) -> Result<Prepared<'a>> {
+        let mut write = Self {
+            view,
+            batch,
+            seq: view.state.seq.next(),
+            next_offset: view.state.next_offset,
+            points: HashMap::new(),
+            ids: HashMap::new(),
+            vectors: BTreeMap::new(),
+        };
+        write.operation(operation)?;
+        write.finish(log)
+    }
+
+    fn operation(&mut self, operation: Operation) -> Result<()> {
+        match operation {
+            Operation::Upsert(points) => points.into_iter().try_for_each(|point| self.upsert(point)),
+            Operation::Delete(selector) => {
+                for (offset, record) in self.select(&selector)? {
+                    self.delete(record.id(), offset)?;
+                }
+                Ok(())
+            }
+            Operation::SetPayload {
+                selector,
+                payload,
+                key: None,
+            } => self.change_payloads(&selector, |old| {
+                old.extend(payload.clone());
+            }),
+            Operation::SetPayload {
+                selector,
+                payload,
+                key: Some(key),
+            } => {
+                let path = PayloadPath::parse(&key)?;
+                self.change_payloads(&selector, |old| {
+                    if let Some(object) = path.object_mut(old) {
+                        object.extend(payload.clone());
+                    }
+                })
+            }
+            Operation::OverwritePayload { selector, payload } => {
+                self.change_payloads(&selector, |old| old.clone_from(&payload))
+            }
+            Operation::DeletePayload { selector, keys } => {
+                let paths = keys
+                    .iter()
+                    .map(|key| PayloadPath::parse(key))
+                    .collect::<Result<Vec<_>, _>>()?;
+                self.change_payloads(&selector, |old| paths.iter().for_each(|path| path.remove(old)))
+            }
+            Operation::ClearPayload(selector) => self.change_payloads(&selector, Payload::clear),
+            Operation::PutDocuments { documents, tasks } => {
+                let mut chunks_before = HashMap::new();
+                for document in documents {
+                    self.put_document(document, &mut chunks_before)?;
+                }
+                for (id, task) in &tasks {
+                    queue::write_progress(&mut self.batch, *id, task);
+                }
+                Ok(())
+            }
+            Operation::DeleteDocument(id) => {
+                if let Some(record) = self.view.document(&id)? {
+                    self.delete_chunks(&id, 0..record.chunks)?;
+                    self.batch
+                        .delete(Cf::Documents, &self.view.collection.document_key(&id));
+                }
+                Ok(())
+            }
+        }
+    }
+
+    fn put_document(&mut self, document: DocumentWrite, chunks_before: &mut HashMap<String, u32>) -> Result<()> {
+        let chunks = document.chunks.len() as u32;
+        let before = match chunks_before.get(&document.id) {
+            Some(before) => *before,
+            None => self.view.document(&document.id)?.map_or(0, |record| record.chunks),
+        };
+        document.chunks.into_iter().try_for_each(|chunk| self.upsert(chunk))?;
+        self.delete_chunks(&document.id, chunks..before)?;
+        let record = DocumentRecord {
+            chunks,
+            task: document.task.0,
+        };
+        self.batch.put(
+            Cf::Documents,
+            &self.view.collection.document_key(&document.id),
+            &record.to_bytes(),
+        );
+        chunks_before.insert(document.id, chunks);
+        Ok(())
+    }
+
+    fn delete_chunks(&mut self, document: &str, ordinals: std::ops::Range<u32>) -> Result<()> {
+        for ordinal in ordinals {
+            let id = chunk_id(document, ordinal);
+            if let Some(offset) = self.offset(id)? {
+                self.delete(id, offset)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn upsert(&mut self, point: NewPoint) -> Result<()> {
+        let offset = match self.offset(point.id)? {
+            Some(offset) => offset,
+            None => {
+                let offset = PointOffset(self.next_offset);
+                self.next_offset = self.next_offset.checked_add(1).ok_or(InvalidInput::Limit {
+                    what: "points that a collection has ever held",
+                    received: u32::MAX as usize,
+                    limit: u32::MAX as usize - 1,
+                })?;
+                self.batch
+                    .put(Cf::Ids, &self.view.collection.id_key(point.id), &offset.0.to_be_bytes());
+                self.ids.insert(point.id, Some(offset));
+                offset
+            }
+        };
+        self.put_point(offset, point.id, &point.payload)?;
+        let schema = self.view.state.schema.clone();
+        for name in point.vectors.keys() {
+            schema.vector_number(name)?;
+        }
+        let mut vectors = point.vectors;
+        for (number, (name, params)) in schema.config.vectors.iter().enumerate() {
+            let vector = vectors
+                .remove(name)
+                .map(|vector| checked(name, params.size, params.distance, vector))
+                .transpose()?;
+            self.put_vector(number as u16, offset, vector);
+        }
+        Ok(())
+    }
+
+    fn put_vector(&mut self, number: u16, offset: PointOffset, vector: Option<Vec<f32>>) {
+        let had = match self.vectors.get(&(number, offset)) {
+            Some(pending) => pending.is_some(),
+            None => self.view.state.arenas[usize::from(number)].get(offset).is_some(),
+        };
+        let key = self.view.collection.vector_key(number, offset);
+        match &vector {
+            Some(vector) => self.batch.put(Cf::Vectors, &key, &vector_bytes(vector)),
+            None if had => self.batch.delete(Cf::Vectors, &key),
+            None => return,
+        }
+        self.vectors.insert((number, offset), vector);
+    }
+
+    fn put_point(&mut self, offset: PointOffset, id: PointId, payload: &Payload) -> Result<()> {
+        let before = match self.record(offset)? {
+            Some(record) => record.payload()?,
+            None => Payload::new(),
+        };
+        self.change_postings(offset, &before, payload);
+        let record = PointRecord::new(id, self.seq.0, payload);
+        self.batch
+            .put(Cf::Points, &self.view.collection.point_key(offset), &record.to_bytes());
+        self.points.insert(offset, Some(record));
+        Ok(())
+    }
+
+    fn change_postings(&mut self, offset: PointOffset, before: &Payload, after: &Payload) {
+        for field in &self.view.state.schema.fields {
+            let old = field.postings(self.view.collection, before, offset);
+            let new = field.postings(self.view.collection, after, offset);
+            for gone in old.iter().filter(|key| new.binary_search(key).is_err()) {
+                self.batch.delete(Cf::Postings, gone);
+            }
+            for added in new.iter().filter(|key| old.binary_search(key).is_err()) {
+                self.batch.put(Cf::Postings, added, &[]);
+            }
+        }
+    }
+
+    fn change_payloads(&mut self, selector: &Selector, mut change: impl FnMut(&mut Payload)) -> Result<()> {
+        for (offset, record) in self.select(selector)? {
+            let mut payload = record.payload()?;
+            change(&mut payload);
+            self.put_point(offset, record.id(), &payload)?;
+        }
+        Ok(())
+    }
+
+    fn delete(&mut self, id: PointId, offset: PointOffset) -> Result<()> {
+        let Some(record) = self.record(offset)? else {
+            return Ok(());
+        };
+        self.change_postings(offset, &record.payload()?, &Payload::new());
+        self.batch.delete(Cf::Points, &self.view.collection.point_key(offset));
+        self.batch.delete(Cf::Ids, &self.view.collection.id_key(id));
+        self.points.insert(offset, None);
+        self.ids.insert(id, None);
+        for number in 0..self.view.state.arenas.len() {
+            self.put_vector(number as u16, offset, None);
+        }
+        Ok(())
+    }
+
+    /// The points that an operation begins with; it is asked before the operation has changed anything.
+    fn select(&self, selector: &Selector) -> Result<Vec<(PointOffset, PointRecord)>> {
+        let offsets: Vec<PointOffset> = match selector {
+            Selector::Ids(ids) => {
+                let found: RoaringBitmap = self
+                    .view
+                    .offsets(ids)?
+                    .into_iter()
+                    .flatten()
+                    .map(|offset| offset.0)
+                    .collect();
+                found.into_iter().map(PointOffset).collect()
+            }
+            Selector::Filter(filter) => self.view.select(Some(filter))?.into_iter().map(PointOffset).collect(),
+        };
+        let records = self.view.points(&offsets)?;
+        Ok(offsets
+            .into_iter()
+            .zip(records)
+            .filter_map(|(offset, record)| Some((offset, record?)))
+            .collect())
+    }
+
+    fn offset(&self, id: PointId) -> Result<Option<PointOffset>> {
+        match self.ids.get(&id) {
+            Some(pending) => Ok(*pending),
+            None => Ok(self.view.offsets(&[id])?.pop().flatten()),
+        }
+    }
+
+    fn record(&self, offset: PointOffset) -> Result<Option<PointRecord>> {
+        match self.points.get(&offset) {
+            Some(pending) => Ok(pending.clone()),
+            None if offset.0 >= self.view.state.next_offset => Ok(None),
+            None => self.view.point(offset),
+        }
+    }
+
+    fn finish(mut self, log: bool) -> Result<Prepared<'a>> {
+        let counter = CounterRecord {
+            seq: self.seq.0,
+            next_offset: self.next_offset,
+        };
+        self.batch
+            .put(Cf::Meta, &self.view.collection.counter_key(), &counter.to_bytes());
+        let touched: RoaringBitmap = self.vectors.keys().map(|(_, offset)| offset.0).collect();
+        let tail = (log && !touched.is_empty()).then(|| {
+            let record = LogRecord {
+                offsets: touched.iter().collect(),
+            };
+            self.batch.put(
+                Cf::IndexLog,
+                &self.view.collection.log_key(self.seq),
+                &record.to_bytes(),
+            );
+            TailEntry {
+                seq: self.seq,
+                offsets: touched,
+            }
+        });
+        let (born, died): (Vec<_>, Vec<_>) = self.points.iter().partition(|(_, record)| record.is_some());
+        let bitmap = |points: Vec<(&PointOffset, _)>| points.into_iter().map(|(offset, _)| offset.0).collect();
+        let change = Change {
+            seq: self.seq,
+            next_offset: self.next_offset,
+            born: bitmap(born),
+            died: bitmap(died),
+            vectors: self.vectors,
+            tail,
+        };
+        Ok(Prepared {
+            batch: self.batch,
+            change,
+        })
+    }
+}
+
+impl Change {
+    /// Makes the state before the operation the state after it.
+    pub(crate) fn apply(self, state: &mut State) -> SeqNo {
+        state.seq = self.seq;
+        state.next_offset = self.next_offset;
+        state.alive |= self.born;
+        state.alive -= self.died;
+        for ((number, offset), vector) in self.vectors {
+            let arena = &mut state.arenas[usize::from(number)];
+            match vector {
+                Some(vector) => arena.set(offset, &vector),
+                None => arena.remove(offset),
+            }
+        }
+        state.tail.extend(self.tail.map(Arc::new));
+        self.seq
+    }
+}
+
+fn checked(name: &str, size: usize, distance: Distance, mut vector: Vec<f32>) -> Result<Vec<f32>, InvalidInput> {
+    if vector.len() != size {
+        return Err(InvalidInput::Dimension {
+            vector: name.to_owned(),
+            expected: size,
+            received: vector.len(),
+        });
+    }
+    if !vector.iter().all(|component| component.is_finite()) {
+        return Err(InvalidInput::NotFinite(name.to_owned()));
+    }
+    if distance == Distance::Cosine {
+        kernel::normalise(&mut vector);
+    }
+    Ok(vector)
+}
+
+/// A query vector, checked and normalised as stored ones are.
+pub(crate) fn checked_query(view: &View<'_>, name: &str, vector: Vec<f32>) -> Result<Vec<f32>> {
+    let number = view.state.schema.vector_number(name)?;
+    let params = view.state.schema.config.vectors.values().nth(usize::from(number));
+    let params = params.expect("a vector number counts the configured vectors");
+    Ok(checked(name, params.size, params.distance, vector)?)
+}
+
+/// A version byte and the components, little-endian.
+fn vector_bytes(vector: &[f32]) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(1 + size_of_val(vector));
+    bytes.push(1);
+    bytes.extend(vector.iter().flat_map(|component| component.to_le_bytes()));
+    bytes
+}
+
+/// Reads what [`vector_bytes`] wrote into `vector`.
+pub(crate) fn read_vector(bytes: &[u8], vector: &mut [f32]) -> Result<()> {
+    let corrupt = |reason: String| StorageError::Corrupt { what: "vector", reason };
+    match bytes.split_first() {
+        Some((1, body)) if body.len() == size_of_val(vector) => {
+            let (components, _) = body.as_chunks::<4>();
+            for (component, bytes) in vector.iter_mut().zip(components) {
+                *component = f32::from_le_bytes(*bytes);
+            }
+            Ok(())
+        }
+        Some((1, body)) => Err(corrupt(format!(
+            "{} bytes in place of {}",
+            body.len(),
+            size_of_val(vector)
+        ))),
+        version => Err(corrupt(format!(
+            "version {:?} is unknown to this release",
+            version.map(|(version, _)| version)
+        ))),
+    }
+}

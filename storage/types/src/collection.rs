@@ -1,0 +1,254 @@
+//! Collections: what they are called and how they are configured.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Deserializer, Serialize};
+
+use crate::{ModelId, Payload};
+
+/// The checked name of a collection: 1 to 255 characters, none of `/ \ < > : " | ? *`, no control characters, not `.` or `..`.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+#[serde(transparent)]
+pub struct CollectionName(String);
+
+/// A text that cannot name a collection.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error(
+    "`{0}` cannot name a collection: 1 to 255 characters are accepted, without / \\ < > : \" | ? * and control characters"
+)]
+pub struct InvalidCollectionName(pub String);
+
+impl CollectionName {
+    /// The name.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for CollectionName {
+    type Err = InvalidCollectionName;
+
+    fn from_str(name: &str) -> Result<Self, InvalidCollectionName> {
+        let forbidden = |c: char| c.is_control() || "/\\<>:\"|?*".contains(c);
+        let length = name.chars().count();
+        if length == 0 || length > 255 || name == "." || name == ".." || name.contains(forbidden) {
+            return Err(InvalidCollectionName(name.to_owned()));
+        }
+        Ok(Self(name.to_owned()))
+    }
+}
+
+impl<'de> Deserialize<'de> for CollectionName {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?
+            .parse()
+            .map_err(serde::de::Error::custom)
+    }
+}
+
+impl fmt::Display for CollectionName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// How two vectors are compared.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Distance {
+    /// Cosine similarity. Vectors are stored normalised. Higher is nearer.
+    Cosine,
+    /// Dot product. Higher is nearer.
+    Dot,
+    /// Euclidean distance. Lower is nearer.
+    Euclid,
+    /// Manhattan (L1) distance. Lower is nearer.
+    Manhattan,
+}
+
+impl Distance {
+    /// Whether a higher score is nearer.
+    pub fn higher_is_nearer(self) -> bool {
+        matches!(self, Self::Cosine | Self::Dot)
+    }
+}
+
+/// The shape of one vector of a collection.
+///
+/// Clients share this model between requests and answers and refuse keys they do not know, so what is Twofold's own
+/// stands in [`EncoderParams`] beside it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct VectorParams {
+    /// Number of dimensions, 1 to 65,536.
+    pub size: usize,
+    /// How two such vectors are compared.
+    pub distance: Distance,
+    /// Accepted and answered, without meaning yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub on_disk: Option<bool>,
+    /// Accepted and answered, without meaning yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hnsw_config: Option<serde_json::Value>,
+    /// Accepted and answered, without meaning yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quantization_config: Option<serde_json::Value>,
+    /// The type of the components; `float32` is accepted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub datatype: Option<Datatype>,
+    /// Multivectors; refused until they can be searched.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub multivector_config: Option<serde_json::Value>,
+}
+
+impl VectorParams {
+    /// A vector of `size` dimensions compared by `distance`.
+    pub fn new(size: usize, distance: Distance) -> Self {
+        Self {
+            size,
+            distance,
+            on_disk: None,
+            hnsw_config: None,
+            quantization_config: None,
+            datatype: None,
+            multivector_config: None,
+        }
+    }
+}
+
+/// The type of a vector's components.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Datatype {
+    /// 32-bit floating point.
+    Float32,
+}
+
+/// The vectors of a collection: one without a name, or several by name.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(untagged)]
+pub enum VectorsConfig {
+    /// The vector named `""`.
+    Single(VectorParams),
+    /// Vectors by name.
+    Named(BTreeMap<String, VectorParams>),
+}
+
+impl VectorsConfig {
+    /// The vectors by name, the unnamed one as `""`.
+    pub fn into_named(self) -> BTreeMap<String, VectorParams> {
+        match self {
+            Self::Single(params) => BTreeMap::from([(String::new(), params)]),
+            Self::Named(vectors) => vectors,
+        }
+    }
+}
+
+impl From<BTreeMap<String, VectorParams>> for VectorsConfig {
+    fn from(mut vectors: BTreeMap<String, VectorParams>) -> Self {
+        if vectors.len() == 1
+            && let Some(params) = vectors.remove("")
+        {
+            return Self::Single(params);
+        }
+        Self::Named(vectors)
+    }
+}
+
+impl<'de> Deserialize<'de> for VectorsConfig {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        use serde::de::Error;
+        let value = serde_json::Value::deserialize(deserializer)?;
+        let is_params = value.get("size").is_some_and(|size| !size.is_object())
+            || value.get("distance").is_some_and(|d| d.is_string());
+        if is_params {
+            VectorParams::deserialize(value)
+                .map(Self::Single)
+                .map_err(D::Error::custom)
+        } else {
+            BTreeMap::deserialize(value).map(Self::Named).map_err(|error| {
+                D::Error::custom(format!(
+                    "{error}; `vectors` is an object with `size` and `distance`, or an object of such objects by name"
+                ))
+            })
+        }
+    }
+}
+
+/// The encoder that fills one vector of a collection.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EncoderParams {
+    /// The model.
+    pub model: ModelId,
+}
+
+/// How documents are cut into chunks.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ChunkingParams {
+    /// The most tokens of a chunk, the model's special tokens not counted. Default: what the model takes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_tokens: Option<usize>,
+    /// How many tokens at the end of a chunk are repeated at the start of the next. Default: an eighth of `max_tokens`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub overlap: Option<usize>,
+}
+
+/// Everything a collection was configured with.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct CollectionConfig {
+    /// The vectors by name; the unnamed one is `""`.
+    pub vectors: BTreeMap<String, VectorParams>,
+    /// The encoders by the name of the vector they fill.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub encoders: BTreeMap<String, EncoderParams>,
+    /// How documents are cut into chunks.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub chunking: Option<ChunkingParams>,
+    /// The caller's own notes on the collection.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub metadata: Option<Payload>,
+}
+
+/// The type of a payload index.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum PayloadSchemaType {
+    /// Strings, matched exactly.
+    Keyword,
+    /// Integers, matched exactly or by range.
+    Integer,
+    /// Numbers, by range.
+    Float,
+    /// Booleans.
+    Bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_checked_once() {
+        assert!("docs".parse::<CollectionName>().is_ok());
+        assert!("Büro 7.2_x-y".parse::<CollectionName>().is_ok());
+        for bad in ["", "..", "a/b", "a\u{0}", "a:b", &"x".repeat(256)] {
+            assert!(bad.parse::<CollectionName>().is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn one_vector_and_named_vectors_are_told_apart() {
+        let single: VectorsConfig = serde_json::from_str(r#"{"size": 3, "distance": "Dot"}"#).unwrap();
+        assert_eq!(single, VectorsConfig::Single(VectorParams::new(3, Distance::Dot)));
+        let named: VectorsConfig = serde_json::from_str(r#"{"size": {"size": 3, "distance": "Dot"}}"#).unwrap();
+        assert!(matches!(named, VectorsConfig::Named(_)));
+        let unnamed: VectorsConfig = serde_json::from_str(r#"{"": {"size": 3, "distance": "Dot"}}"#).unwrap();
+        assert_eq!(VectorsConfig::from(unnamed.into_named()), single);
+        let error = serde_json::from_str::<VectorsConfig>(r#"{"size": 3, "distance": "Hamming"}"#)
+            .unwrap_err()
+            .to_string();
+        assert!(error.contains("Cosine"), "{error}");
+    }
+}

@@ -1,0 +1,33 @@
+//! The nouns of Twofold, with serde once: they are the wire format of the HTTP API and the domain model in one family.
+//!
+//! Nothing here does I/O. Where Qdrant's REST API has a noun, this is its shape; what it does not have (encoders,
+//! documents, tasks) is Twofold's own.
+//!
+//! ```
+//! use twofold_types::{Filter, PointId};
+//!
+//! let filter: Filter = serde_json::from_str(r#"{"must": [{"key": "city", "match": {"value": "Oslo"}}]}"#)?;
+//! assert_eq!(filter.must.len(), 1);
+//! let id: PointId = serde_json::from_str("7")?;
+//! assert_eq!(id, PointId::Num(7));
+//! # Ok::<(), serde_json::Error>(())
+//! ```
+
+pub mod api;
+mod collection;
+mod filter;
+mod model;
+mod point;
+mod task;
+
+pub use collection::{
+    ChunkingParams, CollectionConfig, CollectionName, Datatype, Distance, EncoderParams, InvalidCollectionName,
+    PayloadSchemaType, VectorParams, VectorsConfig,
+};
+pub use filter::{Condition, FieldCondition, FieldTest, Filter, Match, MatchValue, PayloadField, Range};
+pub use model::{ModelId, Role};
+pub use point::{
+    InvalidPointId, Payload, PointId, PointStruct, Record, ScoredPoint, TextInput, VectorInput, VectorsInput,
+    VectorsOutput,
+};
+pub use task::{Document, DocumentError, Task, TaskId, TaskStatus};

@@ -1,0 +1,176 @@
+//! What was acknowledged is found and what was deleted is not, while ANN indexes are built and after restarts.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
+use twofold_storage::{Collection, Fetch, NewPoint, Operation, Options, Search, Selector, Store, Target};
+use twofold_types::{CollectionConfig, Distance, Payload, PointId, VectorParams};
+
+use crate::support::name;
+
+const DIMENSIONS: usize = 16;
+
+fn options(dir: &Path) -> Options {
+    // Small enough that a few hundred points have an index, which then follows after every few writes.
+    Options {
+        exact_scan_components: 200 * DIMENSIONS as u64,
+        index_lag: 0.02,
+        ..Options::new(dir)
+    }
+}
+
+fn config(distance: Distance) -> CollectionConfig {
+    CollectionConfig {
+        vectors: BTreeMap::from([(String::new(), VectorParams::new(DIMENSIONS, distance))]),
+        encoders: BTreeMap::new(),
+        chunking: None,
+        metadata: None,
+    }
+}
+
+fn random_vector(rng: &mut StdRng) -> Vec<f32> {
+    (0..DIMENSIONS).map(|_| rng.random_range(-1.0..1.0)).collect()
+}
+
+fn point(id: u64, vector: &[f32]) -> NewPoint {
+    NewPoint {
+        id: id.into(),
+        vectors: BTreeMap::from([(String::new(), vector.to_vec())]),
+        payload: Payload::new(),
+    }
+}
+
+fn put(collection: &Collection, id: u64, vector: &[f32]) {
+    collection.apply(Operation::Upsert(vec![point(id, vector)])).unwrap();
+}
+
+fn nearest(collection: &Collection, vector: &[f32], limit: usize) -> Vec<PointId> {
+    let search = Search {
+        target: Target::Vector(vector.to_vec()),
+        using: None,
+        filter: None,
+        limit,
+        offset: 0,
+        score_threshold: None,
+        exact: false,
+        ef: None,
+        fetch: Fetch::payload_only(),
+    };
+    collection
+        .search(&search)
+        .unwrap()
+        .into_iter()
+        .map(|point| point.id)
+        .collect()
+}
+
+#[test]
+fn every_write_is_seen_at_once_while_indexes_are_built() {
+    for distance in [Distance::Cosine, Distance::Euclid, Distance::Manhattan] {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(options(dir.path())).unwrap();
+        let collection = store.create_collection(&name("c"), &config(distance)).unwrap();
+        let stop = AtomicBool::new(false);
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                while !stop.load(Ordering::Relaxed) {
+                    collection.update_indexes(&stop).unwrap();
+                    thread::yield_now();
+                }
+            });
+            let mut rng = StdRng::seed_from_u64(7);
+            for id in 0..600 {
+                let vector = random_vector(&mut rng);
+                put(&collection, id, &vector);
+                assert_eq!(
+                    nearest(&collection, &vector, 1),
+                    [PointId::Num(id)],
+                    "{distance:?}: put in and not found"
+                );
+                if id % 3 == 0 {
+                    let moved = random_vector(&mut rng);
+                    put(&collection, id / 2, &moved);
+                    assert_eq!(
+                        nearest(&collection, &moved, 1),
+                        [PointId::Num(id / 2)],
+                        "{distance:?}: moved and not found"
+                    );
+                }
+                if id % 5 == 4 {
+                    collection
+                        .apply(Operation::Delete(Selector::Ids(vec![PointId::Num(id)])))
+                        .unwrap();
+                    assert!(
+                        !nearest(&collection, &vector, 10).contains(&PointId::Num(id)),
+                        "{distance:?}: deleted and found"
+                    );
+                }
+            }
+            stop.store(true, Ordering::Relaxed);
+        });
+        assert!(
+            collection.indexed_vectors() > 200,
+            "{distance:?}: no index was built, so nothing was tested"
+        );
+    }
+}
+
+#[test]
+fn an_index_is_taken_up_again_after_a_restart_with_what_came_after_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut rng = StdRng::seed_from_u64(8);
+    let vectors: Vec<Vec<f32>> = (0..500).map(|_| random_vector(&mut rng)).collect();
+    let indexed = {
+        let store = Store::open(options(dir.path())).unwrap();
+        let collection = store.create_collection(&name("c"), &config(Distance::Cosine)).unwrap();
+        let points = (0..).zip(&vectors).take(490).map(|(id, vector)| point(id, vector));
+        collection.apply(Operation::Upsert(points.collect())).unwrap();
+        collection.update_indexes(&AtomicBool::new(false)).unwrap();
+        let indexed = collection.indexed_vectors();
+        // Fewer than the lag, so the index does not follow these.
+        for id in 490..499 {
+            put(&collection, id, &vectors[id as usize]);
+        }
+        collection.update_indexes(&AtomicBool::new(false)).unwrap();
+        indexed
+    };
+    assert_eq!(indexed, 490);
+    let store = Store::open(options(dir.path())).unwrap();
+    let collection = store.collection(&name("c")).unwrap();
+    assert_eq!(collection.indexed_vectors(), 490, "the index was built again");
+    for id in [0, 250, 489, 490, 498] {
+        assert_eq!(nearest(&collection, &vectors[id as usize], 1), [PointId::Num(id)]);
+    }
+}
+
+#[test]
+fn an_index_that_is_lost_or_broken_is_built_again_and_answers_stay_right() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut rng = StdRng::seed_from_u64(9);
+    let vectors: Vec<Vec<f32>> = (0..400).map(|_| random_vector(&mut rng)).collect();
+    {
+        let store = Store::open(options(dir.path())).unwrap();
+        let collection = store.create_collection(&name("c"), &config(Distance::Dot)).unwrap();
+        collection
+            .apply(Operation::Upsert(
+                (0..).zip(&vectors).map(|(id, vector)| point(id, vector)).collect(),
+            ))
+            .unwrap();
+        collection.update_indexes(&AtomicBool::new(false)).unwrap();
+        assert_eq!(collection.indexed_vectors(), 400);
+    }
+    let generation = dir.path().join("index/0/0/0");
+    std::fs::write(generation.join("data.mdb"), b"this is not LMDB").unwrap();
+    let store = Store::open(options(dir.path())).unwrap();
+    let collection = store.collection(&name("c")).unwrap();
+    assert_eq!(collection.indexed_vectors(), 0);
+    assert_eq!(nearest(&collection, &vectors[3], 400).len(), 400);
+    assert!(collection.is_indexing());
+    collection.update_indexes(&AtomicBool::new(false)).unwrap();
+    assert_eq!(collection.indexed_vectors(), 400);
+    assert!(!generation.exists(), "a generation's path is used once");
+}

@@ -1,0 +1,8 @@
+//! One binary for all integration tests, so that RocksDB and candle are linked once.
+
+mod api;
+mod crash;
+mod freshness;
+mod ingest;
+mod model;
+mod support;

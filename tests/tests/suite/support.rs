@@ -1,0 +1,54 @@
+//! What the tests of this binary share.
+
+use std::path::Path;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use twofold_client::Client;
+use twofold_tests::{MODEL, Server};
+use twofold_types::api::{AddDocuments, CountPoints, CreateCollection};
+use twofold_types::{CollectionName, Document, Task, TaskId};
+
+pub const BINARY: &str = env!("CARGO_BIN_EXE_twofold-under-test");
+
+pub async fn server() -> (Server, Client, TempDir) {
+    let dir = tempfile::tempdir().unwrap();
+    let server = Server::start(Path::new(BINARY), dir.path(), None).await;
+    let client = server.client();
+    (server, client, dir)
+}
+
+pub fn name(name: &str) -> CollectionName {
+    name.parse().unwrap()
+}
+
+pub fn from_json<T: serde::de::DeserializeOwned>(value: Value) -> T {
+    serde_json::from_value(value).unwrap()
+}
+
+/// A collection that MiniLM fills.
+pub fn encoded_collection() -> CreateCollection {
+    from_json(json!({"encoders": {"": {"model": MODEL}}}))
+}
+
+pub fn document(id: &str, text: &str) -> Document {
+    Document {
+        id: Some(id.to_owned()),
+        text: text.to_owned(),
+        metadata: None,
+    }
+}
+
+pub fn documents(documents: Vec<Document>) -> AddDocuments {
+    AddDocuments { documents }
+}
+
+pub async fn finished(client: &Client, task: TaskId) -> Task {
+    let waited = tokio::time::timeout(Duration::from_secs(120), client.wait_for_task(task, |_| {}));
+    waited.await.expect("the task ends within two minutes").unwrap()
+}
+
+pub async fn count(client: &Client, collection: &CollectionName) -> u64 {
+    client.count_points(collection, &CountPoints::default()).await.unwrap()
+}

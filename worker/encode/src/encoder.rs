@@ -1,0 +1,61 @@
+//! The seam between those who need vectors and the networks that make them.
+
+use std::sync::Arc;
+
+use twofold_types::{ModelId, Role};
+
+use crate::{Architecture, BertEncoder, Device, EncodeError, ModelFiles, TokenBudget, Tokenizer, Tokens};
+
+/// A dense embedding: [`Encoder::dimensions`] numbers, of unit length if the model normalises.
+pub type Embedding = Vec<f32>;
+
+/// Turns tokenised texts into embeddings: one per model and device, shared between threads.
+///
+/// Blocking and CPU-bound: never called on an async runtime's thread. On the CPU it uses the rayon pool that the calling
+/// thread belongs to, so a lane of its own is a thread that calls it inside a one-thread pool
+/// ([`rayon::ThreadPool::install`]); several such lanes may share one encoder.
+pub trait Encoder: Send + Sync {
+    /// Which model this is; vectors of different models are not comparable.
+    fn model(&self) -> &ModelId;
+
+    /// Length of every embedding.
+    fn dimensions(&self) -> usize;
+
+    /// Longest text in tokens, special tokens and the role's prompt included; [`Tokenizer::tokenize`] cuts there.
+    fn max_tokens(&self) -> usize;
+
+    /// The tokenizer whose tokens this encoder takes.
+    fn tokenizer(&self) -> &Tokenizer;
+
+    /// One embedding per text, `[batch, dimensions]`, in the order of `batch`. A text's embedding does not depend on the
+    /// texts beside it. `role` selects the tower where the two differ; prompts were applied by the tokenizer.
+    ///
+    /// A batch of any size and mix of lengths is welcome: it is split under [`EncodeOptions::budget`], and every part is
+    /// one forward pass.
+    ///
+    /// # Errors
+    /// [`EncodeError::Forward`]; then no text of the batch has a result.
+    fn encode(&self, batch: &[Tokens], role: Role) -> Result<Vec<Embedding>, EncodeError>;
+}
+
+/// How an encoder works, where the model's files leave a choice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct EncodeOptions {
+    /// Size of one forward pass; see [`TokenBudget`].
+    pub budget: TokenBudget,
+}
+
+/// Loads a model onto a device, as the architecture that its files name.
+///
+/// # Errors
+/// [`EncodeError::ReadFile`], [`EncodeError::Tokenizer`] and [`EncodeError::Weights`] name the file that is to blame.
+pub fn open_encoder(
+    files: &ModelFiles,
+    model: ModelId,
+    device: &Device,
+    options: EncodeOptions,
+) -> Result<Arc<dyn Encoder>, EncodeError> {
+    match files.architecture() {
+        Architecture::Bert(config) => Ok(Arc::new(BertEncoder::open(files, config, model, device, options)?)),
+    }
+}

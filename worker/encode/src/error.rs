@@ -1,0 +1,111 @@
+//! What can go wrong between a directory of model files and a vector.
+
+use std::{io, path::PathBuf};
+
+use twofold_types::ModelId;
+
+use crate::DeviceSpec;
+
+/// The error of a library underneath, kept as the cause.
+pub type Source = Box<dyn std::error::Error + Send + Sync>;
+
+/// Why a model could not be opened or a text not be encoded.
+///
+/// Everything except [`Tokenize`](Self::Tokenize) and [`Forward`](Self::Forward) is found when a model is opened and is
+/// the operator's to repair: the files, the device or its name.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum EncodeError {
+    /// A file that the model needs is missing or unreadable.
+    #[error(
+        "{}: {source}; a model directory holds config.json, tokenizer.json, model.safetensors and, where they differ \
+         from the defaults, modules.json with the pooling's config.json, sentence_bert_config.json and \
+         config_sentence_transformers.json",
+        path.display()
+    )]
+    ReadFile {
+        /// The file.
+        path: PathBuf,
+        /// The system's answer.
+        source: io::Error,
+    },
+    /// A JSON file is not JSON, or lacks a field that has no default.
+    #[error("{}: {source}", path.display())]
+    ParseFile {
+        /// The file.
+        path: PathBuf,
+        /// Where and why parsing stopped.
+        source: serde_json::Error,
+    },
+    /// A file asks for something that this crate does not do. Ignoring it would give vectors that look right and are not.
+    #[error("{}: {field} is {found}; supported: {}", path.display(), supported.join(", "))]
+    Unsupported {
+        /// The file.
+        path: PathBuf,
+        /// Which of its fields.
+        field: &'static str,
+        /// The field's value.
+        found: String,
+        /// The values that would have been understood.
+        supported: &'static [&'static str],
+    },
+    /// `tokenizer.json` could not be loaded.
+    #[error("{}: not a tokenizer: {source}", path.display())]
+    Tokenizer {
+        /// The file.
+        path: PathBuf,
+        /// The tokenizer library's answer.
+        source: Source,
+    },
+    /// The weights could not be loaded: not a safetensors file, or tensors missing or of other shapes than
+    /// `config.json` says.
+    #[error("{}: {source}", path.display())]
+    Weights {
+        /// The file.
+        path: PathBuf,
+        /// Which tensor, and why.
+        source: Source,
+    },
+    /// A device was named that does not exist.
+    #[error("device {given:?} is unknown; accepted: auto, cpu, cuda:N (for example cuda:0), metal")]
+    UnknownDevice {
+        /// The name as it was given.
+        given: String,
+    },
+    /// A device was named that this build has no support for.
+    #[error("device {device} needs a build with the cargo feature `{feature}`")]
+    DeviceNotBuilt {
+        /// The device.
+        device: DeviceSpec,
+        /// The feature that adds it.
+        feature: &'static str,
+    },
+    /// A device was named and supported, but would not open.
+    #[error("device {device} cannot be opened: {source}")]
+    OpenDevice {
+        /// The device.
+        device: DeviceSpec,
+        /// The driver's answer.
+        source: Source,
+    },
+    /// The tokenizer could not make tokens of a text.
+    #[error("text {index} of the batch cannot be tokenised: {source}")]
+    Tokenize {
+        /// Position of the text in the slice that was passed.
+        index: usize,
+        /// The tokenizer's answer.
+        source: Source,
+    },
+    /// The network failed, for instance for want of device memory or because the tokens are another model's.
+    #[error("{model} failed on a batch of {texts} texts of up to {longest} tokens: {source}")]
+    Forward {
+        /// The model.
+        model: ModelId,
+        /// How many texts were in the failing sub-batch.
+        texts: usize,
+        /// Tokens of its longest text.
+        longest: usize,
+        /// The tensor library's answer.
+        source: Source,
+    },
+}

@@ -1,0 +1,50 @@
+//! Text to vectors, on this machine: model files, tokenisation, batching, the networks and their pooling.
+//!
+//! The crate is blocking and keeps no threads: whoever calls [`Encoder::encode`] lends it the thread it runs on, and the
+//! rayon pool that thread belongs to. It downloads nothing and stores nothing; a model is a local directory.
+//!
+//! ```no_run
+//! use twofold_encode::{DeviceSpec, Model, cosine};
+//! use twofold_types::Role;
+//!
+//! # fn main() -> Result<(), twofold_encode::EncodeError> {
+//! let model = Model::open("models/sentence-transformers/all-MiniLM-L6-v2", DeviceSpec::Auto)?;
+//! let texts = ["The cat sits on the mat.", "Shares fell on Monday.", "A dog chased the ball."];
+//! let documents = model.embed(&texts, Role::Document)?;
+//! let query = model.embed(&["Where is the kitten?"], Role::Query)?.remove(0);
+//!
+//! let mut ranked: Vec<_> = texts.iter().zip(&documents).map(|(t, d)| (cosine(&query, d), t)).collect();
+//! ranked.sort_by(|a, b| b.0.total_cmp(&a.0));
+//! for (score, text) in ranked {
+//!     println!("{score:.3}  {text}");
+//! }
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! [`Model`] is the short way. A server takes the steps apart: [`ModelFiles::open`] says what a directory holds without
+//! loading it, [`open_encoder`] loads it onto a [`Device`], [`Tokenizer::tokenize`] runs on a tokeniser's thread, and
+//! [`Encoder::encode`] on the thread that owns the device.
+
+mod batch;
+mod bert;
+mod device;
+mod encoder;
+mod error;
+mod files;
+mod model;
+mod pooling;
+mod similarity;
+mod tokenizer;
+mod weights;
+
+pub use batch::{TokenBudget, plan};
+pub use bert::BertEncoder;
+pub use device::{Device, DeviceSpec};
+pub use encoder::{Embedding, EncodeOptions, Encoder, open_encoder};
+pub use error::{EncodeError, Source};
+pub use files::{Architecture, ModelFiles, Prompts};
+pub use model::Model;
+pub use pooling::Pooling;
+pub use similarity::cosine;
+pub use tokenizer::{Tokenizer, Tokens};

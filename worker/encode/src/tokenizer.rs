@@ -1,0 +1,136 @@
+//! Text to tokens, apart from encoding, so that it can run on another thread and serve the chunker.
+
+use tokenizers::normalizers::{Lowercase, Sequence};
+use twofold_types::Role;
+
+use crate::{EncodeError, ModelFiles, Prompts, files};
+
+/// The tokens of one text: special tokens included, cut to the model's maximum, not padded.
+///
+/// Only a [`Tokenizer`] makes them, so an encoder need not check what it is given as long as both are of one model.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tokens {
+    ids: Vec<u32>,
+}
+
+impl Tokens {
+    /// Positions in the model's vocabulary.
+    pub fn ids(&self) -> &[u32] {
+        &self.ids
+    }
+
+    /// How many tokens there are.
+    pub fn len(&self) -> usize {
+        self.ids.len()
+    }
+
+    /// True only for an empty text under a tokenizer without special tokens.
+    pub fn is_empty(&self) -> bool {
+        self.ids.is_empty()
+    }
+}
+
+/// A model's tokenizer together with its prompts and its maximum length.
+///
+/// It works on the calling thread alone; callers with many texts split them.
+pub struct Tokenizer {
+    inner: tokenizers::Tokenizer,
+    prompts: Prompts,
+    max_tokens: usize,
+    special_tokens: usize,
+}
+
+impl Tokenizer {
+    /// Loads the tokenizer of a model.
+    ///
+    /// # Errors
+    /// [`EncodeError::ReadFile`] and [`EncodeError::Tokenizer`], naming `tokenizer.json`.
+    pub fn open(files: &ModelFiles) -> Result<Self, EncodeError> {
+        let path = files.tokenizer_path();
+        let unusable = |source| EncodeError::Tokenizer {
+            path: path.clone(),
+            source,
+        };
+        let mut inner = tokenizers::Tokenizer::from_bytes(files::read(&path)?).map_err(unusable)?;
+        // Published files carry the settings of the day they were exported (MiniLM: cut at 128, pad to 128). What counts
+        // is the model's own maximum; and a chunker has to see texts whole.
+        inner.with_truncation(None).map_err(unusable)?.with_padding(None);
+        if files.lower_case() {
+            let steps = [Lowercase.into()]
+                .into_iter()
+                .chain(inner.get_normalizer().cloned())
+                .collect();
+            inner.with_normalizer(Some(Sequence::new(steps))).map_err(unusable)?;
+        }
+        let special_tokens = inner
+            .get_post_processor()
+            .map_or(0, |p| tokenizers::PostProcessor::added_tokens(p, false));
+        Ok(Self {
+            inner,
+            prompts: files.prompts().clone(),
+            max_tokens: files.max_tokens(),
+            special_tokens,
+        })
+    }
+
+    /// The tokens of each text behind the role's prompt, in the order of the texts.
+    ///
+    /// # Errors
+    /// [`EncodeError::Tokenize`] with the first text that failed.
+    pub fn tokenize(&self, texts: &[impl AsRef<str>], role: Role) -> Result<Vec<Tokens>, EncodeError> {
+        texts
+            .iter()
+            .enumerate()
+            .map(|(index, text)| {
+                self.tokenize_one(text.as_ref(), role)
+                    .map_err(|source| EncodeError::Tokenize { index, source })
+            })
+            .collect()
+    }
+
+    fn tokenize_one(&self, text: &str, role: Role) -> tokenizers::Result<Tokens> {
+        let prompted = format!("{}{text}", self.prompts.of(role));
+        let mut encoding = self.inner.encode_fast(prompted, false)?;
+        let room = self.max_tokens.saturating_sub(self.special_tokens);
+        encoding.truncate(room, 0, tokenizers::TruncationDirection::Right);
+        // What was cut off is kept in pieces beside the encoding; it would be post-processed as well.
+        encoding.take_overflowing();
+        let encoding = self.inner.post_process(encoding, None, true)?;
+        Ok(Tokens {
+            ids: encoding.get_ids().to_vec(),
+        })
+    }
+
+    /// Tokens of a piece of text without prompt and special tokens, however long it is.
+    ///
+    /// # Errors
+    /// [`EncodeError::Tokenize`].
+    pub fn count_tokens(&self, text: &str) -> Result<usize, EncodeError> {
+        let encoding = self
+            .inner
+            .encode_fast(text, false)
+            .map_err(|source| EncodeError::Tokenize { index: 0, source })?;
+        Ok(encoding.len())
+    }
+
+    /// How many special tokens every text gets; a chunk may have [`max_tokens`](Self::max_tokens) less these and less
+    /// its prompt's.
+    pub fn special_tokens(&self) -> usize {
+        self.special_tokens
+    }
+
+    /// Longest text in tokens, everything included.
+    pub fn max_tokens(&self) -> usize {
+        self.max_tokens
+    }
+
+    /// What is put before texts.
+    pub fn prompts(&self) -> &Prompts {
+        &self.prompts
+    }
+
+    /// The library's tokenizer for a text splitter: it neither cuts nor pads, and knows nothing of prompts.
+    pub fn inner(&self) -> &tokenizers::Tokenizer {
+        &self.inner
+    }
+}

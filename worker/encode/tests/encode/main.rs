@@ -1,0 +1,7 @@
+//! What an opened model promises, on the real all-MiniLM-L6-v2 against vectors that sentence-transformers made
+//! (`scripts/reference_vectors.py`).
+
+mod batches;
+mod files;
+mod parity;
+mod support;

@@ -1,0 +1,181 @@
+//! The engine: storage, models and the threads between them. Starting and stopping mirror each other.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use crossbeam::channel::bounded;
+use parking_lot::Mutex;
+use twofold_encode::{DeviceSpec, EncodeError};
+use twofold_storage::{Options as StorageOptions, Store};
+
+use crate::commit::Committer;
+use crate::error::Result;
+use crate::indexer::Indexer;
+use crate::ingest::Scheduler;
+use crate::lanes::Lanes;
+use crate::models::Models;
+use crate::stop::{Doorbell, Stopper, doorbell, stop_signal};
+
+/// Windows that may wait for the committer: enough that the lanes never wait for a commit.
+const WAITING_WINDOWS: usize = 2;
+
+/// Options of the engine.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Options of storage.
+    pub storage: StorageOptions,
+    /// Where models are, in the hub's layout: `publisher/model`.
+    pub models_dir: PathBuf,
+    /// What encodes. Default: a GPU where there is one and the build can use it, else the CPU.
+    pub device: DeviceSpec,
+    /// Threads that encode documents. Default: the number of cores on the CPU, 1 on a GPU. More than there are cores makes
+    /// everything slower, queries included.
+    pub ingest_lanes: Option<usize>,
+    /// Threads that build ANN indexes. Default: half of the cores, at least one.
+    pub index_threads: Option<usize>,
+}
+
+impl Options {
+    /// The defaults, for a data directory and a directory of models.
+    pub fn new(data_dir: impl Into<PathBuf>, models_dir: impl Into<PathBuf>) -> Self {
+        Self {
+            storage: StorageOptions::new(data_dir),
+            models_dir: models_dir.into(),
+            device: DeviceSpec::Auto,
+            ingest_lanes: None,
+            index_threads: None,
+        }
+    }
+}
+
+/// Why the engine could not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The data directory cannot be used.
+    #[error(transparent)]
+    Storage(#[from] twofold_storage::StorageError),
+    /// The device cannot be used.
+    #[error(transparent)]
+    Device(#[from] EncodeError),
+    /// A thread could not be started.
+    #[error("a thread could not be started: {0}")]
+    Thread(#[from] std::io::Error),
+}
+
+/// A running engine. Its methods block; any thread but that of an async runtime may call them.
+pub struct Engine {
+    pub(crate) store: Arc<Store>,
+    pub(crate) models: Arc<Models>,
+    pub(crate) lanes: Lanes,
+    pub(crate) scheduler: Doorbell,
+    pub(crate) indexer: Doorbell,
+    running: Mutex<Option<Running>>,
+}
+
+struct Running {
+    stopper: Stopper,
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl Engine {
+    /// Opens the data directory and starts the threads. Work that an earlier run left behind is taken up again.
+    pub fn start(options: Options) -> Result<Self, StartError> {
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let device = options.device.open()?;
+        let on_cpu = device.is_cpu();
+        let ingest_lanes = options.ingest_lanes.unwrap_or(if on_cpu { cores } else { 1 }).max(1);
+        let index_threads = options.index_threads.unwrap_or(cores / 2).max(1);
+        let store = Arc::new(Store::open(options.storage)?);
+        let models = Arc::new(Models::new(options.models_dir, device));
+
+        let (stopper, stop) = stop_signal();
+        let (scheduler, scheduler_bell) = doorbell();
+        let (indexer, indexer_bell) = doorbell();
+        let (committer, windows) = bounded(WAITING_WINDOWS);
+        let (lanes, mut threads) = Lanes::start(ingest_lanes, &stop)?;
+        let pool = rayon::ThreadPoolBuilder::new()
+            .num_threads(index_threads)
+            .thread_name(|n| format!("index-{n}"))
+            .build();
+        let scheduling = Scheduler {
+            store: store.clone(),
+            models: models.clone(),
+            lanes: lanes.ingest.clone(),
+            committer,
+            bell: scheduler_bell,
+            stop: stop.clone(),
+        };
+        let committing = Committer {
+            store: store.clone(),
+            windows,
+            indexer: indexer.clone(),
+            scheduler: scheduler.clone(),
+            stop: stop.clone(),
+        };
+        let indexing = Indexer {
+            store: store.clone(),
+            pool: pool.map_err(std::io::Error::other)?,
+            bell: indexer_bell,
+            stop: stop.clone(),
+        };
+        threads.push(spawn("scheduler", move || scheduling.run())?);
+        threads.push(spawn("committer", move || committing.run())?);
+        threads.push(spawn("indexer", move || indexing.run())?);
+        tracing::info!(
+            cores,
+            device = %options.device,
+            encode = ingest_lanes,
+            encode_query = 1,
+            scheduler = 1,
+            committer = 1,
+            index = index_threads,
+            "threads"
+        );
+        scheduler.ring();
+        indexer.ring();
+        Ok(Self {
+            store,
+            models,
+            lanes,
+            scheduler,
+            indexer,
+            running: Mutex::new(Some(Running { stopper, threads })),
+        })
+    }
+
+    /// The data directory.
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// The models.
+    pub fn models(&self) -> &Models {
+        &self.models
+    }
+
+    /// Stops the threads and waits for them. Documents that were not committed are taken up at the next start. Later calls do
+    /// nothing.
+    pub fn stop(&self) {
+        let Some(Running { stopper, threads }) = self.running.lock().take() else {
+            return;
+        };
+        drop(stopper);
+        for thread in threads {
+            let name = thread.thread().name().unwrap_or("?").to_owned();
+            if thread.join().is_err() {
+                tracing::error!(thread = name, "a thread had panicked");
+            }
+        }
+    }
+}
+
+impl Drop for Engine {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> std::io::Result<JoinHandle<()>> {
+    std::thread::Builder::new().name(name.to_owned()).spawn(run)
+}

@@ -1,0 +1,30 @@
+//! The engine of Twofold: the threads that carry text into storage and answers out of it.
+//!
+//! ```text
+//! documents -> queue (durable) -> scheduler -> encoder lanes -> committer -> collection -> indexer
+//! query     -> query lane -> collection
+//! ```
+//!
+//! [`Engine`] is blocking and knows nothing of HTTP. What moves between the threads moves through bounded channels; what
+//! must survive a crash is read from storage, and doorbells only say that there is something to read.
+
+mod chunk;
+mod clock;
+mod collections;
+mod commit;
+mod documents;
+mod engine;
+mod error;
+mod indexer;
+mod ingest;
+mod lanes;
+mod models;
+mod plan;
+mod points;
+mod stop;
+
+pub use documents::MAX_DOCUMENTS;
+pub use engine::{Engine, Options, StartError};
+pub use error::{Result, WorkerError};
+pub use models::Models;
+pub use points::{DEFAULT_LIMIT, MAX_LIMIT, check_limit};
