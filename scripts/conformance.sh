@@ -16,4 +16,4 @@ if ! cmp -s "$requirements" "$venv/requirements.txt"; then
 fi
 
 start_server
-"$venv/bin/python" tests/conformance.py
+"$venv/bin/python" tests/conformance.py "$url"

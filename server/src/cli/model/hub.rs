@@ -100,7 +100,8 @@ impl Hub {
                 .head(url.clone())
                 .send()
                 .await
-                .with_context(|| format!("cannot reach {}", self.base))?;
+                .map_err(reqwest::Error::without_url)
+                .context("cannot reach the hub")?;
             let header = |name: &str| answer.headers().get(name).and_then(|value| value.to_str().ok());
             let etag = header("x-linked-etag").map(|etag| etag.trim_start_matches("W/").trim_matches('"'));
             remote.sha256 = remote

@@ -1,0 +1,149 @@
+"""A stock qdrant-client against a running server: collections, points, filters, scrolling, deletion, and text on both sides.
+
+usage: conformance.py URL
+"""
+
+import sys
+import uuid
+
+from qdrant_client import QdrantClient, models
+from qdrant_client.http.exceptions import UnexpectedResponse
+
+MODEL = "sentence-transformers/all-MiniLM-L6-v2"
+
+
+def ids(points):
+    return [point.id for point in points]
+
+
+def check_points(client):
+    name = "cities"
+    assert client.create_collection(name, vectors_config=models.VectorParams(size=4, distance=models.Distance.COSINE))
+    assert client.collection_exists(name) and not client.collection_exists("nowhere")
+    assert name in [collection.name for collection in client.get_collections().collections]
+    rome = str(uuid.uuid4())
+    result = client.upsert(
+        name,
+        points=[
+            models.PointStruct(id=1, vector=[0.9, 0.1, 0.1, 0.0], payload={"city": "Oslo", "people": 700_000}),
+            models.PointStruct(id=2, vector=[0.1, 0.9, 0.1, 0.0], payload={"city": "Bern", "people": 140_000}),
+            models.PointStruct(id=rome, vector=[0.1, 0.1, 0.9, 0.0], payload={"city": "Rome", "people": 2_800_000}),
+        ],
+    )
+    assert result.status == models.UpdateStatus.COMPLETED, result
+    client.upsert(
+        name,
+        points=models.Batch(ids=[4, 5], vectors=[[0, 0, 0, 1], [0, 0, 1, 1]], payloads=[{"city": "Lima"}, {"tags": ["a", "b"]}]),
+    )
+    client.create_payload_index(name, "city", field_schema=models.PayloadSchemaType.KEYWORD)
+    client.create_payload_index(name, "people", field_schema=models.PayloadSchemaType.INTEGER)
+
+    found = client.query_points(name, query=[1.0, 0.0, 0.0, 0.0], limit=2, with_payload=True, with_vectors=True).points
+    assert found[0].id == 1 and found[0].payload["city"] == "Oslo" and len(found[0].vector) == 4, found
+    big = models.Filter(
+        must=[models.FieldCondition(key="people", range=models.Range(gt=150_000))],
+        must_not=[models.FieldCondition(key="city", match=models.MatchValue(value="Oslo"))],
+    )
+    assert ids(client.query_points(name, query=[1.0, 0.0, 0.0, 0.0], query_filter=big).points) == [rome]
+    either = models.Filter(
+        should=[
+            models.FieldCondition(key="city", match=models.MatchAny(any=["Bern", "Lima"])),
+            models.HasIdCondition(has_id=[1]),
+        ]
+    )
+    assert client.count(name, count_filter=either).count == 3
+    empty = models.Filter(must=[models.IsEmptyCondition(is_empty=models.PayloadField(key="people"))])
+    assert client.count(name, count_filter=empty).count == 2
+    batch = client.query_batch_points(
+        name, requests=[models.QueryRequest(query=[0, 0, 0, 1], limit=1), models.QueryRequest(query=2, limit=1)]
+    )
+    assert ids(batch[0].points) == [4] and ids(batch[1].points) == [1], batch
+
+    page, following = client.scroll(name, limit=2)
+    seen = ids(page)
+    while following is not None:
+        page, following = client.scroll(name, limit=2, offset=following)
+        seen += ids(page)
+    assert seen == [1, 2, 4, 5, rome], seen
+
+    client.set_payload(name, payload={"visited": True}, points=[1, 2])
+    client.delete_payload(name, keys=["people"], points=[2])
+    assert client.retrieve(name, ids=[2])[0].payload == {"city": "Bern", "visited": True}
+    client.overwrite_payload(name, payload={"only": 1}, points=[4])
+    client.clear_payload(name, points_selector=[5])
+    assert [point.payload for point in client.retrieve(name, ids=[4, 5])] == [{"only": 1}, {}]
+
+    client.delete(name, points_selector=[1])
+    client.delete(name, points_selector=models.FilterSelector(filter=models.Filter(must=[
+        models.FieldCondition(key="city", match=models.MatchValue(value="Rome"))
+    ])))
+    assert client.count(name).count == 3
+    info = client.get_collection(name)
+    assert info.points_count == 3 and info.status == models.CollectionStatus.GREEN, info
+    assert info.payload_schema["city"].data_type == models.PayloadSchemaType.KEYWORD, info.payload_schema
+    client.delete_payload_index(name, "city")
+    assert "city" not in client.get_collection(name).payload_schema
+    assert client.delete_collection(name)
+
+
+def check_named_vectors(client):
+    name = "named"
+    client.create_collection(
+        name,
+        vectors_config={
+            "image": models.VectorParams(size=2, distance=models.Distance.EUCLID),
+            "title": models.VectorParams(size=3, distance=models.Distance.DOT),
+        },
+        metadata={"owner": "me"},
+    )
+    client.upload_points(
+        name,
+        points=[models.PointStruct(id=i, vector={"image": [i, 0], "title": [0, 0, i]}) for i in range(100)],
+        batch_size=16,
+        wait=True,
+    )
+    assert ids(client.query_points(name, query=[40.2, 0.0], using="image", limit=2).points) == [40, 41]
+    assert ids(client.query_points(name, query=[0.0, 0.0, 1.0], using="title", limit=1).points) == [99]
+    assert client.get_collection(name).config.metadata == {"owner": "me"}
+    try:
+        client.query_points(name, query=[1.0], using="image")
+        raise AssertionError("a vector of the wrong length was accepted")
+    except UnexpectedResponse as error:
+        assert error.status_code == 400 and b"expected dim: 2, got 1" in error.content, error
+    try:
+        client.get_collection("nowhere")
+        raise AssertionError("a collection that does not exist was found")
+    except UnexpectedResponse as error:
+        assert error.status_code == 404 and b"doesn't exist" in error.content, error
+    client.delete_collection(name)
+
+
+def check_texts(url):
+    # Texts travel to the server, which encodes them.
+    client = QdrantClient(url=url, cloud_inference=True, timeout=60)
+    name = "texts"
+    client.create_collection(name, vectors_config=models.VectorParams(size=384, distance=models.Distance.COSINE))
+    texts = ["Bread rises because yeast makes gas.", "The lynx hunts hares at night.", "Rates were raised by the bank."]
+    client.upsert(
+        name,
+        points=[
+            models.PointStruct(id=i, vector=models.Document(text=text, model=MODEL), payload={"text": text})
+            for i, text in enumerate(texts)
+        ],
+    )
+    found = client.query_points(name, query=models.Document(text="a wild cat", model=MODEL), with_payload=True, limit=1).points
+    assert found[0].payload["text"] == texts[1], found
+    client.delete_collection(name)
+
+
+def main():
+    url = sys.argv[1]
+    client = QdrantClient(url=url, timeout=60)
+    checks = [lambda: check_points(client), lambda: check_named_vectors(client), lambda: check_texts(url)]
+    for check in checks:
+        check()
+    print(f"{len(checks)} passed, 0 failed")
+
+
+if __name__ == "__main__":
+    main()
