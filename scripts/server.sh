@@ -5,6 +5,7 @@ start_server() {
     data=$(mktemp -d "${TMPDIR:-/tmp}/twofold.XXXXXX")
     trap stop_server EXIT
     trap 'exit 130' INT TERM
+    : >"$data/log"
     RUST_LOG=info "$TWOFOLD" serve --listen 127.0.0.1:0 --data-dir "$data/data" 2>"$data/log" &
     server=$!
     local tries=0

@@ -75,6 +75,7 @@ async fn collections_are_created_listed_changed_and_deleted() {
     ];
     assert_eq!(lines, expected);
     assert_eq!(seen[0].body, json!({"encoders": {"": {"model": "m"}}}));
+    assert_eq!(seen[0].headers["content-type"], "application/json");
     assert_eq!(seen[4].body, json!({"field_name": "city", "field_schema": "keyword"}));
 }
 

@@ -12,7 +12,6 @@ use serde_json::{Value, json};
 
 /// A request as it arrived.
 #[derive(Debug, Clone)]
-#[expect(dead_code, reason = "each test file reads the fields it needs")]
 pub struct Seen {
     /// Method, path and query.
     pub line: String,

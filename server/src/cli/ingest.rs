@@ -92,19 +92,20 @@ pub(super) async fn run(options: IngestOptions) -> anyhow::Result<ExitCode> {
         failed,
         errors,
     } = outcome;
+    let (documents, chunks) = (counted(documents, "document"), counted(chunks, "chunk"));
     let skipped = if sent.skipped == 0 {
         String::new()
     } else {
-        format!(", {} skipped", sent.skipped)
+        format!(", {} skipped", counted(sent.skipped, "file"))
     };
     print(&format!(
-        "{documents} documents in {chunks} chunks are searchable in `{}` after {seconds:.1} s{skipped}\n",
+        "ingested {documents} as {chunks} into `{}` in {seconds:.1} s{skipped}\n",
         job.collection
     ))?;
     if failed == 0 {
         return Ok(ExitCode::SUCCESS);
     }
-    eprintln!("error: {failed} documents failed:");
+    eprintln!("error: {} failed:", counted(failed, "document"));
     for DocumentError { document_id, error } in &errors {
         eprintln!("  {document_id}: {error}");
     }
@@ -112,6 +113,10 @@ pub(super) async fn run(options: IngestOptions) -> anyhow::Result<ExitCode> {
         eprintln!("  and {} more", failed - errors.len() as u64);
     }
     Ok(ExitCode::FAILURE)
+}
+
+fn counted(count: u64, noun: &str) -> String {
+    format!("{count} {noun}{}", if count == 1 { "" } else { "s" })
 }
 
 /// What sending has left behind.

@@ -27,16 +27,7 @@ pub(super) struct Local {
 
 impl fmt::Display for Local {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "{} in {}",
-            if self.folder.is_empty() {
-                "the top"
-            } else {
-                &self.folder
-            },
-            self.path.display()
-        )
+        self.path.join(&self.folder).display().fmt(f)
     }
 }
 
