@@ -58,7 +58,7 @@ impl IndexSlot {
     /// Opens the generation that the record names and deletes all others. What cannot be used is built again later.
     pub(crate) fn open(dir: PathBuf, record: &VectorRecord, params: &VectorParams, last: SeqNo) -> Self {
         let current = record.generation.and_then(|generation| {
-            let opened = ann::open(&dir.join(generation.to_string()), params.distance, params.size, 0)
+            let opened = ann::open(&dir.join(generation.to_string()), params.size)
                 .and_then(|index| Ok((index.applied()?, index)));
             match opened {
                 // An index that is ahead has followed writes that were lost with an unsynced log.
@@ -213,12 +213,7 @@ impl Collection {
         let mut capacity = arena.present().len() * 2;
         let (generation, index) = loop {
             let generation = slot.next_generation.fetch_add(1, Ordering::Relaxed);
-            let index = ann::open(
-                &generation_dir(&slot.dir, generation),
-                params.distance,
-                params.size,
-                capacity,
-            )?;
+            let index = ann::create(&generation_dir(&slot.dir, generation), params.distance, arena, capacity)?;
             tracing::info!(collection = %self.name(), vector = name, generation, points = arena.present().len(), "building an ANN index");
             match index.apply(arena.present(), arena, state.seq, cancel) {
                 Ok(Outcome::Done) => break (generation, index),

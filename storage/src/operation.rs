@@ -43,11 +43,14 @@ pub enum Operation {
         /// The documents, in the order in which they were accepted.
         documents: Vec<DocumentWrite>,
         /// The state of the tasks that brought them, durable together with them.
-        tasks: Vec<(TaskId, TaskRecord)>,
+        tasks: Vec<TaskProgress>,
     },
     /// A document is taken out with its chunks.
     DeleteDocument(String),
 }
+
+/// A task and the state that it reaches.
+pub type TaskProgress = (TaskId, TaskRecord);
 
 /// A point with ready vectors.
 #[derive(Debug, Clone)]

@@ -19,6 +19,9 @@ const INLINE_KEYWORD: usize = 64;
 /// Integers up to here are told apart as 64-bit floats.
 const EXACT_INTEGER: u64 = 1 << 53;
 
+/// The ends of a range of encoded values.
+pub(crate) type EncodedRange = (Bound<Vec<u8>>, Bound<Vec<u8>>);
+
 /// A payload index in use.
 #[derive(Debug, Clone)]
 pub(crate) struct Field {
@@ -88,7 +91,7 @@ impl Field {
     }
 
     /// The encoded values at the ends of a range; none where this index holds no numbers.
-    pub(crate) fn encode_range(&self, range: &Range) -> Option<(Bound<Vec<u8>>, Bound<Vec<u8>>)> {
+    pub(crate) fn encode_range(&self, range: &Range) -> Option<EncodedRange> {
         if !matches!(self.kind, FieldKind::Integer | FieldKind::Float) {
             return None;
         }

@@ -14,6 +14,7 @@ use twofold_types::{CollectionName, Document, DocumentError, Task, TaskId, TaskS
 use crate::collection::Collection;
 use crate::error::{Result, StorageError};
 use crate::key::{CollectionId, task_body_key, task_key};
+use crate::operation::TaskProgress;
 use crate::record::{DiskRecord, from_json, json};
 use crate::rocks::{Batch, Cf, Rocks};
 
@@ -184,7 +185,7 @@ impl Queue {
     }
 
     /// Notes that the state of tasks was committed.
-    pub fn committed(&self, tasks: &[(TaskId, TaskRecord)]) {
+    pub fn committed(&self, tasks: &[TaskProgress]) {
         let mut unfinished = self.unfinished.lock();
         for (id, _) in tasks.iter().filter(|(_, record)| record.is_finished()) {
             unfinished.remove(id);

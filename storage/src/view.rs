@@ -11,7 +11,7 @@ use crate::error::{Result, StorageError};
 use crate::filter::CompiledFilter;
 use crate::key::{CollectionId, PointOffset};
 use crate::path::PayloadPath;
-use crate::posting::Field;
+use crate::posting::{EncodedRange, Field};
 use crate::record::{DiskRecord, DocumentRecord, PointRecord};
 use crate::rocks::{Cf, Snapshot};
 use crate::state::State;
@@ -125,7 +125,7 @@ impl View<'_> {
         Ok(self.value_postings(&self.collection.field_prefix(field.number))?.len())
     }
 
-    fn range_postings(&self, prefix: &[u8], (lower, upper): (Bound<Vec<u8>>, Bound<Vec<u8>>)) -> Result<RoaringBitmap> {
+    fn range_postings(&self, prefix: &[u8], (lower, upper): EncodedRange) -> Result<RoaringBitmap> {
         let (Bound::Included(start) | Bound::Excluded(start)) = &lower else {
             return Ok(RoaringBitmap::new());
         };

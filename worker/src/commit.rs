@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crossbeam::channel::{Receiver, select};
 use serde_json::json;
-use twofold_storage::{DocumentWrite, Fault, NewPoint, Operation, Store, TaskRecord, chunk_id};
+use twofold_storage::{DocumentWrite, Fault, NewPoint, Operation, Store, TaskProgress, TaskRecord, chunk_id};
 use twofold_types::{Payload, TaskId};
 
 use crate::clock::now_millis;
@@ -97,7 +97,7 @@ impl Committer {
         &self,
         documents: &[TakenUp],
         embeddings: &BTreeMap<String, Vec<TextResult>>,
-    ) -> Result<(Vec<DocumentWrite>, Vec<(TaskId, TaskRecord)>)> {
+    ) -> Result<(Vec<DocumentWrite>, Vec<TaskProgress>)> {
         let now = now_millis();
         let mut tasks: BTreeMap<TaskId, TaskRecord> = BTreeMap::new();
         let mut writes = Vec::new();

@@ -8,13 +8,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crossbeam::channel::{Receiver, Sender, select, unbounded};
-use twofold_encode::{Encoder, TokenBudget, plan as plan_batches};
+use twofold_encode::{Encoder, plan as plan_batches};
 use twofold_storage::{Collection, Fault, Queue, Store, TaskRecord};
 use twofold_types::{Document, Role, TaskId};
 
 use crate::chunk::{Chunk, chunk};
 use crate::error::{Result, WorkerError};
-use crate::lanes::{Job, TextResult};
+use crate::lanes::{JOB_TOKENS, Job, TextResult};
 use crate::models::Models;
 use crate::plan::{Slice, Waiting, plan};
 use crate::stop::Stop;
@@ -24,9 +24,6 @@ const WINDOW_DOCUMENTS: u64 = 1024;
 
 /// Bytes of text of a window, about: some seconds of work for a CPU, and enough to fill batches of one length.
 const WINDOW_BYTES: usize = 256 << 10;
-
-/// Tokens of one job for a lane; every job is split further by the encoder's own budget.
-const JOB_TOKENS: TokenBudget = TokenBudget::new(4096);
 
 /// How long a collection whose model cannot be loaded waits for the next attempt.
 const RETRY_AFTER: Duration = Duration::from_secs(5);

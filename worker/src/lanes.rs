@@ -10,11 +10,14 @@ use std::thread::JoinHandle;
 
 use crossbeam::channel::{Receiver, Sender, TrySendError, bounded, select};
 use rayon::ThreadPool;
-use twofold_encode::{Embedding, Encoder, Tokens};
+use twofold_encode::{Embedding, Encoder, TokenBudget, Tokens, plan};
 use twofold_types::Role;
 
 use crate::error::{Result, WorkerError};
 use crate::stop::Stop;
+
+/// Tokens of one job of an ingest lane; every job is split further by the encoder's own budget.
+pub(crate) const JOB_TOKENS: TokenBudget = TokenBudget::new(4096);
 
 /// Queries that are encoded together at most.
 const QUERY_BATCH: usize = 32;
@@ -60,30 +63,55 @@ impl Lanes {
         Ok((Self { ingest, query }, threads))
     }
 
-    /// Encodes the texts of a query before all documents.
-    pub(crate) fn encode_query(
-        &self,
-        encoder: Arc<dyn Encoder>,
-        tokens: Vec<Tokens>,
-        role: Role,
-    ) -> Result<Vec<Embedding>> {
+    /// Encodes texts that a caller waits for: queries before all documents, documents in turn with those of the queue.
+    pub(crate) fn encode(&self, encoder: Arc<dyn Encoder>, tokens: Vec<Tokens>, role: Role) -> Result<Vec<Embedding>> {
+        match role {
+            Role::Query => self.encode_query(encoder, tokens),
+            Role::Document => self.encode_documents(&encoder, tokens),
+        }
+    }
+
+    fn encode_query(&self, encoder: Arc<dyn Encoder>, tokens: Vec<Tokens>) -> Result<Vec<Embedding>> {
         let (reply, result) = bounded(1);
-        self.query
-            .try_send(Job {
-                encoder,
-                role,
-                tokens,
-                reply,
-            })
-            .map_err(|error| match error {
-                TrySendError::Full(_) => WorkerError::Busy,
-                TrySendError::Disconnected(_) => WorkerError::Stopping,
-            })?;
+        let job = Job {
+            encoder,
+            role: Role::Query,
+            tokens,
+            reply,
+        };
+        self.query.try_send(job).map_err(|error| match error {
+            TrySendError::Full(_) => WorkerError::Busy,
+            TrySendError::Disconnected(_) => WorkerError::Stopping,
+        })?;
         let embeddings = result.recv().map_err(|_| WorkerError::Stopping)?;
         embeddings
             .into_iter()
             .map(|embedding| embedding.map_err(WorkerError::Encoding))
             .collect()
+    }
+
+    fn encode_documents(&self, encoder: &Arc<dyn Encoder>, tokens: Vec<Tokens>) -> Result<Vec<Embedding>> {
+        let lengths: Vec<usize> = tokens.iter().map(Tokens::len).collect();
+        let mut waiting = Vec::new();
+        for texts in plan(&lengths, JOB_TOKENS) {
+            let (reply, result) = bounded(1);
+            let tokens = texts.iter().map(|&text| tokens[text].clone()).collect();
+            let job = Job {
+                encoder: encoder.clone(),
+                role: Role::Document,
+                tokens,
+                reply,
+            };
+            self.ingest.send(job).map_err(|_| WorkerError::Stopping)?;
+            waiting.push((texts, result));
+        }
+        let mut embeddings = vec![Embedding::new(); tokens.len()];
+        for (texts, result) in waiting {
+            for (text, embedding) in texts.into_iter().zip(result.recv().map_err(|_| WorkerError::Stopping)?) {
+                embeddings[text] = embedding.map_err(WorkerError::Encoding)?;
+            }
+        }
+        Ok(embeddings)
     }
 }
 

@@ -17,10 +17,13 @@ pub const DEFAULT_LIMIT: usize = 10;
 /// Points that one query may ask for, those it skips included.
 pub const MAX_LIMIT: usize = 100_000;
 
+/// Texts to encode with the places of their points, by vector and model.
+type TextsByEncoder = HashMap<(String, Option<ModelId>), Vec<(usize, String)>>;
+
 impl Engine {
     /// Puts points in, encoding the texts among their vectors first.
     pub fn upsert(&self, collection: &Collection, points: Vec<PointStruct>) -> Result<SeqNo> {
-        let mut texts: HashMap<(String, Option<ModelId>), Vec<(usize, String)>> = HashMap::new();
+        let mut texts = TextsByEncoder::new();
         let mut ready = Vec::with_capacity(points.len());
         for (index, point) in points.into_iter().enumerate() {
             let mut vectors = BTreeMap::new();
@@ -150,13 +153,13 @@ impl Engine {
         Ok(encoder)
     }
 
-    /// Encodes texts ahead of the documents in the queue.
+    /// Encodes texts that the request waits for.
     fn encode(&self, encoder: Arc<dyn Encoder>, texts: &[String], role: Role) -> Result<Vec<Embedding>> {
         let tokens = encoder
             .tokenizer()
             .tokenize(texts, role)
             .map_err(|error| WorkerError::Encoding(error.to_string()))?;
-        self.lanes.encode_query(encoder, tokens, role)
+        self.lanes.encode(encoder, tokens, role)
     }
 }
 

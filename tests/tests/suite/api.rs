@@ -365,7 +365,7 @@ async fn collections_are_listed_described_and_deleted() {
     assert_eq!(info.status, "green");
     assert_eq!(info.config.encoders[""].model.as_str(), MODEL);
     assert_eq!(info.config.metadata.unwrap()["owner"], "me");
-    assert_eq!(client.list_collections().await.unwrap(), [docs.clone()]);
+    assert_eq!(client.list_collections().await.unwrap(), std::slice::from_ref(&docs));
     assert!(client.collection_exists(&docs).await.unwrap());
     assert!(client.delete_collection(&docs).await.unwrap());
     assert!(!client.delete_collection(&docs).await.unwrap());

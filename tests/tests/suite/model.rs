@@ -90,7 +90,9 @@ fn apply(collection: &Collection, model: &mut Model, op: &Op) {
         }
         Op::DeleteIds(ids) => {
             run(Operation::Delete(ids_of(ids)));
-            ids.iter().for_each(|&id| { model.remove(&PointId::Num(id)); });
+            ids.iter().for_each(|&id| {
+                model.remove(&PointId::Num(id));
+            });
         }
         Op::DeleteByColour(colour) => {
             run(Operation::Delete(Selector::Filter(colour_filter(*colour))));
@@ -126,7 +128,9 @@ fn apply(collection: &Collection, model: &mut Model, op: &Op) {
                 documents: vec![write],
                 tasks: Vec::new(),
             });
-            ids.iter().for_each(|id| { model.remove(id); });
+            ids.iter().for_each(|id| {
+                model.remove(id);
+            });
             model.extend(
                 ids[..usize::from(*chunks)]
                     .iter()
@@ -135,7 +139,9 @@ fn apply(collection: &Collection, model: &mut Model, op: &Op) {
         }
         Op::DeleteDocument(document) => {
             run(Operation::DeleteDocument(document.to_string()));
-            chunks_of(*document).iter().for_each(|id| { model.remove(id); });
+            chunks_of(*document).iter().for_each(|id| {
+                model.remove(id);
+            });
         }
         Op::IndexPayload => drop(
             collection
