@@ -1,6 +1,7 @@
 //! A collection: its points in RocksDB, their vectors in memory, and the ANN indexes that follow.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -86,9 +87,10 @@ impl Collection {
                 },
             )?;
         let mut alive = RoaringBitmap::new();
-        for entry in snapshot.scan(Cf::Points, &id.key(), &[]) {
-            alive.extend(PointOffset::from_key(&entry?.0).map(|offset| offset.0));
-        }
+        snapshot.scan_keys(Cf::Points, &id.key(), &[], |key| {
+            alive.extend(PointOffset::from_key(key).map(|offset| offset.0));
+            ControlFlow::Continue(())
+        })?;
         let arenas = schema.config.vectors.values().enumerate();
         let arenas = arenas
             .map(|(number, params)| load_arena(&snapshot, id, number as u16, params.size))

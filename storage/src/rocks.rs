@@ -1,5 +1,6 @@
 //! The one file that knows RocksDB: column families, batches, snapshots.
 
+use std::ops::ControlFlow;
 use std::path::Path;
 
 use rocksdb::{
@@ -168,16 +169,39 @@ impl Snapshot<'_> {
 
     /// Entries whose key begins with `prefix`, in order, from `start` (at or after the prefix) on.
     pub(crate) fn scan(&self, cf: Cf, prefix: &[u8], start: &[u8]) -> impl Iterator<Item = Result<Entry>> + use<'_> {
-        let mut options = ReadOptions::default();
-        if let Some(end) = prefix_end(prefix) {
-            options.set_iterate_upper_bound(end);
-        }
-        options.set_readahead_size(1 << 20);
         let mode = IteratorMode::From(start.max(prefix), Direction::Forward);
         self.inner
-            .iterator_cf_opt(self.rocks.family(cf), options, mode)
+            .iterator_cf_opt(self.rocks.family(cf), within(prefix), mode)
             .map(|entry| Ok(entry?))
     }
+
+    /// The keys that begin with `prefix`, in order, from `start` on, as long as `visit` wants more. Faster than
+    /// [`scan`](Self::scan) where there are many, as nothing is copied.
+    pub(crate) fn scan_keys(
+        &self,
+        cf: Cf,
+        prefix: &[u8],
+        start: &[u8],
+        mut visit: impl FnMut(&[u8]) -> ControlFlow<()>,
+    ) -> Result<()> {
+        let mut keys = self.inner.raw_iterator_cf_opt(self.rocks.family(cf), within(prefix));
+        keys.seek(start.max(prefix));
+        while let Some(key) = keys.key() {
+            if visit(key).is_break() {
+                return Ok(());
+            }
+            keys.next();
+        }
+        Ok(keys.status()?)
+    }
+}
+
+fn within(prefix: &[u8]) -> ReadOptions {
+    let mut options = ReadOptions::default();
+    if let Some(end) = prefix_end(prefix) {
+        options.set_iterate_upper_bound(end);
+    }
+    options
 }
 
 /// Writes that happen together or not at all.

@@ -1,6 +1,6 @@
 //! Reading: one consistent state of a collection in memory and on disk.
 
-use std::ops::Bound;
+use std::ops::{Bound, ControlFlow};
 use std::sync::Arc;
 
 use roaring::RoaringBitmap;
@@ -113,11 +113,12 @@ impl View<'_> {
     }
 
     fn value_postings(&self, prefix: &[u8]) -> Result<RoaringBitmap> {
-        let mut points = RoaringBitmap::new();
-        for entry in self.snapshot.scan(Cf::Postings, prefix, prefix) {
-            points.extend(PointOffset::from_key(&entry?.0).map(|offset| offset.0));
-        }
-        Ok(points)
+        let mut offsets = Offsets::default();
+        self.snapshot.scan_keys(Cf::Postings, prefix, prefix, |key| {
+            offsets.push(key);
+            ControlFlow::Continue(())
+        })?;
+        Ok(offsets.finish())
     }
 
     /// How many points a payload index holds.
@@ -129,20 +130,19 @@ impl View<'_> {
         let (Bound::Included(start) | Bound::Excluded(start)) = &lower else {
             return Ok(RoaringBitmap::new());
         };
-        let mut points = RoaringBitmap::new();
-        for entry in self.snapshot.scan(Cf::Postings, prefix, &[prefix, start].concat()) {
-            let (key, _) = entry?;
-            let value = &key[prefix.len()..key.len() - size_of::<u32>()];
-            if matches!(&lower, Bound::Excluded(bound) if value == bound.as_slice()) {
-                continue;
-            }
-            match &upper {
-                Bound::Included(bound) if value > bound.as_slice() => break,
-                Bound::Excluded(bound) if value >= bound.as_slice() => break,
-                _ => points.extend(PointOffset::from_key(&key).map(|offset| offset.0)),
-            }
-        }
-        Ok(points)
+        let mut offsets = Offsets::default();
+        self.snapshot
+            .scan_keys(Cf::Postings, prefix, &[prefix, start].concat(), |key| {
+                let value = &key[prefix.len()..key.len() - size_of::<u32>()];
+                match (&lower, &upper) {
+                    (Bound::Excluded(bound), _) if value == bound.as_slice() => {}
+                    (_, Bound::Included(bound)) if value > bound.as_slice() => return ControlFlow::Break(()),
+                    (_, Bound::Excluded(bound)) if value >= bound.as_slice() => return ControlFlow::Break(()),
+                    _ => offsets.push(key),
+                }
+                ControlFlow::Continue(())
+            })?;
+        Ok(offsets.finish())
     }
 
     /// The living points that match a filter; all of them without one.
@@ -181,6 +181,23 @@ impl View<'_> {
             .filter(|(name, _)| wanted(name))
             .filter_map(|(name, arena)| Some((name.clone(), arena.get(offset)?.to_vec())));
         Some(VectorsOutput::from(found.collect::<std::collections::BTreeMap<_, _>>()))
+    }
+}
+
+/// Collects the offsets at the ends of posting keys. Those of one value come in order, those of several do not, and a bitmap
+/// is made much faster of sorted ones.
+#[derive(Default)]
+struct Offsets(Vec<u32>);
+
+impl Offsets {
+    fn push(&mut self, key: &[u8]) {
+        self.0.extend(PointOffset::from_key(key).map(|offset| offset.0));
+    }
+
+    fn finish(mut self) -> RoaringBitmap {
+        self.0.sort_unstable();
+        self.0.dedup();
+        RoaringBitmap::from_sorted_iter(self.0).expect("the offsets are sorted and distinct")
     }
 }
 
