@@ -5,17 +5,11 @@
 set -euo pipefail
 cache=$1
 cd "$(dirname "$0")/.."
+. scripts/venv.sh
 mkdir -p "$cache"
 
 venv="$cache/venv"
-requirements=scripts/requirements-reference.txt
-if ! cmp -s "$requirements" "$venv/requirements.txt"; then
-    scripts/setup.sh python
-    rm -rf "$venv"
-    python3 -m venv "$venv"
-    "$venv/bin/python" -m pip --disable-pip-version-check --quiet install --requirement "$requirements"
-    cp "$requirements" "$venv/requirements.txt"
-fi
+make_venv "$venv" scripts/requirements-reference.txt
 
 cargo build --release --locked --workspace --bins --examples
 bin="${CARGO_TARGET_DIR:?}/release"

@@ -3,17 +3,10 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . scripts/server.sh
+. scripts/venv.sh
 
 venv="$TWOFOLD_CACHE/conformance"
-requirements=tests/requirements.txt
-# The venv carries a copy of what was installed into it, so that it is made anew when that changes.
-if ! cmp -s "$requirements" "$venv/requirements.txt"; then
-    scripts/setup.sh python
-    rm -rf "$venv"
-    python3 -m venv "$venv"
-    "$venv/bin/python" -m pip --disable-pip-version-check --quiet install --requirement "$requirements"
-    cp "$requirements" "$venv/requirements.txt"
-fi
+make_venv "$venv" tests/requirements.txt
 
 start_server
 "$venv/bin/python" tests/conformance.py "$url"

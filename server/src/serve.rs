@@ -8,6 +8,7 @@ use std::sync::Arc;
 use anyhow::Context;
 use tokio::net::TcpListener;
 use twofold_encode::DeviceSpec;
+use twofold_storage::Options as StorageOptions;
 use twofold_worker::{Engine, Options};
 
 use crate::http::{Limits, router};
@@ -39,6 +40,12 @@ pub struct ServeOptions {
     /// Threads that build ANN indexes [default: half of the cores]
     #[arg(long, env = "TWOFOLD_INDEX_THREADS", value_name = "N")]
     pub index_threads: Option<usize>,
+    /// Vector components (points times dimensions) up to which a search compares every point instead of asking an ANN index
+    #[arg(long, env = "TWOFOLD_EXACT_SCAN_COMPONENTS", value_name = "N", default_value_t = StorageOptions::new("").exact_scan_components)]
+    pub exact_scan_components: u64,
+    /// Share of a collection's points that may have changed before its ANN indexes follow
+    #[arg(long, env = "TWOFOLD_INDEX_LAG", value_name = "SHARE", default_value_t = StorageOptions::new("").index_lag)]
+    pub index_lag: f64,
     /// Bytes of a request's body at most
     #[arg(long, env = "TWOFOLD_MAX_BODY_BYTES", default_value_t = Limits::default().body_bytes, value_name = "BYTES")]
     pub max_body_bytes: usize,
@@ -51,6 +58,11 @@ pub async fn run(options: ServeOptions) -> anyhow::Result<()> {
         None => default_models_dir()?,
     };
     let engine_options = Options {
+        storage: StorageOptions {
+            exact_scan_components: options.exact_scan_components,
+            index_lag: options.index_lag,
+            ..StorageOptions::new(&options.data_dir)
+        },
         device: options.device,
         ingest_lanes: options.ingest_lanes,
         index_threads: options.index_threads,

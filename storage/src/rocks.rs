@@ -2,6 +2,7 @@
 
 use std::ops::ControlFlow;
 use std::path::Path;
+use std::sync::OnceLock;
 
 use rocksdb::{
     BlockBasedOptions, Cache, ColumnFamily, ColumnFamilyDescriptor, DB, DBCompressionType, Direction, IteratorMode,
@@ -68,6 +69,8 @@ impl Cf {
 /// An open database.
 pub(crate) struct Rocks {
     db: DB,
+    /// Set by the first write whose outcome is not known.
+    poisoned: OnceLock<String>,
 }
 
 impl Rocks {
@@ -97,6 +100,7 @@ impl Rocks {
         });
         Ok(Self {
             db: DB::open_cf_descriptors(&options, path, families)?,
+            poisoned: OnceLock::new(),
         })
     }
 
@@ -124,12 +128,26 @@ impl Rocks {
 
     /// Applies a batch as a whole. It is visible at once and durable after [`sync`](Self::sync).
     pub(crate) fn write(&self, batch: Batch<'_>) -> Result<()> {
-        Ok(self.db.write(batch.inner)?)
+        if let Some(reason) = self.poisoned.get() {
+            return Err(StorageError::Poisoned(reason.clone()));
+        }
+        self.db.write(batch.inner).map_err(|error| match error.into() {
+            // Nothing of the batch was written, and RocksDB recovers by itself when there is space again.
+            StorageError::DiskFull => StorageError::DiskFull,
+            error => self.poison(error),
+        })
     }
 
     /// Makes everything that was written durable.
     pub(crate) fn sync(&self) -> Result<()> {
-        Ok(self.db.flush_wal(true)?)
+        self.db.flush_wal(true).map_err(|error| self.poison(error.into()))
+    }
+
+    /// What is on disk is not known any more until it is read again, so no write may build on it.
+    fn poison(&self, error: StorageError) -> StorageError {
+        tracing::error!(%error, "a write failed: all further writes are refused until the server is started again");
+        let _ = self.poisoned.set(error.to_string());
+        error
     }
 }
 

@@ -34,6 +34,11 @@ pub struct Server {
 impl Server {
     /// Starts a server on a data directory and waits until it answers.
     pub async fn start(binary: &Path, data_dir: &Path, crash_at: Option<&str>) -> Self {
+        Self::start_with(binary, data_dir, crash_at, &[]).await
+    }
+
+    /// The same with more arguments for `serve`.
+    pub async fn start_with(binary: &Path, data_dir: &Path, crash_at: Option<&str>, args: &[&str]) -> Self {
         let port = TcpListener::bind("127.0.0.1:0")
             .and_then(|listener| listener.local_addr())
             .expect("a port is free")
@@ -51,6 +56,7 @@ impl Server {
             .arg(data_dir)
             .arg("--models-dir")
             .arg(models_dir())
+            .args(args)
             .env(
                 "RUST_LOG",
                 std::env::var("RUST_LOG").unwrap_or_else(|_| "error".to_owned()),

@@ -220,7 +220,10 @@ pub struct PointsBatch {
 
 /// The vectors of a [`PointsBatch`].
 #[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(untagged)]
+#[serde(
+    untagged,
+    expecting = "`vectors` of a batch is an array of vectors, or an object of such arrays by name"
+)]
 pub enum BatchVectors {
     /// Of the unnamed vector.
     Single(Vec<VectorInput>),
@@ -348,7 +351,10 @@ pub struct UpdateResult {
 
 /// Whether, or which keys of, a payload is answered.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(untagged)]
+#[serde(
+    untagged,
+    expecting = "`with_payload` is true, false, an array of keys, or an object with `include` or `exclude`"
+)]
 pub enum WithPayload {
     /// All or nothing.
     Bool(bool),
@@ -370,7 +376,7 @@ pub enum PayloadSelector {
 
 /// Whether, or which, vectors are answered.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(untagged)]
+#[serde(untagged, expecting = "`with_vector` is true, false, or an array of vector names")]
 pub enum WithVector {
     /// All or none.
     Bool(bool),

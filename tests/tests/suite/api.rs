@@ -1,15 +1,17 @@
 //! The collection API as a client sees it.
 
+use std::path::Path;
+
 use serde_json::{Value, json};
 use twofold_client::Error;
-use twofold_tests::MODEL;
+use twofold_tests::{MODEL, Server};
 use twofold_types::api::{
     CountPoints, CreatePayloadIndex, GetPoints, PointsSelector, QueryPoints, ScrollPoints, SetPayload,
     UpdateCollection, UpsertPoints,
 };
 use twofold_types::{PayloadSchemaType, PointId, ScoredPoint, VectorsOutput};
 
-use crate::support::{count, encoded_collection, from_json, name, server};
+use crate::support::{BINARY, count, encoded_collection, from_json, name, server};
 
 fn ids(points: &[ScoredPoint]) -> Vec<PointId> {
     points.iter().map(|point| point.id).collect()
@@ -370,4 +372,146 @@ async fn collections_are_listed_described_and_deleted() {
     assert!(client.delete_collection(&docs).await.unwrap());
     assert!(!client.delete_collection(&docs).await.unwrap());
     assert!(!client.collection_exists(&docs).await.unwrap());
+}
+
+/// Sends bytes as they are and returns the status and the body of the answer.
+async fn send(url: &str, request: String) -> (u16, Value) {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let mut stream = tokio::net::TcpStream::connect(url.trim_start_matches("http://"))
+        .await
+        .unwrap();
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    let status = answer.split(' ').nth(1).unwrap().parse().unwrap();
+    let (_, body) = answer.split_once("\r\n\r\n").unwrap();
+    (
+        status,
+        serde_json::from_str(body).unwrap_or_else(|_| panic!("not JSON: {body}")),
+    )
+}
+
+#[tokio::test]
+async fn malformed_requests_are_answered_in_the_envelope() {
+    let dir = tempfile::tempdir().unwrap();
+    let limits = ["--max-body-bytes", "1000"];
+    let server = Server::start_with(Path::new(BINARY), dir.path(), None, &limits).await;
+    let plain = json!({"vectors": {"size": 2, "distance": "Dot"}});
+    server
+        .client()
+        .create_collection(&name("c"), &from_json(plain))
+        .await
+        .unwrap();
+    let long = format!("{{\"x\": \"{}\"}}", "x".repeat(2000));
+    for (method, path, body, status, part) in [
+        (
+            "PUT",
+            "/collections/c/points",
+            "{\"points\": [",
+            400,
+            "Format error in JSON body",
+        ),
+        (
+            "PUT",
+            "/collections/c/points",
+            "{}",
+            400,
+            "exactly one of `points` and `batch`",
+        ),
+        (
+            "PUT",
+            "/collections/c/points",
+            "{\"points\": [{\"id\": -1, \"vector\": [1, 2]}]}",
+            400,
+            "unsigned 64-bit integer or a UUID",
+        ),
+        (
+            "PUT",
+            "/collections/c/points",
+            "{\"points\": [{\"id\": 1, \"vector\": \"x\"}]}",
+            400,
+            "an array of numbers",
+        ),
+        (
+            "PUT",
+            "/collections/c/points",
+            "{\"points\": [{\"id\": 1, \"vector\": [1e39, 0]}]}",
+            400,
+            "finite",
+        ),
+        (
+            "PUT",
+            "/collections/d",
+            "{\"vectors\": {\"size\": 0, \"distance\": \"Dot\"}}",
+            400,
+            "not within 1 and 65536",
+        ),
+        (
+            "PUT",
+            "/collections/d",
+            "{\"vectors\": {\"size\": 4, \"distance\": \"Hamming\"}}",
+            400,
+            "Cosine",
+        ),
+        (
+            "PUT",
+            "/collections/a%2Fb",
+            "{\"vectors\": {\"size\": 4, \"distance\": \"Dot\"}}",
+            400,
+            "cannot name a collection",
+        ),
+        (
+            "POST",
+            "/collections/c/points/query",
+            "{\"query\": {\"fusion\": \"rrf\"}}",
+            400,
+            "[fusion]",
+        ),
+        (
+            "POST",
+            "/collections/c/points/query",
+            "{\"query\": [1, 2], \"limit\": 1000000000}",
+            400,
+            "over the limit of 100000",
+        ),
+        (
+            "POST",
+            "/collections/c/points/query",
+            "{\"query\": [1, 2], \"with_payload\": 7}",
+            400,
+            "`with_payload` is true",
+        ),
+        (
+            "POST",
+            "/collections/c/points/query",
+            "{\"query\": 77}",
+            404,
+            "No point with id 77",
+        ),
+        (
+            "POST",
+            "/collections/c/points/scroll",
+            "{\"filter\": {\"must\": [{\"key\": \"a[\", \"match\": {\"value\": 1}}]}}",
+            400,
+            "`a[` is not a payload key",
+        ),
+        ("GET", "/collections/c/points/abc", "", 400, "`abc` is not a point id"),
+        ("GET", "/tasks/abc", "", 400, "`abc` is not a task's number"),
+        ("GET", "/nowhere", "", 404, "no endpoint `/nowhere`"),
+        ("DELETE", "/collections", "", 405, "does not take DELETE"),
+        ("PUT", "/collections/c/points", &long, 413, "over the limit"),
+    ] {
+        let length = body.len();
+        let request = format!(
+            "{method} {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n{body}"
+        );
+        let (received, answer) = send(server.url(), request).await;
+        let error = answer["status"]["error"]
+            .as_str()
+            .unwrap_or_else(|| panic!("{method} {path}: {answer}"));
+        assert!(
+            received == status && error.contains(part),
+            "{method} {path} {body}: {received} {error}"
+        );
+    }
 }

@@ -14,6 +14,9 @@ use twofold_types::{CollectionName, PointId, TaskId};
 
 use crate::support::{BINARY, count, document, documents, encoded_collection, finished, from_json, name};
 
+/// Makes the server keep ANN indexes of a handful of points, and let them follow nearly every write.
+const INDEXED: [&str; 4] = ["--exact-scan-components", "4", "--index-lag", "0.01"];
+
 /// What the server acknowledged before it was gone.
 #[derive(Default)]
 struct Acknowledged {
@@ -111,6 +114,16 @@ async fn check(client: &Client, seen: &Acknowledged) {
         .map(|(&id, &n)| (id, n))
         .collect();
     assert_eq!(found, expected);
+    // A search finds exactly the points that can be read.
+    let query = from_json(json!({"query": [1.0, 1.0], "limit": 100}));
+    let nearest: BTreeSet<PointId> = client
+        .query(&name("plain"), &query)
+        .await
+        .unwrap()
+        .iter()
+        .map(|hit| hit.id)
+        .collect();
+    assert_eq!(nearest, points.iter().map(|point| point.id).collect());
 }
 
 async fn all_document_ids(client: &Client, collection: &CollectionName) -> Vec<String> {
@@ -138,10 +151,10 @@ async fn all_document_ids(client: &Client, collection: &CollectionName) -> Vec<S
 async fn survives(point: &str) {
     let dir = tempfile::tempdir().unwrap();
     let mut seen = Acknowledged::default();
-    let mut server = Server::start(Path::new(BINARY), dir.path(), None).await;
+    let mut server = Server::start_with(Path::new(BINARY), dir.path(), None, &INDEXED).await;
     create_collections(&server.client()).await;
     server.kill();
-    let mut server = Server::start(Path::new(BINARY), dir.path(), Some(point)).await;
+    let mut server = Server::start_with(Path::new(BINARY), dir.path(), Some(point), &INDEXED).await;
     write_until_gone(&server.client(), &mut seen, 1).await;
     for _ in 0..200 {
         if server.has_ended() {
@@ -150,7 +163,7 @@ async fn survives(point: &str) {
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     assert!(server.has_ended(), "{point} was never reached");
-    let server = Server::start(Path::new(BINARY), dir.path(), None).await;
+    let server = Server::start_with(Path::new(BINARY), dir.path(), None, &INDEXED).await;
     check(&server.client(), &seen).await;
 }
 
@@ -185,6 +198,21 @@ async fn a_crash_after_a_sync_loses_nothing() {
 }
 
 #[tokio::test]
+async fn a_crash_before_an_index_commits_loses_nothing() {
+    survives("index::before_commit:3").await;
+}
+
+#[tokio::test]
+async fn a_crash_after_an_index_commits_loses_nothing() {
+    survives("index::after_commit:3").await;
+}
+
+#[tokio::test]
+async fn a_crash_after_an_index_takes_its_place_loses_nothing() {
+    survives("index::after_flip:1").await;
+}
+
+#[tokio::test]
 async fn fifty_kills_at_random_moments_lose_nothing() {
     let dir = tempfile::tempdir().unwrap();
     let mut rng = StdRng::seed_from_u64(0x0020_f01d);
@@ -193,7 +221,7 @@ async fn fifty_kills_at_random_moments_lose_nothing() {
     create_collections(&server.client()).await;
     drop(server);
     for round in 1..=50 {
-        let mut server = Server::start(Path::new(BINARY), dir.path(), None).await;
+        let mut server = Server::start_with(Path::new(BINARY), dir.path(), None, &INDEXED).await;
         let client = server.client();
         let moment = Duration::from_millis(rng.random_range(0..700));
         let killed = async {

@@ -2,6 +2,7 @@
 //! (`scripts/reference_vectors.py`).
 
 mod batches;
+mod candle;
 mod files;
 mod parity;
 mod support;
