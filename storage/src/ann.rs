@@ -11,7 +11,6 @@
 
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use arroy::distances::Cosine;
@@ -58,6 +57,9 @@ pub(crate) struct Proposal {
     pub(crate) offsets: RoaringBitmap,
 }
 
+/// Says whether a long computation is to be given up.
+pub(crate) type Cancel<'a> = &'a (dyn Fn() -> bool + Sync);
+
 /// What a search asks of an index.
 pub(crate) struct Probe<'a> {
     pub(crate) query: &'a [f32],
@@ -79,7 +81,7 @@ pub(crate) trait VectorIndex: Send + Sync {
 
     /// Follows to `seq`: every offset of `changed` gets the vector that the arena has for it, or none. Either all of it is
     /// durable afterwards or nothing has changed.
-    fn apply(&self, changed: &RoaringBitmap, arena: &Arena, seq: SeqNo, cancel: &AtomicBool) -> Result<Outcome>;
+    fn apply(&self, changed: &RoaringBitmap, arena: &Arena, seq: SeqNo, cancel: Cancel<'_>) -> Result<Outcome>;
 
     /// Proposes candidates.
     fn search(&self, probe: &Probe<'_>) -> Result<Proposal>;
@@ -185,7 +187,7 @@ impl ArroyIndex {
         changed: &RoaringBitmap,
         arena: &Arena,
         seq: SeqNo,
-        cancel: &AtomicBool,
+        cancel: Cancel<'_>,
     ) -> Result<(), arroy::Error> {
         let mut wtxn = self.env.write_txn()?;
         let mut writer = Writer::<Cosine>::new(self.vectors, 0, self.lift.dimensions());
@@ -197,16 +199,13 @@ impl ArroyIndex {
                     writer.del_item(&mut wtxn, offset)?;
                 }
             }
-            if cancel.load(Ordering::Relaxed) {
+            if cancel() {
                 return Err(arroy::Error::BuildCancelled);
             }
         }
         let mut rng = StdRng::seed_from_u64(seq.0);
         let mut builder = writer.builder(&mut rng);
-        builder
-            .n_trees(TREES)
-            .available_memory(BUILD_MEMORY)
-            .cancel(|| cancel.load(Ordering::Relaxed));
+        builder.n_trees(TREES).available_memory(BUILD_MEMORY).cancel(cancel);
         builder.build(&mut wtxn)?;
         self.facts.put(&mut wtxn, LIFT, &self.lift.to_bytes())?;
         self.facts.put(&mut wtxn, APPLIED, &seq.0.to_be_bytes())?;
@@ -236,7 +235,7 @@ impl VectorIndex for ArroyIndex {
         }
     }
 
-    fn apply(&self, changed: &RoaringBitmap, arena: &Arena, seq: SeqNo, cancel: &AtomicBool) -> Result<Outcome> {
+    fn apply(&self, changed: &RoaringBitmap, arena: &Arena, seq: SeqNo, cancel: Cancel<'_>) -> Result<Outcome> {
         match self.follow(changed, arena, seq, cancel) {
             Ok(()) => Ok(Outcome::Done),
             Err(arroy::Error::BuildCancelled) => Ok(Outcome::Cancelled),

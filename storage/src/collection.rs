@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::{Mutex, RwLock};
 use roaring::RoaringBitmap;
@@ -41,6 +42,8 @@ pub struct Collection {
     pub(crate) published: RwLock<Arc<State>>,
     /// By the number of the vector.
     pub(crate) indexes: Vec<IndexSlot>,
+    /// The collection is gone: operations fail and index builds are given up.
+    pub(crate) dropped: AtomicBool,
 }
 
 /// What only the writer of a collection touches.
@@ -48,8 +51,6 @@ pub(crate) struct Writer {
     pub(crate) record: CollectionRecord,
     /// Whether there is an ANN index, or one is being built, that needs to be told what changes.
     pub(crate) log: bool,
-    /// The collection is gone.
-    pub(crate) dropped: bool,
 }
 
 /// A document that has been cut into chunks.
@@ -124,7 +125,6 @@ impl Collection {
         let writer = Writer {
             record,
             log: indexes.iter().any(IndexSlot::is_open),
-            dropped: false,
         };
         let collection = Self {
             id,
@@ -134,6 +134,7 @@ impl Collection {
             writer: Mutex::new(writer),
             published: RwLock::new(Arc::new(state)),
             indexes,
+            dropped: AtomicBool::new(false),
         };
         collection.trim_log()?;
         Ok(collection)
@@ -189,7 +190,7 @@ impl Collection {
 
     pub(crate) fn lock_writer(&self) -> Result<parking_lot::MutexGuard<'_, Writer>> {
         let writer = self.writer.lock();
-        if writer.dropped {
+        if self.dropped.load(Ordering::Relaxed) {
             return Err(crate::StorageError::CollectionNotFound(self.name.clone()));
         }
         Ok(writer)

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use parking_lot::RwLock;
 use twofold_types::VectorParams;
 
-use crate::ann::{self, Outcome, Probe, Proposal, VectorIndex};
+use crate::ann::{self, Cancel, Outcome, Probe, Proposal, VectorIndex};
 use crate::collection::{Collection, index_dir};
 use crate::error::Result;
 use crate::key::SeqNo;
@@ -146,8 +146,9 @@ impl Collection {
     /// Lets every ANN index follow as far as it needs to. Called by the indexer thread alone; writes and searches go on
     /// meanwhile. Stops early, with nothing lost, when `cancel` becomes true.
     pub fn update_indexes(&self, cancel: &AtomicBool) -> Result<()> {
+        let cancel = &|| cancel.load(Ordering::Relaxed) || self.dropped.load(Ordering::Relaxed);
         for (number, slot) in self.indexes.iter().enumerate() {
-            while !cancel.load(Ordering::Relaxed) {
+            while !cancel() {
                 let state = self.state();
                 match need(
                     slot.standing(&state, number),
@@ -177,7 +178,7 @@ impl Collection {
         })
     }
 
-    fn follow_index(&self, slot: &IndexSlot, number: usize, state: &State, cancel: &AtomicBool) -> Result<()> {
+    fn follow_index(&self, slot: &IndexSlot, number: usize, state: &State, cancel: Cancel<'_>) -> Result<()> {
         let outcome = {
             let current = slot.current.read();
             let Some(index) = current.as_ref() else { return Ok(()) };
@@ -195,7 +196,7 @@ impl Collection {
     }
 
     /// Builds a new generation beside the one that answers, then puts it in its place.
-    fn build_index(&self, slot: &IndexSlot, number: usize, cancel: &AtomicBool) -> Result<()> {
+    fn build_index(&self, slot: &IndexSlot, number: usize, cancel: Cancel<'_>) -> Result<()> {
         let state = {
             // From here on every write is logged, so that the new index misses nothing of what comes after this state.
             let mut writer = self.lock_writer()?;
@@ -269,7 +270,9 @@ impl Collection {
 
     /// Takes the collection out of use: operations fail from now on, indexes and their files are given up.
     pub(crate) fn close_for_drop(&self) {
-        self.writer.lock().dropped = true;
+        self.dropped.store(true, Ordering::Relaxed);
+        // Waits for the operation that is being applied; the next one sees the flag.
+        drop(self.writer.lock());
         self.indexes.iter().for_each(IndexSlot::clear);
         ann::remove(&index_dir(&self.options, self.id));
     }

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::atomic::AtomicBool;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use serde_json::json;
@@ -56,6 +56,13 @@ fn distance(metric: Distance, a: &[f32], b: &[f32]) -> f64 {
         Distance::Euclid => sum(|a, b| (a - b) * (a - b)),
         _ => -sum(|a, b| a * b) / (sum(|_, b| b * b).sqrt()),
     }
+}
+
+/// CPU time of this thread, which a busy machine does not stretch; wall time where the system does not tell it.
+fn cpu_time(started: Instant) -> Duration {
+    let stat = std::fs::read_to_string("/proc/thread-self/schedstat").ok();
+    let nanos = stat.and_then(|stat| stat.split(' ').next()?.parse().ok());
+    nanos.map_or_else(|| started.elapsed(), Duration::from_nanos)
 }
 
 /// The ids of the nearest for every selectivity.
@@ -119,7 +126,7 @@ fn measure(dir: &Path, set: &str, metric: Distance) -> Result<bool> {
         let filter: Filter = serde_json::from_value(json!({"must": [{"key": "thousandth", "range": {"lt": share}}]}))?;
         let mut hits = 0;
         let mut wanted = 0;
-        let started = Instant::now();
+        let begun = cpu_time(started);
         for (query, truth) in queries.iter().zip(&truths) {
             let found = collection.search(&Search {
                 target: Target::Vector(query.to_vec()),
@@ -135,11 +142,11 @@ fn measure(dir: &Path, set: &str, metric: Distance) -> Result<bool> {
             hits += found.iter().filter(|point| truth[position].contains(&point.id)).count();
             wanted += truth[position].len();
         }
-        let millis = started.elapsed().as_secs_f64() * 1e3 / truths.len() as f64;
+        let millis = (cpu_time(started) - begun).as_secs_f64() * 1e3 / truths.len() as f64;
         let recall = hits as f64 / wanted as f64;
         good &= recall >= REQUIRED;
         println!(
-            "  filter {:>5.1} %   recall@{K} {recall:.4}   {millis:.2} ms a query",
+            "  filter {:>5.1} %   recall@{K} {recall:.4}   {millis:.2} ms of CPU a query",
             share as f64 / 10.0
         );
     }
