@@ -119,7 +119,7 @@ pub(crate) fn open(dir: &Path, dimensions: usize) -> Result<Box<dyn VectorIndex>
     }))
 }
 
-/// Begins an empty index in a directory, made for vectors like those of `arena` and with room for twice as many.
+/// Begins an empty index in a directory, made for vectors like those of `arena` and with room for about `capacity` of them.
 pub(crate) fn create(dir: &Path, distance: Distance, arena: &Arena, capacity: u64) -> Result<Box<dyn VectorIndex>> {
     // The map only reserves address space: for vectors, the trees over them, and what a commit copies before it lets go
     // of the old. An index that outgrows it is built again with more room.
