@@ -40,12 +40,18 @@ pub struct ServeOptions {
     /// Threads that build ANN indexes [default: half of the cores]
     #[arg(long, env = "TWOFOLD_INDEX_THREADS", value_name = "N")]
     pub index_threads: Option<usize>,
-    /// Vector components (points times dimensions) up to which a search compares every point instead of asking an ANN index
+    /// Vectors of a collection up to which a search compares every one instead of asking an index
+    #[arg(long, env = "TWOFOLD_INDEX_THRESHOLD", value_name = "N", default_value_t = StorageOptions::new("").index_threshold)]
+    pub index_threshold: u64,
+    /// Changed vectors that are compared beside an index before it follows
+    #[arg(long, env = "TWOFOLD_INDEX_LAG", value_name = "N", default_value_t = StorageOptions::new("").index_lag)]
+    pub index_lag: u64,
+    /// Changed vectors, besides a fifth of all, after which the index is saved again
+    #[arg(long, env = "TWOFOLD_CHECKPOINT_CHANGES", value_name = "N", default_value_t = StorageOptions::new("").checkpoint_changes)]
+    pub checkpoint_changes: u64,
+    /// Components (points times dimensions) up to which vectors on disk are all compared instead of asking an index
     #[arg(long, env = "TWOFOLD_EXACT_SCAN_COMPONENTS", value_name = "N", default_value_t = StorageOptions::new("").exact_scan_components)]
     pub exact_scan_components: u64,
-    /// Share of a collection's points that may have changed before its ANN indexes follow
-    #[arg(long, env = "TWOFOLD_INDEX_LAG", value_name = "SHARE", default_value_t = StorageOptions::new("").index_lag)]
-    pub index_lag: f64,
     /// Bytes of a request's body at most
     #[arg(long, env = "TWOFOLD_MAX_BODY_BYTES", default_value_t = Limits::default().body_bytes, value_name = "BYTES")]
     pub max_body_bytes: usize,
@@ -59,8 +65,10 @@ pub async fn run(options: ServeOptions) -> anyhow::Result<()> {
     };
     let engine_options = Options {
         storage: StorageOptions {
-            exact_scan_components: options.exact_scan_components,
+            index_threshold: options.index_threshold,
             index_lag: options.index_lag,
+            checkpoint_changes: options.checkpoint_changes,
+            exact_scan_components: options.exact_scan_components,
             ..StorageOptions::new(&options.data_dir)
         },
         device: options.device,

@@ -1,7 +1,6 @@
-//! The one file that knows arroy and LMDB: an ANN index of one vector of a collection.
+//! The one file that knows arroy and LMDB: an index on disk of one vector of a collection.
 //!
-//! An index is a follower of the collection: it lives in a directory of its own (a *generation*), says up to which write
-//! it has followed, and may be thrown away at any time. It only proposes candidates; whether they are alive and how near
+//! It lives in a directory of its own (a *generation*). It only proposes candidates; whether they are alive and how near
 //! they are is decided by the arena.
 
 #![expect(
@@ -11,7 +10,8 @@
 
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use arroy::distances::Cosine;
 use arroy::{Reader, Writer};
@@ -21,10 +21,11 @@ use rand::SeedableRng;
 use rand::rngs::StdRng;
 use roaring::RoaringBitmap;
 use twofold_types::Distance;
+use twofold_vector::{Arena, Bitmap, Effort, Neighbour};
 
-use crate::arena::Arena;
 use crate::error::{Result, StorageError};
-use crate::key::{PointOffset, SeqNo};
+use crate::index::{Ask, Cancel, Estimate, Followed, VectorIndex};
+use crate::key::SeqNo;
 use crate::lift::Lift;
 
 /// Trees of the forest: more of them find more and cost more disk and build time.
@@ -36,8 +37,8 @@ const TREES: usize = 48;
 const VISITED_SHARE: f64 = 0.04;
 const MIN_VISITED: usize = 4_000;
 
-/// Vectors compared per unit of the caller's accuracy knob.
-const VISITED_PER_EF: usize = 64;
+/// One point in this many may have changed before an index follows.
+const LAG_SHARE: u64 = 10;
 
 /// Candidates proposed for each point that is wanted: the order among lifted vectors is not quite the order of the
 /// distance.
@@ -49,60 +50,8 @@ const BUILD_MEMORY: usize = 2 << 30;
 const APPLIED: &str = "applied";
 const LIFT: &str = "lift";
 
-/// What an index proposes for a query.
-pub(crate) struct Proposal {
-    /// The write up to which the index had followed; later ones are not in it.
-    pub(crate) applied: SeqNo,
-    /// Candidates, in no order.
-    pub(crate) offsets: RoaringBitmap,
-}
-
-/// Says whether a long computation is to be given up.
-pub(crate) type Cancel<'a> = &'a (dyn Fn() -> bool + Sync);
-
-/// What a search asks of an index.
-pub(crate) struct Probe<'a> {
-    pub(crate) query: &'a [f32],
-    /// How many points are wanted.
-    pub(crate) k: usize,
-    /// The caller's accuracy knob.
-    pub(crate) ef: Option<usize>,
-    /// The only points that count.
-    pub(crate) candidates: Option<&'a RoaringBitmap>,
-}
-
-/// An index over one vector of a collection.
-pub(crate) trait VectorIndex: Send + Sync {
-    /// The write up to which it has followed.
-    fn applied(&self) -> Result<SeqNo>;
-
-    /// How many vectors it holds.
-    fn len(&self) -> Result<u64>;
-
-    /// Follows to `seq`: every offset of `changed` gets the vector that the arena has for it, or none. Either all of it is
-    /// durable afterwards or nothing has changed.
-    fn apply(&self, changed: &RoaringBitmap, arena: &Arena, seq: SeqNo, cancel: Cancel<'_>) -> Result<Outcome>;
-
-    /// Proposes candidates.
-    fn search(&self, probe: &Probe<'_>) -> Result<Proposal>;
-
-    /// Gives the files up and deletes them.
-    fn destroy(self: Box<Self>);
-}
-
-/// How an attempt to follow ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Outcome {
-    /// It has followed.
-    Done,
-    /// It was cancelled.
-    Cancelled,
-    /// Its space is used up: a new generation is needed.
-    Full,
-}
-
 /// Opens the index in a directory.
-pub(crate) fn open(dir: &Path, dimensions: usize) -> Result<Box<dyn VectorIndex>> {
+pub(crate) fn open(dir: &Path, dimensions: usize) -> Result<Arc<dyn VectorIndex>> {
     let (env, vectors, facts) = open_env(dir, 0)?;
     let lift = {
         let rtxn = env.read_txn()?;
@@ -110,8 +59,9 @@ pub(crate) fn open(dir: &Path, dimensions: usize) -> Result<Box<dyn VectorIndex>
         bytes.and_then(|bytes| Lift::from_bytes(bytes, dimensions))
     };
     let lift = lift.ok_or_else(|| StorageError::Index("it was never built".to_owned()))?;
-    Ok(Box::new(ArroyIndex {
+    Ok(Arc::new(ArroyIndex {
         dir: dir.to_owned(),
+        discarded: AtomicBool::new(false),
         env,
         vectors,
         facts,
@@ -120,13 +70,14 @@ pub(crate) fn open(dir: &Path, dimensions: usize) -> Result<Box<dyn VectorIndex>
 }
 
 /// Begins an empty index in a directory, made for vectors like those of `arena` and with room for about `capacity` of them.
-pub(crate) fn create(dir: &Path, distance: Distance, arena: &Arena, capacity: u64) -> Result<Box<dyn VectorIndex>> {
+pub(crate) fn create(dir: &Path, distance: Distance, arena: &Arena, capacity: u64) -> Result<Arc<dyn VectorIndex>> {
     // The map only reserves address space: for vectors, the trees over them, and what a commit copies before it lets go
     // of the old. An index that outgrows it is built again with more room.
     let vector_bytes = capacity.max(16_384) * (arena.dimensions() as u64 * 4 + 64 * TREES as u64);
     let (env, vectors, facts) = open_env(dir, vector_bytes * 8)?;
-    Ok(Box::new(ArroyIndex {
+    Ok(Arc::new(ArroyIndex {
         dir: dir.to_owned(),
+        discarded: AtomicBool::new(false),
         env,
         vectors,
         facts,
@@ -163,6 +114,7 @@ fn open_env(dir: &Path, map_size: u64) -> Result<(Env<WithoutTls>, Vectors, Fact
 /// So vectors are lifted to where direction is what tells them apart, and the distance is always Cosine.
 struct ArroyIndex {
     dir: PathBuf,
+    discarded: AtomicBool,
     env: Env<WithoutTls>,
     vectors: Vectors,
     facts: Facts,
@@ -182,18 +134,12 @@ impl From<arroy::Error> for StorageError {
 }
 
 impl ArroyIndex {
-    fn follow(
-        &self,
-        changed: &RoaringBitmap,
-        arena: &Arena,
-        seq: SeqNo,
-        cancel: Cancel<'_>,
-    ) -> Result<(), arroy::Error> {
+    fn follow(&self, changed: &Bitmap, arena: &Arena, seq: SeqNo, cancel: Cancel<'_>) -> Result<(), arroy::Error> {
         let mut wtxn = self.env.write_txn()?;
         let mut writer = Writer::<Cosine>::new(self.vectors, 0, self.lift.dimensions());
         writer.set_tmpdir(&self.dir);
-        for offset in changed {
-            match arena.get(PointOffset(offset)) {
+        for offset in changed.iter() {
+            match arena.get(offset) {
                 Some(vector) => writer.add_item(&mut wtxn, offset, &self.lift.point(vector))?,
                 None => {
                     writer.del_item(&mut wtxn, offset)?;
@@ -222,6 +168,10 @@ impl ArroyIndex {
 }
 
 impl VectorIndex for ArroyIndex {
+    fn kind(&self) -> &'static str {
+        "arroy"
+    }
+
     fn applied(&self) -> Result<SeqNo> {
         self.applied_in(&self.env.read_txn()?)
     }
@@ -235,47 +185,70 @@ impl VectorIndex for ArroyIndex {
         }
     }
 
-    fn apply(&self, changed: &RoaringBitmap, arena: &Arena, seq: SeqNo, cancel: Cancel<'_>) -> Result<Outcome> {
-        match self.follow(changed, arena, seq, cancel) {
-            Ok(()) => Ok(Outcome::Done),
-            Err(arroy::Error::BuildCancelled) => Ok(Outcome::Cancelled),
+    fn allowed_lag(&self, present: u64, _: u64) -> u64 {
+        // Every build walks the keys of all trees.
+        present / LAG_SHARE
+    }
+
+    fn is_outgrown(&self) -> bool {
+        false
+    }
+
+    fn follow(self: Arc<Self>, changed: &Bitmap, arena: &Arena, seq: SeqNo, cancel: Cancel<'_>) -> Result<Followed> {
+        match ArroyIndex::follow(&self, changed, arena, seq, cancel) {
+            Ok(()) => Ok(Followed::Done(self)),
+            Err(arroy::Error::BuildCancelled) => Ok(Followed::Cancelled),
             Err(arroy::Error::DatabaseFull | arroy::Error::Heed(heed::Error::Mdb(heed::MdbError::MapFull))) => {
-                Ok(Outcome::Full)
+                Ok(Followed::Full)
             }
             Err(error) => Err(error.into()),
         }
     }
 
-    fn search(&self, probe: &Probe<'_>) -> Result<Proposal> {
+    fn estimate(&self, matching: u64, present: u64, _: usize) -> Estimate {
+        // Where less than half of the points count, arroy itself compares every one of them, from its own file.
+        let visited = (present as f64 * VISITED_SHARE).max(MIN_VISITED as f64);
+        let per_visited = 4.0;
+        Estimate {
+            index: if matching * 2 <= present {
+                f64::MAX
+            } else {
+                visited * per_visited
+            },
+            scan: matching as f64,
+        }
+    }
+
+    fn search(&self, ask: &Ask<'_>) -> Result<(Vec<Neighbour>, Effort)> {
         let rtxn = self.env.read_txn()?;
         let applied = self.applied_in(&rtxn)?;
         let reader = Reader::<Cosine>::open(&rtxn, 0, self.vectors)?;
-        let visited = match probe.ef {
-            Some(ef) => ef.saturating_mul(VISITED_PER_EF),
-            None => ((reader.n_items() as f64 * VISITED_SHARE) as usize).max(MIN_VISITED),
-        };
-        let proposed = probe.k.saturating_mul(PROPOSED_PER_WANTED);
+        let usual = ((reader.n_items() as f64 * VISITED_SHARE) as usize).max(MIN_VISITED);
+        let visited = (usual as f32 * ask.effort * ask.effort) as usize;
+        let proposed = ask.k.saturating_mul(PROPOSED_PER_WANTED);
         let mut query = reader.nns(proposed);
         query.search_k(NonZeroUsize::new(visited.max(proposed)).unwrap_or(NonZeroUsize::MIN));
-        if let Some(candidates) = probe.candidates {
-            query.candidates(candidates);
-        }
-        let lifted = self.lift.query(probe.query);
-        let found = query.by_vector(&rtxn, &lifted)?;
-        Ok(Proposal {
-            applied,
-            offsets: found.into_iter().map(|(offset, _)| offset).collect(),
-        })
+        let candidates = RoaringBitmap::from_sorted_iter(ask.mask.iter()).expect("a bitmap is in order");
+        query.candidates(&candidates);
+        let found = query.by_vector(&rtxn, &self.lift.query(ask.query))?;
+        let mut proposals: Bitmap = found.into_iter().map(|(offset, _)| offset).collect();
+        proposals |= &ask.state.touched_since(applied);
+        proposals &= ask.mask;
+        Ok(twofold_vector::exact(ask.arena(), ask.query, ask.k, &proposals))
     }
 
-    fn destroy(self: Box<Self>) {
-        let Self { dir, env, .. } = *self;
-        // Without the wait LMDB still has the files open.
-        if env.prepare_for_closing().wait_timeout(Duration::from_secs(60)) {
-            remove(&dir);
-        } else {
-            tracing::warn!(dir = %dir.display(), "an index generation is still being read and is deleted at the next start");
+    fn discard(&self) {
+        self.discarded.store(true, Ordering::Relaxed);
+    }
+}
+
+impl Drop for ArroyIndex {
+    fn drop(&mut self) {
+        if !self.discarded.load(Ordering::Relaxed) {
+            return;
         }
+        // Nobody reads it any more, and a generation is never opened again: its files go with the environment.
+        remove(&self.dir);
     }
 }
 

@@ -7,20 +7,22 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::{Mutex, RwLock};
-use roaring::RoaringBitmap;
 use twofold_types::{
     CollectionConfig, CollectionName, EncoderParams, Filter, ModelId, Payload, PayloadSchemaType, PointId, Record,
     TaskId,
 };
 
-use crate::arena::Arena;
+use twofold_vector::{Arena, Bitmap};
+
+use crate::column::Column;
 use crate::error::{InvalidInput, Result};
-use crate::indexing::IndexSlot;
+use crate::indexing::{IndexSlot, Restored, empty_arena};
 use crate::key::{CollectionId, PointOffset, SeqNo, seq_of_log_key};
+use crate::label::{Label, Labels};
 use crate::operation::{Operation, chunk_id};
 use crate::options::Options;
 use crate::posting::Field;
-use crate::record::{CollectionRecord, CounterRecord, DiskRecord, FieldRecord, LogRecord};
+use crate::record::{CollectionRecord, CounterRecord, DiskRecord, FieldRecord, LogRecord, PointRecord};
 use crate::rocks::{Cf, Rocks, Snapshot};
 use crate::state::{Schema, State, TailEntry};
 use crate::view::{Fetch, View};
@@ -49,8 +51,10 @@ pub struct Collection {
 /// What only the writer of a collection touches.
 pub(crate) struct Writer {
     pub(crate) record: CollectionRecord,
-    /// Whether there is an ANN index, or one is being built, that needs to be told what changes.
+    /// Whether there is an index or a checkpoint, or one is being made, that needs to be told what changes.
     pub(crate) log: bool,
+    /// An index is being built on the state of this write: of what comes after it nothing is forgotten.
+    pub(crate) hold: Option<SeqNo>,
 }
 
 /// A document that has been cut into chunks.
@@ -87,15 +91,23 @@ impl Collection {
                     reason: error.to_string(),
                 },
             )?;
-        let mut alive = RoaringBitmap::new();
-        snapshot.scan_keys(Cf::Points, &id.key(), &[], |key| {
-            alive.extend(PointOffset::from_key(key).map(|offset| offset.0));
-            ControlFlow::Continue(())
-        })?;
-        let arenas = schema.config.vectors.values().enumerate();
-        let arenas = arenas
-            .map(|(number, params)| load_arena(&snapshot, id, number as u16, params.size))
-            .collect::<Result<_>>()?;
+        let (mut alive, mut labels) = (Bitmap::new(), Labels::default());
+        for entry in snapshot.scan(Cf::Points, &id.key(), &[]) {
+            let (key, value) = entry?;
+            if let Some(offset) = PointOffset::from_key(&key) {
+                let record = PointRecord::from_bytes(&value)?;
+                alive.insert(offset.0);
+                labels.set(
+                    offset,
+                    Label {
+                        id: record.id(),
+                        version: record.version,
+                    },
+                );
+            }
+        }
+        let columns = schema.fields.iter().map(|field| load_column(&snapshot, id, field));
+        let columns = columns.collect::<Result<Vec<_>>>()?;
         let mut tail = VecDeque::new();
         for entry in snapshot.scan(Cf::IndexLog, &id.key(), &[]) {
             let (key, value) = entry?;
@@ -105,27 +117,45 @@ impl Collection {
                 offsets: LogRecord::from_bytes(&value)?.offsets.into_iter().collect(),
             }));
         }
-        drop(snapshot);
         let seq = SeqNo(counter.seq);
-        let state = State {
+        let mut state = State {
             seq,
             next_offset: counter.next_offset,
             alive,
+            labels,
             schema: Arc::new(schema),
-            arenas,
+            arenas: Vec::new(),
+            indexes: Vec::new(),
+            columns,
+            touched: 0,
             tail,
         };
-        let indexes = (0u16..).zip(&record.vectors).zip(state.schema.config.vectors.values());
-        let indexes = indexes
-            .map(|((number, vector), params)| {
-                let dir = index_dir(&options, id).join(number.to_string());
-                IndexSlot::open(dir, vector, params, seq)
-            })
-            .collect::<Vec<_>>();
+        let mut indexes = Vec::new();
+        for ((number, vector), params) in (0u16..).zip(&record.vectors).zip(state.schema.config.vectors.values()) {
+            let dir = index_dir(&options, id).join(number.to_string());
+            let Restored {
+                slot,
+                checkpoint,
+                index,
+            } = IndexSlot::open(dir, vector, params, seq);
+            let arena = match checkpoint {
+                Some(checkpoint) => {
+                    let changed = state.touched_since(SeqNo(checkpoint.seq));
+                    refresh_arena(&snapshot, id, number, checkpoint.arena, &changed)?
+                }
+                None => load_arena(&snapshot, id, number, empty_arena(params))?,
+            };
+            indexes.push(slot);
+            state.arenas.push(arena);
+            state.indexes.push(index);
+        }
+        drop(snapshot);
         let writer = Writer {
             record,
-            log: indexes.iter().any(IndexSlot::is_open),
+            log: state.indexes.iter().any(Option::is_some) || indexes.iter().any(|slot| slot.saved().is_some()),
+            hold: None,
         };
+        state.trim_tail(None);
         let collection = Self {
             id,
             name,
@@ -204,12 +234,36 @@ impl Collection {
         Ok(())
     }
 
+    /// Publishes a state that has nothing to write. The caller holds the writer.
+    pub(crate) fn publish_in_memory(&self, state: State) {
+        *self.published.write() = Arc::new(state);
+    }
+
     /// Changes what the collection record says.
     pub(crate) fn alter(&self, writer: &mut Writer, record: CollectionRecord) -> Result<()> {
+        self.alter_with(writer, record, &mut BTreeMap::new())
+    }
+
+    /// [`alter`](Self::alter), with the columns of payload indexes that are new, by their number.
+    fn alter_with(
+        &self,
+        writer: &mut Writer,
+        record: CollectionRecord,
+        filled: &mut BTreeMap<u16, Column>,
+    ) -> Result<()> {
         let mut state = State::clone(&self.state());
+        let fields = open_fields(&record)?;
+        let columns = fields.iter().map(|field| {
+            let old = state.schema.fields.iter().position(|old| old.number == field.number);
+            match old {
+                Some(place) => state.columns[place].clone(),
+                None => Arc::new(filled.remove(&field.number).unwrap_or_default()),
+            }
+        });
+        state.columns = columns.collect();
         state.schema = Arc::new(Schema {
             config: record.config()?,
-            fields: open_fields(&record)?,
+            fields,
         });
         let mut batch = self.rocks.batch();
         batch.put(Cf::Collections, &self.id.key(), &record.to_bytes());
@@ -288,8 +342,10 @@ impl Collection {
         record.fields.push(field);
         let mut batch = self.rocks.batch();
         batch.delete_prefix(Cf::Postings, &self.id.field_prefix(index.number));
+        let mut column = Column::default();
         view.for_each_point(&view.state.alive, |offset, point| {
             for posting in index.postings(self.id, &point.payload()?, offset) {
+                column.insert(index.value_of_key(self.id, &posting), offset.0);
                 batch.put(Cf::Postings, &posting, &[]);
             }
             if batch.size_in_bytes() > BACKFILL_BATCH {
@@ -298,7 +354,7 @@ impl Collection {
             Ok(())
         })?;
         self.rocks.write(batch)?;
-        self.alter(&mut writer, record)?;
+        self.alter_with(&mut writer, record, &mut BTreeMap::from([(index.number, column)]))?;
         self.delete_postings(&replaced)?;
         Ok(view.state.seq)
     }
@@ -330,10 +386,10 @@ impl Collection {
     /// The payload indexes with the number of points that each of them holds.
     pub fn payload_indexes(&self) -> Result<BTreeMap<String, (PayloadSchemaType, u64)>> {
         let view = self.view();
-        let fields = view.state.schema.fields.iter();
-        fields
-            .map(|field| Ok((field.key.clone(), (field.kind.into(), view.indexed_points(field)?))))
-            .collect()
+        let fields = view.state.schema.fields.iter().zip(&view.state.columns);
+        Ok(fields
+            .map(|(field, column)| (field.key.clone(), (field.kind.into(), column.all().len())))
+            .collect())
     }
 
     /// The points with these ids, as far as they exist, in the order of the ids.
@@ -414,14 +470,46 @@ fn open_fields(record: &CollectionRecord) -> Result<Vec<Field>> {
     record.fields.iter().map(|field| Ok(Field::new(field)?)).collect()
 }
 
-fn load_arena(snapshot: &Snapshot<'_>, id: CollectionId, number: u16, dimensions: usize) -> Result<Arena> {
-    let mut arena = Arena::new(dimensions);
-    let mut vector = vec![0.0; dimensions];
+fn load_column(snapshot: &Snapshot<'_>, id: CollectionId, field: &Field) -> Result<Arc<Column>> {
+    let mut column = Column::default();
+    snapshot.scan_keys(Cf::Postings, &id.field_prefix(field.number), &[], |key| {
+        if let Some(offset) = PointOffset::from_key(key) {
+            column.insert(field.value_of_key(id, key), offset.0);
+        }
+        ControlFlow::Continue(())
+    })?;
+    Ok(Arc::new(column))
+}
+
+/// Reads every vector from its record.
+fn load_arena(snapshot: &Snapshot<'_>, id: CollectionId, number: u16, mut arena: Arena) -> Result<Arena> {
+    let mut vector = vec![0.0; arena.dimensions()];
     for entry in snapshot.scan(Cf::Vectors, &id.vector_prefix(number), &[]) {
         let (key, value) = entry?;
         read_vector(&value, &mut vector)?;
         if let Some(offset) = PointOffset::from_key(&key) {
-            arena.set(offset, &vector);
+            arena.set(offset.0, &vector);
+        }
+    }
+    Ok(arena)
+}
+
+/// Reads the vectors that have changed from their records.
+fn refresh_arena(
+    snapshot: &Snapshot<'_>,
+    id: CollectionId,
+    number: u16,
+    mut arena: Arena,
+    changed: &Bitmap,
+) -> Result<Arena> {
+    let mut vector = vec![0.0; arena.dimensions()];
+    for offset in changed.iter() {
+        match snapshot.get(Cf::Vectors, &id.vector_key(number, PointOffset(offset)))? {
+            Some(value) => {
+                read_vector(&value, &mut vector)?;
+                arena.set(offset, &vector);
+            }
+            None => arena.remove(offset),
         }
     }
     Ok(arena)

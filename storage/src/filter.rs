@@ -4,9 +4,9 @@
 
 use std::collections::HashSet;
 
-use roaring::RoaringBitmap;
 use serde_json::Value;
 use twofold_types::{Condition, FieldTest, Filter, Match, Payload, PointId};
+use twofold_vector::Bitmap;
 
 use crate::error::{InvalidInput, Result};
 use crate::key::PointOffset;
@@ -40,7 +40,7 @@ enum Test {
 
 /// What the payload indexes know: no point outside of `points` matches, and where `exact`, all in it do.
 struct Narrowed {
-    points: RoaringBitmap,
+    points: Bitmap,
     exact: bool,
 }
 
@@ -86,14 +86,15 @@ impl CompiledFilter {
     }
 
     /// The living points that match.
-    pub(crate) fn select(&self, view: &View<'_>) -> Result<RoaringBitmap> {
+    pub(crate) fn select(&self, view: &View<'_>) -> Result<Bitmap> {
         let alive = &view.state.alive;
         let narrowed = self.narrow(view)?;
-        let points = narrowed.points & alive;
+        let mut points = narrowed.points;
+        points &= alive;
         if narrowed.exact || points.is_empty() {
             return Ok(points);
         }
-        let mut matching = RoaringBitmap::new();
+        let mut matching = Bitmap::new();
         view.for_each_point(&points, |offset, record| {
             if self.matches(record.id(), &record.payload()?) {
                 matching.insert(offset.0);
@@ -109,7 +110,7 @@ impl CompiledFilter {
         for test in &self.must {
             match test.narrow(view)? {
                 Some(narrowed) => {
-                    points &= narrowed.points;
+                    points &= &narrowed.points;
                     exact &= narrowed.exact;
                 }
                 None => exact = false,
@@ -124,10 +125,9 @@ impl CompiledFilter {
             {
                 Some(any) => {
                     exact &= any.iter().all(|narrowed| narrowed.exact);
-                    points &= any
-                        .into_iter()
-                        .map(|narrowed| narrowed.points)
-                        .fold(RoaringBitmap::new(), |a, b| a | b);
+                    let mut union = Bitmap::new();
+                    any.iter().for_each(|narrowed| union |= &narrowed.points);
+                    points &= &union;
                 }
                 None => exact = false,
             }
@@ -137,7 +137,7 @@ impl CompiledFilter {
                 Some(Narrowed {
                     points: excluded,
                     exact: true,
-                }) => points -= excluded,
+                }) => points -= &excluded,
                 _ => exact = false,
             }
         }
@@ -181,7 +181,7 @@ impl Test {
     fn narrow(&self, view: &View<'_>) -> Result<Option<Narrowed>> {
         let exact = |points| Ok(Some(Narrowed { points, exact: true }));
         match self {
-            Self::Field { key, test, .. } => match view.postings(key, test)? {
+            Self::Field { key, test, .. } => match view.postings(key, test) {
                 Some(points) => exact(points),
                 None => Ok(None),
             },

@@ -39,13 +39,14 @@
 //! ```
 
 mod ann;
-mod arena;
 mod collection;
+mod column;
 mod error;
 mod filter;
+mod index;
 mod indexing;
-mod kernel;
 mod key;
+mod label;
 mod lift;
 mod operation;
 mod options;
@@ -66,6 +67,6 @@ pub use key::SeqNo;
 pub use operation::{DocumentWrite, NewPoint, Operation, Selector, TaskProgress, chunk_id};
 pub use options::Options;
 pub use queue::{Queue, TaskRecord};
-pub use search::{Search, Target};
+pub use search::{Explanation, Plan, Search, Target};
 pub use store::{MAX_DIMENSIONS, Store};
 pub use view::Fetch;

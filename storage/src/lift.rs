@@ -9,8 +9,12 @@
 
 use twofold_types::Distance;
 
-use crate::arena::Arena;
-use crate::kernel::dot;
+use twofold_vector::Arena;
+use twofold_vector::kernel::kernels;
+
+fn dot(a: &[f32], b: &[f32]) -> f32 {
+    kernels().dot(a, b)
+}
 
 /// The height of the plane over the points, in multiples of their root mean square distance from the mean. Higher is
 /// truer to the distance and leaves less of it to the precision of the angle.
@@ -128,13 +132,12 @@ impl Lift {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::key::PointOffset;
 
     fn arena(vectors: &[[f32; 2]]) -> Arena {
-        let mut arena = Arena::new(2);
+        let mut arena = Arena::new(2, Distance::Dot, false);
         (0..)
             .zip(vectors)
-            .for_each(|(offset, vector)| arena.set(PointOffset(offset), vector));
+            .for_each(|(offset, vector)| arena.set(offset, vector));
         arena
     }
 
@@ -148,12 +151,12 @@ mod tests {
         let short_and_long = arena(&[[1.0, 0.0], [5.0, 5.0], [-3.0, 1.0], [0.5, 0.5]]);
         for (distance, arena) in [(Distance::Euclid, far_from_origin), (Distance::Dot, short_and_long)] {
             let lift = Lift::for_arena(distance, &arena);
-            let nearness = crate::kernel::nearness(distance);
-            let query = arena.get(PointOffset(0)).unwrap();
+            let nearness = twofold_vector::kernel::nearness(distance);
+            let query = arena.get(0).unwrap();
             let order = |near: &dyn Fn(&[f32]) -> f32| {
                 let mut offsets: Vec<u32> = (1..4).collect();
                 offsets.sort_by(|&a, &b| {
-                    let near = |offset| near(arena.get(PointOffset(offset)).unwrap());
+                    let near = |offset| near(arena.get(offset).unwrap());
                     near(b).total_cmp(&near(a))
                 });
                 offsets

@@ -9,13 +9,19 @@ pub struct Options {
     pub data_dir: PathBuf,
     /// Bytes of RocksDB's block cache. Default: 256 MiB. Too small makes reads of payloads touch the disk.
     pub block_cache_bytes: usize,
-    /// Up to how many vector components (points times dimensions) a search scans every candidate instead of asking an ANN
-    /// index; a collection below it has no index. Default: 10,000,000, some 5 ms. Too high makes searches slow, too low
-    /// makes them approximate without need.
+    /// Above how many vectors a collection gets an index in memory; below it every vector is compared. Default: 4,000. Too high
+    /// makes searches slow, too low spends time on indexes that save none.
+    pub index_threshold: u64,
+    /// How many changed vectors may be compared beside an index in memory before it follows. Default: 512. Too high makes
+    /// searches slow while there are writes; too low spends time on following them one by one. (An index on disk follows when
+    /// a tenth of its vectors has changed.)
+    pub index_lag: u64,
+    /// A checkpoint of vectors and their index is written again when a fifth of the vectors and this many more have changed.
+    /// Default: 10,000. Too high makes a start read much of the log, too low writes the same again and again.
+    pub checkpoint_changes: u64,
+    /// Above how many vector components (points times dimensions) vectors on disk (`on_disk: true`) get an index. Default:
+    /// 10,000,000, some 5 ms. Too high makes searches slow, too low makes them approximate without need.
     pub exact_scan_components: u64,
-    /// The share of a collection's points that may have changed before its ANN index follows; until then they are scanned
-    /// exactly. Default: 0.1. Too low builds all the time, too high makes searches scan.
-    pub index_lag: f64,
 }
 
 impl Options {
@@ -24,8 +30,10 @@ impl Options {
         Self {
             data_dir: data_dir.into(),
             block_cache_bytes: 256 << 20,
+            index_threshold: 4_000,
+            index_lag: 512,
+            checkpoint_changes: 10_000,
             exact_scan_components: 10_000_000,
-            index_lag: 0.1,
         }
     }
 }

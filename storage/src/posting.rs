@@ -66,6 +66,13 @@ impl Field {
         [&collection.field_prefix(self.number), value].concat()
     }
 
+    /// The encoded value in a key.
+    pub(crate) fn value_of_key<'a>(&self, collection: CollectionId, key: &'a [u8]) -> &'a [u8] {
+        let prefix = collection.field_prefix(self.number).len();
+        key.get(prefix..key.len().saturating_sub(size_of::<u32>()))
+            .unwrap_or_default()
+    }
+
     fn encode(&self, value: &Value) -> Option<Vec<u8>> {
         match (self.kind, value) {
             (FieldKind::Keyword, Value::String(text)) => Some(encode_keyword(text)),

@@ -1,19 +1,21 @@
-//! Searching: the plan, the exact scan, the ANN index with its overlay, and the hits.
+//! Searching: the plan, what carries it out, and the hits.
 
-use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
 
-use roaring::RoaringBitmap;
-use twofold_types::{Distance, Filter, PointId, ScoredPoint};
+use twofold_types::{Filter, PointId, ScoredPoint};
+use twofold_vector::kernel::score;
+use twofold_vector::{Effort, Neighbour, exact, gather};
 
-use crate::ann::Probe;
-use crate::arena::Arena;
 use crate::collection::Collection;
 use crate::error::{InvalidInput, Result};
-use crate::kernel::{nearness, score};
+use crate::index::{Ask, Estimate};
 use crate::key::PointOffset;
 use crate::view::{Fetch, View};
 use crate::write::checked_query;
+
+/// The accuracy knob at which an index makes its usual effort.
+const USUAL_EF: f32 = 128.0;
 
 /// What a search looks for.
 #[derive(Debug, Clone)]
@@ -39,9 +41,9 @@ pub struct Search {
     pub offset: usize,
     /// Only points at least this near.
     pub score_threshold: Option<f32>,
-    /// Scan every candidate.
+    /// Compare every candidate in full precision.
     pub exact: bool,
-    /// The accuracy knob of the ANN index.
+    /// The accuracy knob of the index; 128 is its usual effort.
     pub ef: Option<usize>,
     /// What of the points is answered.
     pub fetch: Fetch,
@@ -49,78 +51,72 @@ pub struct Search {
 
 /// How candidates are found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Plan {
-    /// Every candidate is compared.
-    Scan,
-    /// The ANN index proposes.
-    Ask,
+pub enum Plan {
+    /// Every candidate is compared in full precision.
+    Exact,
+    /// Every candidate is compared by its byte code, the best in full precision.
+    Gather,
+    /// The index finds them.
+    Index(&'static str),
 }
 
-/// The index is asked only where a scan is slow and most of the points are candidates: with fewer, arroy itself falls back to
-/// comparing every candidate, and does so from disk.
-fn plan(candidates: u64, present: u64, dimensions: u64, exact: bool, exact_scan_components: u64) -> Plan {
-    if exact || candidates * dimensions <= exact_scan_components || candidates * 2 <= present {
-        Plan::Scan
-    } else {
-        Plan::Ask
+/// How a search went.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Explanation {
+    /// How candidates were found.
+    pub plan: Plan,
+    /// Points that match the filter and have the vector.
+    pub matching: u64,
+    /// Points that have the vector.
+    pub present: u64,
+    /// What asking the index was expected to take; none without an index.
+    pub expected_index: Option<Duration>,
+    /// What comparing every candidate was expected to take; none without an index.
+    pub expected_scan: Option<Duration>,
+    /// What was read.
+    pub effort: Effort,
+    /// The time to find the points that match.
+    pub filtering: Duration,
+    /// The time to find the nearest.
+    pub searching: Duration,
+    /// The time to read what is answered.
+    pub fetching: Duration,
+}
+
+fn plan(exact: bool, has_codes: bool, index: Option<(&'static str, Estimate)>) -> Plan {
+    let scan = if has_codes { Plan::Gather } else { Plan::Exact };
+    match index {
+        _ if exact => Plan::Exact,
+        Some((kind, estimate)) if estimate.index < estimate.scan => Plan::Index(kind),
+        _ => scan,
     }
-}
-
-#[derive(Debug, Clone, Copy, PartialEq)]
-struct Hit {
-    nearness: f32,
-    offset: u32,
-}
-
-impl Eq for Hit {}
-
-impl Ord for Hit {
-    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        // Equally near points are answered in the order of their offsets.
-        self.nearness
-            .total_cmp(&other.nearness)
-            .then(other.offset.cmp(&self.offset))
-    }
-}
-
-impl PartialOrd for Hit {
-    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-/// The `k` nearest of `candidates`, nearest first.
-fn nearest(arena: &Arena, distance: Distance, query: &[f32], candidates: &RoaringBitmap, k: usize) -> Vec<Hit> {
-    let near = nearness(distance);
-    let mut heap: BinaryHeap<Reverse<Hit>> = BinaryHeap::with_capacity(k.min(candidates.len() as usize) + 1);
-    arena.scan(candidates, |offset, vector| {
-        let hit = Hit {
-            nearness: near(query, vector),
-            offset,
-        };
-        if heap.len() < k {
-            heap.push(Reverse(hit));
-        } else if let Some(mut farthest) = heap.peek_mut()
-            && hit > farthest.0
-        {
-            *farthest = Reverse(hit);
-        }
-    });
-    heap.into_sorted_vec().into_iter().map(|Reverse(hit)| hit).collect()
 }
 
 impl Collection {
     /// The nearest points, nearest first. Every write that was acknowledged before is considered.
     pub fn search(&self, search: &Search) -> Result<Vec<ScoredPoint>> {
+        self.explain(search).map(|(points, _)| points)
+    }
+
+    /// [`search`](Self::search), and how it went.
+    pub fn explain(&self, search: &Search) -> Result<(Vec<ScoredPoint>, Explanation)> {
+        let started = Instant::now();
         let view = self.view();
-        let schema = view.state.schema.clone();
+        let schema = &view.state.schema;
         let name = match &search.using {
             Some(name) => name.as_str(),
             None => schema.default_vector()?,
         };
         let number = usize::from(schema.vector_number(name)?);
-        let distance = schema.config.vectors[name].distance;
-        let mut candidates = view.select(search.filter.as_ref())?;
+        let arena = &view.state.arenas[number];
+        let mut mask = match &search.filter {
+            None => arena.present().clone(),
+            Some(filter) => {
+                let mut mask = view.select(Some(filter))?;
+                mask &= arena.present();
+                mask
+            }
+        };
         let query = match &search.target {
             Target::Vector(vector) => checked_query(&view, name, vector.clone())?,
             Target::Point(id) => {
@@ -129,86 +125,118 @@ impl Collection {
                     .pop()
                     .flatten()
                     .ok_or(InvalidInput::PointNotFound(*id))?;
-                candidates.remove(offset.0);
+                mask.remove(offset.0);
                 let missing = InvalidInput::VectorMissing {
                     id: *id,
                     vector: name.to_owned(),
                 };
-                view.state.arenas[number].get(offset).ok_or(missing)?.to_vec()
+                arena.get(offset.0).ok_or(missing)?.to_vec()
             }
         };
-        let k = search.limit.saturating_add(search.offset);
-        let hits = self.hits(&view, number, distance, &query, candidates, k, search);
-        let hits = hits
+        let filtered = Instant::now();
+        let ask = Ask {
+            state: &view.state,
+            number,
+            query: &query,
+            k: search.limit.saturating_add(search.offset).min(mask.len() as usize),
+            mask: &mask,
+            effort: search.ef.map_or(1.0, |ef| (ef as f32 / USUAL_EF).max(1e-3).powf(0.25)),
+        };
+        let (neighbours, mut explanation) = self.nearest(&ask, search.exact);
+        let found = Instant::now();
+        let points = self.fetch(&view, search, arena.distance(), neighbours)?;
+        explanation.filtering = filtered - started;
+        explanation.searching = found - filtered;
+        explanation.fetching = found.elapsed();
+        Ok((points, explanation))
+    }
+
+    fn nearest(&self, ask: &Ask<'_>, exactly: bool) -> (Vec<Neighbour>, Explanation) {
+        let arena = ask.arena();
+        let (matching, present) = (ask.mask.len(), arena.present().len());
+        let broken = &self.indexes[ask.number].broken;
+        let index = ask.state.indexes[ask.number]
+            .as_ref()
+            .filter(|_| !broken.load(Ordering::Relaxed));
+        let estimate = index.map(|index| index.estimate(matching, present, ask.k));
+        let mut explanation = Explanation {
+            plan: plan(
+                exactly,
+                arena.has_codes(),
+                index.map(|index| index.kind()).zip(estimate),
+            ),
+            matching,
+            present,
+            expected_index: estimate.and_then(|estimate| nanoseconds(estimate.index)),
+            expected_scan: estimate.and_then(|estimate| nanoseconds(estimate.scan)),
+            effort: Effort::default(),
+            filtering: Duration::ZERO,
+            searching: Duration::ZERO,
+            fetching: Duration::ZERO,
+        };
+        if let (Plan::Index(_), Some(index)) = (explanation.plan, index) {
+            match index.search(ask) {
+                Ok((neighbours, effort)) => {
+                    explanation.effort = effort;
+                    return (neighbours, explanation);
+                }
+                Err(error) => {
+                    tracing::error!(collection = %self.name(), %error, "an index failed: every point is compared until it is built again");
+                    broken.store(true, Ordering::Relaxed);
+                    explanation.plan = plan(exactly, arena.has_codes(), None);
+                }
+            }
+        }
+        let (neighbours, effort) = match explanation.plan {
+            Plan::Exact => exact(arena, ask.query, ask.k, ask.mask),
+            _ => gather(arena, ask.query, ask.k, ask.mask),
+        };
+        explanation.effort = effort;
+        (neighbours, explanation)
+    }
+
+    fn fetch(
+        &self,
+        view: &View<'_>,
+        search: &Search,
+        distance: twofold_types::Distance,
+        neighbours: Vec<Neighbour>,
+    ) -> Result<Vec<ScoredPoint>> {
+        let hits = neighbours
             .into_iter()
             .skip(search.offset)
-            .map(|hit| (hit.offset, score(distance, hit.nearness)));
-        let near_enough = |&(_, score): &(u32, f32)| match search.score_threshold {
+            .map(|neighbour| (PointOffset(neighbour.offset), score(distance, neighbour.nearness)));
+        let near_enough = |&(_, score): &(PointOffset, f32)| match search.score_threshold {
             Some(threshold) if distance.higher_is_nearer() => score >= threshold,
             Some(threshold) => score <= threshold,
             None => true,
         };
         let hits: Vec<_> = hits.filter(near_enough).collect();
-        let offsets: Vec<_> = hits.iter().map(|&(offset, _)| PointOffset(offset)).collect();
-        let points = view.points(&offsets)?;
-        let found = hits
-            .into_iter()
-            .zip(points)
-            .filter_map(|((offset, score), point)| Some((PointOffset(offset), score, point?)));
-        found
-            .map(|(offset, score, point)| {
-                Ok(ScoredPoint {
-                    id: point.id(),
-                    version: point.version,
-                    score,
-                    payload: search.fetch.payload(&point)?,
-                    vector: view.vectors(offset, &search.fetch),
-                })
-            })
-            .collect()
+        let payloads = if search.fetch.needs_payload() {
+            let offsets: Vec<_> = hits.iter().map(|&(offset, _)| offset).collect();
+            let records = view.points(&offsets)?.into_iter();
+            records
+                .map(|record| record.map_or(Ok(None), |record| search.fetch.payload(&record)))
+                .collect::<Result<Vec<_>>>()?
+        } else {
+            vec![None; hits.len()]
+        };
+        let points = hits.into_iter().zip(payloads).map(|((offset, score), payload)| {
+            let label = view.state.labels.get(offset);
+            ScoredPoint {
+                id: label.id,
+                version: label.version,
+                score,
+                payload,
+                vector: view.vectors(offset, &search.fetch),
+            }
+        });
+        Ok(points.collect())
     }
+}
 
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "the parts of one search that were already worked out"
-    )]
-    fn hits(
-        &self,
-        view: &View<'_>,
-        number: usize,
-        distance: Distance,
-        query: &[f32],
-        candidates: RoaringBitmap,
-        k: usize,
-        search: &Search,
-    ) -> Vec<Hit> {
-        let arena = &view.state.arenas[number];
-        let (present, dimensions) = (arena.present().len(), arena.dimensions() as u64);
-        let candidates = candidates & arena.present();
-        let scan = |offsets: &RoaringBitmap| nearest(arena, distance, query, offsets, k);
-        if plan(
-            candidates.len(),
-            present,
-            dimensions,
-            search.exact,
-            self.options.exact_scan_components,
-        ) == Plan::Scan
-        {
-            return scan(&candidates);
-        }
-        let probe = Probe {
-            query,
-            k,
-            ef: search.ef,
-            candidates: Some(&candidates),
-        };
-        let Some(proposal) = self.indexes[number].search(&probe) else {
-            return scan(&candidates);
-        };
-        // What changed after the index followed is compared beside what the index proposes.
-        let overlay = view.state.touched_since(proposal.applied);
-        scan(&((proposal.offsets | overlay) & candidates))
-    }
+fn nanoseconds(nanoseconds: f64) -> Option<Duration> {
+    Duration::try_from_secs_f64(nanoseconds / 1e9).ok()
 }
 
 #[cfg(test)]
@@ -216,28 +244,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_index_is_asked_only_for_many_candidates_out_of_many() {
-        assert_eq!(plan(1_000, 1_000, 10, false, 10_000), Plan::Scan);
-        assert_eq!(plan(1_001, 1_001, 10, false, 10_000), Plan::Ask);
-        assert_eq!(plan(1_001, 1_001, 10, true, 10_000), Plan::Scan);
-        assert_eq!(plan(2_000, 4_000, 10, false, 10_000), Plan::Scan);
-    }
-
-    #[test]
-    fn the_nearest_come_first_and_equals_in_order() {
-        let mut arena = Arena::new(1);
-        for (offset, component) in [(0, 1.0), (1, 3.0), (2, 3.0), (3, 2.0)] {
-            arena.set(PointOffset(offset), &[component]);
-        }
-        let all = RoaringBitmap::from([0, 1, 2, 3]);
-        let offsets = |k| {
-            nearest(&arena, Distance::Dot, &[1.0], &all, k)
-                .iter()
-                .map(|hit| hit.offset)
-                .collect::<Vec<_>>()
-        };
-        assert_eq!(offsets(3), [1, 2, 3]);
-        assert_eq!(offsets(9), [1, 2, 3, 0]);
-        assert_eq!(offsets(0), [0; 0]);
+    fn the_cheaper_way_is_taken_and_exact_means_exact() {
+        let index = |index, scan| Some(("ivf", Estimate { index, scan }));
+        assert_eq!(plan(false, true, index(1.0, 2.0)), Plan::Index("ivf"));
+        assert_eq!(plan(false, true, index(2.0, 1.0)), Plan::Gather);
+        assert_eq!(plan(true, true, index(1.0, 2.0)), Plan::Exact);
+        assert_eq!(plan(false, true, None), Plan::Gather);
+        assert_eq!(plan(false, false, None), Plan::Exact);
     }
 }

@@ -3,28 +3,37 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use roaring::RoaringBitmap;
-use twofold_types::CollectionConfig;
+use twofold_types::{CollectionConfig, VectorParams};
+use twofold_vector::{Arena, Bitmap};
 
-use crate::arena::Arena;
+use crate::column::Column;
 use crate::error::{InvalidInput, Result};
+use crate::index::VectorIndex;
 use crate::key::SeqNo;
+use crate::label::Labels;
 use crate::posting::Field;
 
 /// What a query sees. Writers clone it (which shares the vectors), change the clone and publish that.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub(crate) struct State {
     /// The last write that is in here.
     pub(crate) seq: SeqNo,
     /// The first offset that no point has had.
     pub(crate) next_offset: u32,
     /// The offsets of the points there are.
-    pub(crate) alive: RoaringBitmap,
+    pub(crate) alive: Bitmap,
+    pub(crate) labels: Labels,
     /// Configuration and payload indexes.
     pub(crate) schema: Arc<Schema>,
     /// By the number of the vector.
     pub(crate) arenas: Vec<Arena>,
-    /// What the slowest ANN index has yet to follow, oldest first.
+    /// By the number of the vector; none where there is no index.
+    pub(crate) indexes: Vec<Option<Arc<dyn VectorIndex>>>,
+    /// By the place of the payload index in the schema.
+    pub(crate) columns: Vec<Arc<Column>>,
+    /// How many vectors writes have touched since the collection was opened.
+    pub(crate) touched: u64,
+    /// What the slowest index has yet to follow, oldest first.
     pub(crate) tail: VecDeque<Arc<TailEntry>>,
 }
 
@@ -32,14 +41,33 @@ pub(crate) struct State {
 #[derive(Debug)]
 pub(crate) struct TailEntry {
     pub(crate) seq: SeqNo,
-    pub(crate) offsets: RoaringBitmap,
+    pub(crate) offsets: Bitmap,
 }
 
 impl State {
     /// Offsets that were touched after `applied`.
-    pub(crate) fn touched_since(&self, applied: SeqNo) -> RoaringBitmap {
+    pub(crate) fn touched_since(&self, applied: SeqNo) -> Bitmap {
         let newer = self.tail.iter().rev().take_while(|entry| entry.seq > applied);
-        newer.fold(RoaringBitmap::new(), |all, entry| all | &entry.offsets)
+        newer.fold(Bitmap::new(), |mut all, entry| {
+            all |= &entry.offsets;
+            all
+        })
+    }
+
+    /// Forgets of the tail what every index has followed, and no write after `hold`.
+    pub(crate) fn trim_tail(&mut self, hold: Option<SeqNo>) {
+        let applied = self
+            .indexes
+            .iter()
+            .flatten()
+            .map(|index| index.applied().unwrap_or_default());
+        let followed = applied.chain(hold).min().unwrap_or(self.seq);
+        self.tail.retain(|entry| entry.seq > followed);
+    }
+
+    pub(crate) fn params(&self, number: usize) -> VectorParams {
+        let params = self.schema.config.vectors.values().nth(number);
+        params.expect("a vector number counts the configured vectors").clone()
     }
 }
 

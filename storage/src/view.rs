@@ -1,17 +1,15 @@
 //! Reading: one consistent state of a collection in memory and on disk.
 
-use std::ops::{Bound, ControlFlow};
 use std::sync::Arc;
 
-use roaring::RoaringBitmap;
 use twofold_types::api::{PayloadSelector, WithPayload, WithVector};
 use twofold_types::{FieldTest, Filter, Match, Payload, PointId, Record, VectorsOutput};
+use twofold_vector::Bitmap;
 
 use crate::error::{Result, StorageError};
 use crate::filter::CompiledFilter;
 use crate::key::{CollectionId, PointOffset};
 use crate::path::PayloadPath;
-use crate::posting::{EncodedRange, Field};
 use crate::record::{DiskRecord, DocumentRecord, PointRecord};
 use crate::rocks::{Cf, Snapshot};
 use crate::state::State;
@@ -57,11 +55,11 @@ impl View<'_> {
     /// Calls `visit` with every one of the given points, in the order of their offsets.
     pub(crate) fn for_each_point(
         &self,
-        points: &RoaringBitmap,
+        points: &Bitmap,
         mut visit: impl FnMut(PointOffset, PointRecord) -> Result<()>,
     ) -> Result<()> {
         if points.len() * SPARSE_READ < self.state.alive.len() {
-            for offset in points {
+            for offset in points.iter() {
                 let offset = PointOffset(offset);
                 if let Some(record) = self.point(offset)? {
                     visit(offset, record)?;
@@ -81,72 +79,26 @@ impl View<'_> {
     }
 
     /// The points that a payload index finds for a test; none where no index can tell.
-    pub(crate) fn postings(&self, key: &str, test: &FieldTest) -> Result<Option<RoaringBitmap>> {
-        for field in self.state.schema.fields.iter().filter(|field| field.key == key) {
-            let one = |value: &[u8]| self.value_postings(&field.value_prefix(self.collection, value));
-            match test {
-                FieldTest::Match(Match::Value(value)) => {
-                    if let Some(value) = field.encode_match(value) {
-                        return one(&value).map(Some);
-                    }
-                }
+    pub(crate) fn postings(&self, key: &str, test: &FieldTest) -> Option<Bitmap> {
+        let fields = self.state.schema.fields.iter().zip(&self.state.columns);
+        fields
+            .filter(|(field, _)| field.key == key)
+            .find_map(|(field, column)| match test {
+                FieldTest::Match(Match::Value(value)) => Some(column.value(&field.encode_match(value)?)),
                 FieldTest::Match(Match::Any(values)) => {
-                    let encoded: Option<Vec<_>> = values.iter().map(|value| field.encode_match(value)).collect();
-                    if let Some(encoded) = encoded {
-                        let mut points = RoaringBitmap::new();
-                        for value in encoded {
-                            points |= one(&value)?;
-                        }
-                        return Ok(Some(points));
+                    let mut points = Bitmap::new();
+                    for value in values {
+                        points |= &column.value(&field.encode_match(value)?);
                     }
+                    Some(points)
                 }
-                FieldTest::Range(range) => {
-                    if let Some(bounds) = field.encode_range(range) {
-                        let prefix = self.collection.field_prefix(field.number);
-                        return self.range_postings(&prefix, bounds).map(Some);
-                    }
-                }
-                FieldTest::Match(Match::Except(_)) => {}
-            }
-        }
-        Ok(None)
-    }
-
-    fn value_postings(&self, prefix: &[u8]) -> Result<RoaringBitmap> {
-        let mut offsets = Offsets::default();
-        self.snapshot.scan_keys(Cf::Postings, prefix, prefix, |key| {
-            offsets.push(key);
-            ControlFlow::Continue(())
-        })?;
-        Ok(offsets.finish())
-    }
-
-    /// How many points a payload index holds.
-    pub(crate) fn indexed_points(&self, field: &Field) -> Result<u64> {
-        Ok(self.value_postings(&self.collection.field_prefix(field.number))?.len())
-    }
-
-    fn range_postings(&self, prefix: &[u8], (lower, upper): EncodedRange) -> Result<RoaringBitmap> {
-        let (Bound::Included(start) | Bound::Excluded(start)) = &lower else {
-            return Ok(RoaringBitmap::new());
-        };
-        let mut offsets = Offsets::default();
-        self.snapshot
-            .scan_keys(Cf::Postings, prefix, &[prefix, start].concat(), |key| {
-                let value = &key[prefix.len()..key.len() - size_of::<u32>()];
-                match (&lower, &upper) {
-                    (Bound::Excluded(bound), _) if value == bound.as_slice() => {}
-                    (_, Bound::Included(bound)) if value > bound.as_slice() => return ControlFlow::Break(()),
-                    (_, Bound::Excluded(bound)) if value >= bound.as_slice() => return ControlFlow::Break(()),
-                    _ => offsets.push(key),
-                }
-                ControlFlow::Continue(())
-            })?;
-        Ok(offsets.finish())
+                FieldTest::Match(Match::Except(_)) => None,
+                FieldTest::Range(range) => Some(column.range(&field.encode_range(range)?)),
+            })
     }
 
     /// The living points that match a filter; all of them without one.
-    pub(crate) fn select(&self, filter: Option<&Filter>) -> Result<RoaringBitmap> {
+    pub(crate) fn select(&self, filter: Option<&Filter>) -> Result<Bitmap> {
         match filter {
             Some(filter) => CompiledFilter::new(filter)?.select(self),
             None => Ok(self.state.alive.clone()),
@@ -179,25 +131,8 @@ impl View<'_> {
         let vectors = self.state.schema.config.vectors.keys().zip(&self.state.arenas);
         let found = vectors
             .filter(|(name, _)| wanted(name))
-            .filter_map(|(name, arena)| Some((name.clone(), arena.get(offset)?.to_vec())));
+            .filter_map(|(name, arena)| Some((name.clone(), arena.get(offset.0)?.to_vec())));
         Some(VectorsOutput::from(found.collect::<std::collections::BTreeMap<_, _>>()))
-    }
-}
-
-/// Collects the offsets at the ends of posting keys. Those of one value come in order, those of several do not, and a bitmap
-/// is made much faster of sorted ones.
-#[derive(Default)]
-struct Offsets(Vec<u32>);
-
-impl Offsets {
-    fn push(&mut self, key: &[u8]) {
-        self.0.extend(PointOffset::from_key(key).map(|offset| offset.0));
-    }
-
-    fn finish(mut self) -> RoaringBitmap {
-        self.0.sort_unstable();
-        self.0.dedup();
-        RoaringBitmap::from_sorted_iter(self.0).expect("the offsets are sorted and distinct")
     }
 }
 
@@ -248,6 +183,11 @@ impl Fetch {
             payload: PayloadFields::All,
             vector: WithVector::Bool(false),
         }
+    }
+
+    /// Whether the record of a point has to be read.
+    pub(crate) fn needs_payload(&self) -> bool {
+        !matches!(self.payload, PayloadFields::Nothing)
     }
 
     pub(crate) fn payload(&self, point: &PointRecord) -> Result<Option<Payload>> {

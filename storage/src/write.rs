@@ -3,12 +3,12 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use roaring::RoaringBitmap;
 use twofold_types::{Distance, Payload, PointId};
+use twofold_vector::{Bitmap, kernel};
 
 use crate::error::{InvalidInput, Result, StorageError};
-use crate::kernel;
 use crate::key::{PointOffset, SeqNo};
+use crate::label::Label;
 use crate::operation::{DocumentWrite, NewPoint, Operation, Selector, chunk_id};
 use crate::path::PayloadPath;
 use crate::queue;
@@ -26,6 +26,16 @@ pub(crate) struct Write<'a> {
     points: HashMap<PointOffset, Option<PointRecord>>,
     ids: HashMap<PointId, Option<PointOffset>>,
     vectors: BTreeMap<(u16, PointOffset), Option<Vec<f32>>>,
+    postings: Vec<PostingChange>,
+}
+
+/// One value of one point that comes into a payload index or leaves it.
+struct PostingChange {
+    /// The place of the payload index in the schema.
+    column: usize,
+    value: Vec<u8>,
+    offset: PointOffset,
+    added: bool,
 }
 
 /// What an operation changes on disk.
@@ -38,9 +48,11 @@ pub(crate) struct Prepared<'a> {
 pub(crate) struct Change {
     seq: SeqNo,
     next_offset: u32,
-    born: RoaringBitmap,
-    died: RoaringBitmap,
+    /// The points that there are now, and those that are no more.
+    born: Vec<(PointOffset, Label)>,
+    died: Vec<PointOffset>,
     vectors: BTreeMap<(u16, PointOffset), Option<Vec<f32>>>,
+    postings: Vec<PostingChange>,
     tail: Option<TailEntry>,
 }
 
@@ -60,6 +72,7 @@ impl<'a> Write<'a> {
             points: HashMap::new(),
             ids: HashMap::new(),
             vectors: BTreeMap::new(),
+            postings: Vec::new(),
         };
         write.operation(operation)?;
         write.finish(log)
@@ -191,7 +204,7 @@ impl<'a> Write<'a> {
     fn put_vector(&mut self, number: u16, offset: PointOffset, vector: Option<Vec<f32>>) {
         let had = match self.vectors.get(&(number, offset)) {
             Some(pending) => pending.is_some(),
-            None => self.view.state.arenas[usize::from(number)].get(offset).is_some(),
+            None => self.view.state.arenas[usize::from(number)].present().contains(offset.0),
         };
         let key = self.view.collection.vector_key(number, offset);
         match &vector {
@@ -216,14 +229,22 @@ impl<'a> Write<'a> {
     }
 
     fn change_postings(&mut self, offset: PointOffset, before: &Payload, after: &Payload) {
-        for field in &self.view.state.schema.fields {
+        for (column, field) in self.view.state.schema.fields.iter().enumerate() {
             let old = field.postings(self.view.collection, before, offset);
             let new = field.postings(self.view.collection, after, offset);
+            let change = |key: &[u8], added| PostingChange {
+                column,
+                value: field.value_of_key(self.view.collection, key).to_vec(),
+                offset,
+                added,
+            };
             for gone in old.iter().filter(|key| new.binary_search(key).is_err()) {
                 self.batch.delete(Cf::Postings, gone);
+                self.postings.push(change(gone, false));
             }
             for added in new.iter().filter(|key| old.binary_search(key).is_err()) {
                 self.batch.put(Cf::Postings, added, &[]);
+                self.postings.push(change(added, true));
             }
         }
     }
@@ -256,16 +277,16 @@ impl<'a> Write<'a> {
     fn select(&self, selector: &Selector) -> Result<Vec<(PointOffset, PointRecord)>> {
         let offsets: Vec<PointOffset> = match selector {
             Selector::Ids(ids) => {
-                let found: RoaringBitmap = self
+                let found: Bitmap = self
                     .view
                     .offsets(ids)?
                     .into_iter()
                     .flatten()
                     .map(|offset| offset.0)
                     .collect();
-                found.into_iter().map(PointOffset).collect()
+                found.iter().map(PointOffset).collect()
             }
-            Selector::Filter(filter) => self.view.select(Some(filter))?.into_iter().map(PointOffset).collect(),
+            Selector::Filter(filter) => self.view.select(Some(filter))?.iter().map(PointOffset).collect(),
         };
         let records = self.view.points(&offsets)?;
         Ok(offsets
@@ -297,7 +318,7 @@ impl<'a> Write<'a> {
         };
         self.batch
             .put(Cf::Meta, &self.view.collection.counter_key(), &counter.to_bytes());
-        let touched: RoaringBitmap = self.vectors.keys().map(|(_, offset)| offset.0).collect();
+        let touched: Bitmap = self.vectors.keys().map(|(_, offset)| offset.0).collect();
         let tail = (log && !touched.is_empty()).then(|| {
             let record = LogRecord {
                 offsets: touched.iter().collect(),
@@ -312,14 +333,26 @@ impl<'a> Write<'a> {
                 offsets: touched,
             }
         });
-        let (born, died): (Vec<_>, Vec<_>) = self.points.iter().partition(|(_, record)| record.is_some());
-        let bitmap = |points: Vec<(&PointOffset, _)>| points.into_iter().map(|(offset, _)| offset.0).collect();
+        let (mut born, mut died) = (Vec::new(), Vec::new());
+        for (&offset, record) in &self.points {
+            match record {
+                Some(record) => born.push((
+                    offset,
+                    Label {
+                        id: record.id(),
+                        version: record.version,
+                    },
+                )),
+                None => died.push(offset),
+            }
+        }
         let change = Change {
             seq: self.seq,
             next_offset: self.next_offset,
-            born: bitmap(born),
-            died: bitmap(died),
+            born,
+            died,
             vectors: self.vectors,
+            postings: self.postings,
             tail,
         };
         Ok(Prepared {
@@ -334,13 +367,26 @@ impl Change {
     pub(crate) fn apply(self, state: &mut State) -> SeqNo {
         state.seq = self.seq;
         state.next_offset = self.next_offset;
-        state.alive |= self.born;
-        state.alive -= self.died;
+        for (offset, label) in self.born {
+            state.alive.insert(offset.0);
+            state.labels.set(offset, label);
+        }
+        for offset in self.died {
+            state.alive.remove(offset.0);
+        }
+        state.touched += self.vectors.len() as u64;
         for ((number, offset), vector) in self.vectors {
             let arena = &mut state.arenas[usize::from(number)];
             match vector {
-                Some(vector) => arena.set(offset, &vector),
-                None => arena.remove(offset),
+                Some(vector) => arena.set(offset.0, &vector),
+                None => arena.remove(offset.0),
+            }
+        }
+        for change in self.postings {
+            let column = Arc::make_mut(&mut state.columns[change.column]);
+            match change.added {
+                true => column.insert(&change.value, change.offset.0),
+                false => column.remove(&change.value, change.offset.0),
             }
         }
         state.tail.extend(self.tail.map(Arc::new));

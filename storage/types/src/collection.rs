@@ -84,7 +84,7 @@ pub struct VectorParams {
     pub size: usize,
     /// How two such vectors are compared.
     pub distance: Distance,
-    /// Accepted and answered, without meaning yet.
+    /// Whether vectors are kept on disk, read when they are needed, and searched by an index on disk. In memory by default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub on_disk: Option<bool>,
     /// Accepted and answered, without meaning yet.

@@ -14,8 +14,17 @@ use twofold_types::{CollectionName, PointId, TaskId};
 
 use crate::support::{BINARY, count, document, documents, encoded_collection, finished, from_json, name};
 
-/// Makes the server keep ANN indexes of a handful of points, and let them follow nearly every write.
-const INDEXED: [&str; 4] = ["--exact-scan-components", "4", "--index-lag", "0.01"];
+/// Makes the server keep indexes of a handful of points, let them follow nearly every write and save them often.
+const INDEXED: [&str; 8] = [
+    "--exact-scan-components",
+    "4",
+    "--index-threshold",
+    "4",
+    "--index-lag",
+    "2",
+    "--checkpoint-changes",
+    "3",
+];
 
 /// What the server acknowledged before it was gone.
 #[derive(Default)]
@@ -75,7 +84,8 @@ async fn create_collections(client: &Client) {
         .create_collection(&name("texts"), &encoded_collection())
         .await
         .unwrap();
-    let plain = from_json(json!({"vectors": {"size": 2, "distance": "Dot"}}));
+    // Texts have an index in memory, these one on disk.
+    let plain = from_json(json!({"vectors": {"size": 2, "distance": "Dot", "on_disk": true}}));
     client.create_collection(&name("plain"), &plain).await.unwrap();
 }
 
@@ -210,6 +220,11 @@ async fn a_crash_after_an_index_commits_loses_nothing() {
 #[tokio::test]
 async fn a_crash_after_an_index_takes_its_place_loses_nothing() {
     survives("index::after_flip:1").await;
+}
+
+#[tokio::test]
+async fn a_crash_after_a_checkpoint_loses_nothing() {
+    survives("index::after_checkpoint:3").await;
 }
 
 #[tokio::test]

@@ -7,7 +7,7 @@ use std::thread;
 
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
-use twofold_storage::{Collection, Fetch, NewPoint, Operation, Options, Search, Selector, Store, Target};
+use twofold_storage::{Collection, Fetch, NewPoint, Operation, Options, Plan, Search, Selector, Store, Target};
 use twofold_types::{CollectionConfig, Distance, Payload, PointId, VectorParams};
 
 use crate::support::name;
@@ -18,14 +18,20 @@ fn options(dir: &Path) -> Options {
     // Small enough that a few hundred points have an index, which then follows after every few writes.
     Options {
         exact_scan_components: 200 * DIMENSIONS as u64,
-        index_lag: 0.02,
+        index_threshold: 200,
+        index_lag: 10,
+        checkpoint_changes: 20,
         ..Options::new(dir)
     }
 }
 
-fn config(distance: Distance) -> CollectionConfig {
+fn config(distance: Distance, on_disk: bool) -> CollectionConfig {
+    let params = VectorParams {
+        on_disk: Some(on_disk),
+        ..VectorParams::new(DIMENSIONS, distance)
+    };
     CollectionConfig {
-        vectors: BTreeMap::from([(String::new(), VectorParams::new(DIMENSIONS, distance))]),
+        vectors: BTreeMap::from([(String::new(), params)]),
         encoders: BTreeMap::new(),
         chunking: None,
         metadata: None,
@@ -48,8 +54,8 @@ fn put(collection: &Collection, id: u64, vector: &[f32]) {
     collection.apply(Operation::Upsert(vec![point(id, vector)])).unwrap();
 }
 
-fn nearest(collection: &Collection, vector: &[f32], limit: usize) -> Vec<PointId> {
-    let search = Search {
+fn search_for(vector: &[f32], limit: usize) -> Search {
+    Search {
         target: Target::Vector(vector.to_vec()),
         using: None,
         filter: None,
@@ -59,9 +65,12 @@ fn nearest(collection: &Collection, vector: &[f32], limit: usize) -> Vec<PointId
         exact: false,
         ef: None,
         fetch: Fetch::payload_only(),
-    };
+    }
+}
+
+fn nearest(collection: &Collection, vector: &[f32], limit: usize) -> Vec<PointId> {
     collection
-        .search(&search)
+        .search(&search_for(vector, limit))
         .unwrap()
         .into_iter()
         .map(|point| point.id)
@@ -70,10 +79,22 @@ fn nearest(collection: &Collection, vector: &[f32], limit: usize) -> Vec<PointId
 
 #[test]
 fn every_write_is_seen_at_once_while_indexes_are_built() {
-    for distance in [Distance::Cosine, Distance::Euclid, Distance::Manhattan] {
+    // So many that an index is cheaper than comparing every point.
+    const POINTS: u64 = 20_000;
+    let kinds = [
+        (Distance::Cosine, false),
+        (Distance::Euclid, false),
+        (Distance::Manhattan, false),
+        (Distance::Euclid, true),
+    ];
+    for (distance, on_disk) in kinds {
         let dir = tempfile::tempdir().unwrap();
         let store = Store::open(options(dir.path())).unwrap();
-        let collection = store.create_collection(&name("c"), &config(distance)).unwrap();
+        let collection = store.create_collection(&name("c"), &config(distance, on_disk)).unwrap();
+        let mut rng = StdRng::seed_from_u64(6);
+        let points = (0..POINTS).map(|id| point(1_000_000 + id, &random_vector(&mut rng)));
+        collection.apply(Operation::Upsert(points.collect())).unwrap();
+        collection.update_indexes(&AtomicBool::new(false)).unwrap();
         let stop = AtomicBool::new(false);
         thread::scope(|scope| {
             scope.spawn(|| {
@@ -112,21 +133,26 @@ fn every_write_is_seen_at_once_while_indexes_are_built() {
             }
             stop.store(true, Ordering::Relaxed);
         });
-        assert!(
-            collection.indexed_vectors() > 200,
-            "{distance:?}: no index was built, so nothing was tested"
-        );
+        let asked = collection.explain(&search_for(&[1.0; DIMENSIONS], 1)).unwrap().1.plan;
+        assert!(matches!(asked, Plan::Index(_)), "{distance:?}: {asked:?}");
     }
 }
 
 #[test]
 fn an_index_is_taken_up_again_after_a_restart_with_what_came_after_it() {
+    taken_up_again(false);
+    taken_up_again(true);
+}
+
+fn taken_up_again(on_disk: bool) {
     let dir = tempfile::tempdir().unwrap();
     let mut rng = StdRng::seed_from_u64(8);
     let vectors: Vec<Vec<f32>> = (0..500).map(|_| random_vector(&mut rng)).collect();
     let indexed = {
         let store = Store::open(options(dir.path())).unwrap();
-        let collection = store.create_collection(&name("c"), &config(Distance::Cosine)).unwrap();
+        let collection = store
+            .create_collection(&name("c"), &config(Distance::Cosine, on_disk))
+            .unwrap();
         let points = (0..).zip(&vectors).take(490).map(|(id, vector)| point(id, vector));
         collection.apply(Operation::Upsert(points.collect())).unwrap();
         collection.update_indexes(&AtomicBool::new(false)).unwrap();
@@ -149,12 +175,19 @@ fn an_index_is_taken_up_again_after_a_restart_with_what_came_after_it() {
 
 #[test]
 fn an_index_that_is_lost_or_broken_is_built_again_and_answers_stay_right() {
+    built_again(false, "index/0/0/vectors-1");
+    built_again(true, "index/0/0/0/data.mdb");
+}
+
+fn built_again(on_disk: bool, file: &str) {
     let dir = tempfile::tempdir().unwrap();
     let mut rng = StdRng::seed_from_u64(9);
     let vectors: Vec<Vec<f32>> = (0..400).map(|_| random_vector(&mut rng)).collect();
     {
         let store = Store::open(options(dir.path())).unwrap();
-        let collection = store.create_collection(&name("c"), &config(Distance::Dot)).unwrap();
+        let collection = store
+            .create_collection(&name("c"), &config(Distance::Dot, on_disk))
+            .unwrap();
         collection
             .apply(Operation::Upsert(
                 (0..).zip(&vectors).map(|(id, vector)| point(id, vector)).collect(),
@@ -163,8 +196,8 @@ fn an_index_that_is_lost_or_broken_is_built_again_and_answers_stay_right() {
         collection.update_indexes(&AtomicBool::new(false)).unwrap();
         assert_eq!(collection.indexed_vectors(), 400);
     }
-    let generation = dir.path().join("index/0/0/0");
-    std::fs::write(generation.join("data.mdb"), b"this is not LMDB").unwrap();
+    let file = dir.path().join(file);
+    std::fs::write(&file, b"this is neither LMDB nor a checkpoint").unwrap();
     let store = Store::open(options(dir.path())).unwrap();
     let collection = store.collection(&name("c")).unwrap();
     assert_eq!(collection.indexed_vectors(), 0);
@@ -172,5 +205,7 @@ fn an_index_that_is_lost_or_broken_is_built_again_and_answers_stay_right() {
     assert!(collection.is_indexing());
     collection.update_indexes(&AtomicBool::new(false)).unwrap();
     assert_eq!(collection.indexed_vectors(), 400);
-    assert!(!generation.exists(), "a generation's path is used once");
+    for id in [0, 200, 399] {
+        assert!(nearest(&collection, &vectors[id as usize], 20).len() == 20);
+    }
 }

@@ -1,0 +1,449 @@
+//! A set of point offsets that is cheap to clone, to change and to combine.
+//!
+//! It is cut into chunks of 2¹⁶ offsets: a sorted list where few of them are members, bits where many are (the shapes of a
+//! Roaring bitmap). Chunks are shared between clones until one of them changes, so that every published state of a
+//! collection can hold its own set, and tests of single offsets in a scan cost two loads.
+
+use std::ops::{BitAndAssign, BitOrAssign, RangeInclusive, SubAssign};
+use std::sync::Arc;
+
+const WORDS: usize = 1024;
+
+/// Members up to which a chunk is a list; from there on bits take less memory.
+const SPARSE_LIMIT: usize = 4096;
+
+type Words = [u64; WORDS];
+
+#[derive(Debug, Clone)]
+enum Chunk {
+    /// Sorted and without doubles.
+    Sparse(Arc<Vec<u16>>),
+    Dense {
+        words: Arc<Words>,
+        len: u32,
+    },
+}
+
+/// A set of point offsets.
+#[derive(Debug, Clone, Default)]
+pub struct Bitmap {
+    chunks: Vec<Chunk>,
+}
+
+impl Default for Chunk {
+    fn default() -> Self {
+        Self::Sparse(Arc::default())
+    }
+}
+
+const fn bit(low: u16) -> (usize, u64) {
+    ((low >> 6) as usize, 1 << (low & 63))
+}
+
+impl Chunk {
+    fn len(&self) -> usize {
+        match self {
+            Self::Sparse(list) => list.len(),
+            Self::Dense { len, .. } => *len as usize,
+        }
+    }
+
+    fn contains(&self, low: u16) -> bool {
+        match self {
+            Self::Sparse(list) => list.binary_search(&low).is_ok(),
+            Self::Dense { words, .. } => {
+                let (word, mask) = bit(low);
+                words[word] & mask != 0
+            }
+        }
+    }
+
+    fn insert(&mut self, low: u16) -> bool {
+        match self {
+            Self::Sparse(list) => match list.binary_search(&low) {
+                Ok(_) => false,
+                Err(_) if list.len() == SPARSE_LIMIT => {
+                    *self = Self::from_words(self.to_words());
+                    self.insert(low)
+                }
+                Err(place) => {
+                    Arc::make_mut(list).insert(place, low);
+                    true
+                }
+            },
+            Self::Dense { words, len } => {
+                let (word, mask) = bit(low);
+                let new = words[word] & mask == 0;
+                if new {
+                    Arc::make_mut(words)[word] |= mask;
+                    *len += 1;
+                }
+                new
+            }
+        }
+    }
+
+    fn remove(&mut self, low: u16) -> bool {
+        match self {
+            Self::Sparse(list) => {
+                let place = list.binary_search(&low);
+                if let Ok(place) = place {
+                    Arc::make_mut(list).remove(place);
+                }
+                place.is_ok()
+            }
+            Self::Dense { words, len } => {
+                let (word, mask) = bit(low);
+                let member = words[word] & mask != 0;
+                if member {
+                    Arc::make_mut(words)[word] &= !mask;
+                    *len -= 1;
+                    if *len as usize <= SPARSE_LIMIT / 2 {
+                        *self = Self::from_words(Words::clone(words));
+                    }
+                }
+                member
+            }
+        }
+    }
+
+    fn to_words(&self) -> Words {
+        match self {
+            Self::Sparse(list) => {
+                let mut words = [0; WORDS];
+                for &low in list.iter() {
+                    let (word, mask) = bit(low);
+                    words[word] |= mask;
+                }
+                words
+            }
+            Self::Dense { words, .. } => Words::clone(words),
+        }
+    }
+
+    /// In the shape that suits how many bits are set.
+    fn from_words(words: Words) -> Self {
+        let len = words.iter().map(|word| word.count_ones()).sum::<u32>();
+        if len as usize > SPARSE_LIMIT / 2 {
+            return Self::Dense {
+                words: Arc::new(words),
+                len,
+            };
+        }
+        let mut list = Vec::with_capacity(len as usize);
+        for_each_bit(&words, |low| list.push(low));
+        Self::Sparse(Arc::new(list))
+    }
+
+    fn retain(list: &[u16], keep: impl Fn(u16) -> bool) -> Self {
+        Self::Sparse(Arc::new(list.iter().copied().filter(|&low| keep(low)).collect()))
+    }
+
+    fn and(&self, other: &Self) -> Self {
+        match (self, other) {
+            (Self::Sparse(list), other) | (other, Self::Sparse(list)) => Self::retain(list, |low| other.contains(low)),
+            (Self::Dense { words: a, .. }, Self::Dense { words: b, .. }) => {
+                Self::from_words(std::array::from_fn(|i| a[i] & b[i]))
+            }
+        }
+    }
+
+    fn or(&self, other: &Self) -> Self {
+        match (self, other) {
+            (Self::Sparse(a), Self::Sparse(b)) if a.is_empty() || b.is_empty() => {
+                Self::Sparse(if a.is_empty() { b.clone() } else { a.clone() })
+            }
+            (Self::Dense { words: a, .. }, Self::Dense { words: b, .. }) => {
+                Self::from_words(std::array::from_fn(|i| a[i] | b[i]))
+            }
+            (Self::Sparse(list), other) | (other, Self::Sparse(list)) => {
+                let mut words = other.to_words();
+                for &low in list.iter() {
+                    let (word, mask) = bit(low);
+                    words[word] |= mask;
+                }
+                Self::from_words(words)
+            }
+        }
+    }
+
+    fn minus(&self, other: &Self) -> Self {
+        match (self, other) {
+            (Self::Sparse(list), other) => Self::retain(list, |low| !other.contains(low)),
+            (Self::Dense { words: a, .. }, Self::Dense { words: b, .. }) => {
+                Self::from_words(std::array::from_fn(|i| a[i] & !b[i]))
+            }
+            (Self::Dense { words, .. }, Self::Sparse(list)) => {
+                let mut words = Words::clone(words);
+                for &low in list.iter() {
+                    let (word, mask) = bit(low);
+                    words[word] &= !mask;
+                }
+                Self::from_words(words)
+            }
+        }
+    }
+
+    fn for_each(&self, base: u32, mut visit: impl FnMut(u32)) {
+        match self {
+            Self::Sparse(list) => list.iter().for_each(|&low| visit(base | u32::from(low))),
+            Self::Dense { words, .. } => for_each_bit(words, |low| visit(base | u32::from(low))),
+        }
+    }
+}
+
+fn for_each_bit(words: &Words, mut visit: impl FnMut(u16)) {
+    for (index, &word) in words.iter().enumerate() {
+        let mut rest = word;
+        while rest != 0 {
+            visit((index as u16) << 6 | rest.trailing_zeros() as u16);
+            rest &= rest - 1;
+        }
+    }
+}
+
+const fn split(offset: u32) -> (usize, u16) {
+    ((offset >> 16) as usize, offset as u16)
+}
+
+impl Bitmap {
+    /// The empty set.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The set of the numbers below `end`.
+    pub fn below(end: u32) -> Self {
+        let full = Chunk::from_words([u64::MAX; WORDS]);
+        let (chunks, rest) = split(end);
+        let mut set = Self {
+            chunks: vec![full; chunks],
+        };
+        if rest > 0 {
+            let mut words = [0; WORDS];
+            for (index, word) in words.iter_mut().enumerate() {
+                let first = index as u32 * 64;
+                *word = match u32::from(rest).saturating_sub(first) {
+                    0 => 0,
+                    count @ 1..64 => (1 << count) - 1,
+                    _ => u64::MAX,
+                };
+            }
+            set.chunks.push(Chunk::from_words(words));
+        }
+        set
+    }
+
+    /// How many members there are.
+    pub fn len(&self) -> u64 {
+        self.chunks.iter().map(|chunk| chunk.len() as u64).sum()
+    }
+
+    /// Whether there is no member.
+    pub fn is_empty(&self) -> bool {
+        self.chunks.iter().all(|chunk| chunk.len() == 0)
+    }
+
+    /// Whether an offset is a member.
+    #[inline]
+    pub fn contains(&self, offset: u32) -> bool {
+        let (chunk, low) = split(offset);
+        self.chunks.get(chunk).is_some_and(|chunk| chunk.contains(low))
+    }
+
+    /// Makes an offset a member; says whether it was none before.
+    pub fn insert(&mut self, offset: u32) -> bool {
+        let (chunk, low) = split(offset);
+        if chunk >= self.chunks.len() {
+            self.chunks.resize_with(chunk + 1, Chunk::default);
+        }
+        self.chunks[chunk].insert(low)
+    }
+
+    /// Makes an offset no member; says whether it was one before.
+    pub fn remove(&mut self, offset: u32) -> bool {
+        let (chunk, low) = split(offset);
+        self.chunks.get_mut(chunk).is_some_and(|chunk| chunk.remove(low))
+    }
+
+    /// Calls `visit` with every member in ascending order.
+    pub fn for_each(&self, mut visit: impl FnMut(u32)) {
+        for (index, chunk) in self.chunks.iter().enumerate() {
+            chunk.for_each((index as u32) << 16, &mut visit);
+        }
+    }
+
+    /// The members in ascending order.
+    pub fn iter(&self) -> impl Iterator<Item = u32> + '_ {
+        self.chunks.iter().enumerate().flat_map(|(index, chunk)| {
+            let mut members = Vec::with_capacity(chunk.len());
+            chunk.for_each((index as u32) << 16, |offset| members.push(offset));
+            members
+        })
+    }
+
+    /// The smallest member.
+    pub fn min(&self) -> Option<u32> {
+        let (index, chunk) = self.chunks.iter().enumerate().find(|(_, chunk)| chunk.len() > 0)?;
+        let low = match chunk {
+            Chunk::Sparse(list) => list[0],
+            Chunk::Dense { words, .. } => {
+                let word = words.iter().position(|&word| word != 0)?;
+                (word as u16) << 6 | words[word].trailing_zeros() as u16
+            }
+        };
+        Some((index as u32) << 16 | u32::from(low))
+    }
+
+    /// Whether a range holds a member.
+    pub fn intersects(&self, range: RangeInclusive<u32>) -> bool {
+        range.into_iter().any(|offset| self.contains(offset))
+    }
+
+    /// How many members both sets have.
+    pub fn intersection_len(&self, other: &Self) -> u64 {
+        let pairs = self.chunks.iter().zip(&other.chunks);
+        pairs
+            .map(|(a, b)| match (a, b) {
+                (Chunk::Sparse(list), other) | (other, Chunk::Sparse(list)) => {
+                    list.iter().filter(|&&low| other.contains(low)).count() as u64
+                }
+                (Chunk::Dense { words: a, .. }, Chunk::Dense { words: b, .. }) => {
+                    let both = a.iter().zip(b.iter()).map(|(a, b)| (a & b).count_ones());
+                    u64::from(both.sum::<u32>())
+                }
+            })
+            .sum()
+    }
+
+    /// Adds many offsets, in any order and with doubles. Much faster than one by one where they are many.
+    pub fn insert_many(&mut self, offsets: &[u32]) {
+        if offsets.len() < 256 {
+            offsets.iter().for_each(|&offset| {
+                self.insert(offset);
+            });
+            return;
+        }
+        let end = offsets.iter().copied().max().map_or(0, |last| split(last).0 + 1);
+        let mut words = vec![0u64; end * WORDS];
+        for &offset in offsets {
+            words[(offset >> 6) as usize] |= 1 << (offset & 63);
+        }
+        let (chunks, _) = words.as_chunks::<WORDS>();
+        *self |= &Self {
+            chunks: chunks.iter().map(|words| Chunk::from_words(*words)).collect(),
+        };
+    }
+}
+
+impl FromIterator<u32> for Bitmap {
+    fn from_iter<I: IntoIterator<Item = u32>>(offsets: I) -> Self {
+        let mut set = Self::new();
+        set.insert_many(&offsets.into_iter().collect::<Vec<_>>());
+        set
+    }
+}
+
+impl PartialEq for Bitmap {
+    fn eq(&self, other: &Self) -> bool {
+        self.len() == other.len() && self.intersection_len(other) == self.len()
+    }
+}
+
+impl Eq for Bitmap {}
+
+impl BitAndAssign<&Bitmap> for Bitmap {
+    fn bitand_assign(&mut self, other: &Self) {
+        self.chunks.truncate(other.chunks.len());
+        for (mine, theirs) in self.chunks.iter_mut().zip(&other.chunks) {
+            *mine = mine.and(theirs);
+        }
+    }
+}
+
+impl BitOrAssign<&Bitmap> for Bitmap {
+    fn bitor_assign(&mut self, other: &Self) {
+        for (mine, theirs) in self.chunks.iter_mut().zip(&other.chunks) {
+            if theirs.len() > 0 {
+                *mine = mine.or(theirs);
+            }
+        }
+        let common = self.chunks.len().min(other.chunks.len());
+        self.chunks.extend_from_slice(&other.chunks[common..]);
+    }
+}
+
+impl SubAssign<&Bitmap> for Bitmap {
+    fn sub_assign(&mut self, other: &Self) {
+        for (mine, theirs) in self.chunks.iter_mut().zip(&other.chunks) {
+            if theirs.len() > 0 {
+                *mine = mine.minus(theirs);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    // Numbers near each other, so that chunks become dense, and far apart, so that others are sparse or missing.
+    fn offsets() -> impl Strategy<Value = Vec<u32>> {
+        let runs = (0u32..300_000, 0u32..9_000).prop_map(|(first, len)| (first..first + len).collect::<Vec<_>>());
+        let single = (0u32..400_000).prop_map(|offset| vec![offset]);
+        proptest::collection::vec(prop_oneof![1 => runs, 4 => single], 0..12).prop_map(|parts| parts.concat())
+    }
+
+    fn model(offsets: &[u32]) -> BTreeSet<u32> {
+        offsets.iter().copied().collect()
+    }
+
+    fn check(set: &Bitmap, model: &BTreeSet<u32>) {
+        assert_eq!(
+            set.iter().collect::<Vec<_>>(),
+            model.iter().copied().collect::<Vec<_>>()
+        );
+        assert_eq!(set.len(), model.len() as u64);
+        assert_eq!(set.is_empty(), model.is_empty());
+        assert_eq!(set.min(), model.first().copied());
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+        #[test]
+        fn it_is_a_set(a in offsets(), b in offsets()) {
+            let (set_a, set_b): (Bitmap, Bitmap) = (a.iter().copied().collect(), b.iter().copied().collect());
+            let (a, b) = (model(&a), model(&b));
+            check(&set_a, &a);
+            let mut one_by_one = Bitmap::new();
+            for &offset in &a {
+                prop_assert!(one_by_one.insert(offset));
+                prop_assert!(!one_by_one.insert(offset));
+            }
+            prop_assert_eq!(&one_by_one, &set_a);
+            for offset in &b {
+                prop_assert_eq!(one_by_one.remove(*offset), a.contains(offset));
+                prop_assert!(!one_by_one.contains(*offset));
+            }
+            let (mut and, mut or, mut minus) = (set_a.clone(), set_a.clone(), set_a.clone());
+            and &= &set_b;
+            or |= &set_b;
+            minus -= &set_b;
+            check(&and, &(&a & &b));
+            check(&or, &(&a | &b));
+            check(&minus, &(&a - &b));
+            check(&one_by_one, &(&a - &b));
+            check(&set_a, &a);
+            prop_assert_eq!(set_a.intersection_len(&set_b), and.len());
+        }
+
+        #[test]
+        fn below_holds_what_is_below(end in 0u32..200_000) {
+            check(&Bitmap::below(end), &(0..end).collect());
+        }
+    }
+}

@@ -1,0 +1,458 @@
+//! Checkpoints: an arena and its index in one file, so that opening a collection reads neither every record nor trains anew.
+//!
+//! A checkpoint is written beside the last one and then takes its name; it never changes afterwards, so parts of it may be
+//! mapped. It says up to which write it follows. Whatever is wrong with it, it is thrown away: the records are the truth.
+//!
+//! The file begins with [`MAGIC`]. Sections follow, each on a multiple of 64 bytes: a header with tag, CRC-32 and length,
+//! and its elements, little-endian.
+
+#![expect(
+    unsafe_code,
+    reason = "a checkpoint is mapped, which nobody changes: the data directory is locked"
+)]
+
+use std::fs::File;
+use std::io::{BufWriter, Write};
+use std::path::Path;
+use std::sync::Arc;
+
+use bytemuck::{AnyBitPattern, NoUninit};
+use memmap2::Mmap;
+
+use crate::arena::{Arena, Block, CodeFactors};
+use crate::centroids::Centroids;
+use crate::ivf::{Costs, Ivf, Reach, expansion};
+use crate::kernel::{BLOCK, Lanes};
+use crate::list::List;
+
+/// What a checkpoint begins with; the last byte is the version.
+const MAGIC: [u8; 64] = {
+    let mut magic = [0; 64];
+    let text = b"twofold vectors\x01";
+    let mut i = 0;
+    while i < text.len() {
+        magic[i] = text[i];
+        i += 1;
+    }
+    magic
+};
+
+const ALIGNMENT: usize = 64;
+
+/// Why a checkpoint cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum CheckpointError {
+    /// The system failed.
+    #[error(transparent)]
+    Io(#[from] std::io::Error),
+    /// It is not what was written, or was written for something else.
+    #[error("the checkpoint is damaged or of another kind: {0}")]
+    Damaged(&'static str),
+}
+
+/// What a checkpoint holds.
+#[derive(Debug)]
+pub struct Checkpoint {
+    /// The last write that it follows.
+    pub seq: u64,
+    /// The vectors.
+    pub arena: Arena,
+    /// The index over them.
+    pub index: Option<Ivf>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u32)]
+enum Tag {
+    Facts = 1,
+    Present,
+    BlockRows,
+    Rows,
+    Codes,
+    CodeFactors,
+    Origin,
+    Centroids,
+    Lifts,
+    ListLengths,
+    ListSpreads,
+    ListOffsets,
+    ListBits,
+    ListFactors,
+}
+
+#[derive(Debug, Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
+#[repr(C)]
+struct SectionHeader {
+    tag: u32,
+    crc: u32,
+    bytes: u64,
+    unused: [u64; 6],
+}
+
+/// What is one number.
+#[derive(Debug, Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
+#[repr(C)]
+struct Facts {
+    seq: u64,
+    dimensions: u64,
+    trained_on: u64,
+    changed: [u64; 2],
+    has_codes: u32,
+    has_index: u32,
+    radius_squared: f32,
+    slack: f32,
+    candidates: f32,
+    costs: [f32; 4],
+    unused: u32,
+}
+
+/// Writes a checkpoint of an arena and its index as of a write. Either it is there as a whole afterwards, durable, or it is not.
+pub fn write_checkpoint(path: &Path, arena: &Arena, index: Option<&Ivf>, seq: u64) -> std::io::Result<()> {
+    let unfinished = path.with_extension("new");
+    let mut out = BufWriter::with_capacity(1 << 20, File::create(&unfinished)?);
+    out.write_all(&MAGIC)?;
+    let facts = Facts {
+        seq,
+        dimensions: arena.dimensions() as u64,
+        trained_on: index.map_or(0, |index| index.trained_on),
+        changed: index.map_or([0; 2], |index| index.changed),
+        has_codes: u32::from(arena.has_codes()),
+        has_index: u32::from(index.is_some()),
+        radius_squared: index.map_or(0.0, |index| index.radius_squared),
+        slack: index.map_or(0.0, |index| index.reach.slack),
+        candidates: index.map_or(0.0, |index| index.reach.candidates),
+        costs: index.map_or([0.0; 4], |index| {
+            let [all, tenth, hundredth] = index.costs.search;
+            [all, tenth, hundredth, index.costs.gather]
+        }),
+        unused: 0,
+    };
+    let blocks = arena.blocks();
+    let present: Vec<u32> = arena.present().iter().collect();
+    let rows: Vec<u32> = blocks
+        .iter()
+        .map(|block| (block.rows().len() / arena.dimensions()) as u32)
+        .collect();
+    section(&mut out, Tag::Facts, || [std::slice::from_ref(&facts)].into_iter())?;
+    section(&mut out, Tag::Present, || [present.as_slice()].into_iter())?;
+    section(&mut out, Tag::BlockRows, || [rows.as_slice()].into_iter())?;
+    section(&mut out, Tag::Rows, || blocks.iter().map(|block| block.rows()))?;
+    section(&mut out, Tag::Codes, || blocks.iter().map(|block| block.codes()))?;
+    section(&mut out, Tag::CodeFactors, || {
+        blocks.iter().map(|block| block.factors())
+    })?;
+    if let Some(index) = index {
+        let (exact, lifts) = index.centroids.parts();
+        let lengths: Vec<u32> = index.lists.iter().map(|list| list.len() as u32).collect();
+        let spreads: Vec<f32> = index.lists.iter().map(|list| list.spread()).collect();
+        section(&mut out, Tag::Origin, || [index.origin.as_slice()].into_iter())?;
+        section(&mut out, Tag::Centroids, || [exact].into_iter())?;
+        section(&mut out, Tag::Lifts, || [lifts].into_iter())?;
+        section(&mut out, Tag::ListLengths, || [lengths.as_slice()].into_iter())?;
+        section(&mut out, Tag::ListSpreads, || [spreads.as_slice()].into_iter())?;
+        section(&mut out, Tag::ListOffsets, || {
+            index.lists.iter().map(|list| list.parts().0)
+        })?;
+        section(&mut out, Tag::ListBits, || {
+            index.lists.iter().map(|list| list.parts().1)
+        })?;
+        section(&mut out, Tag::ListFactors, || {
+            index.lists.iter().map(|list| list.parts().2)
+        })?;
+    }
+    out.into_inner().map_err(|error| error.into_error())?.sync_all()?;
+    std::fs::rename(&unfinished, path)?;
+    match path.parent() {
+        Some(parent) => File::open(parent)?.sync_all(),
+        None => Ok(()),
+    }
+}
+
+fn section<'a, T: NoUninit, I: Iterator<Item = &'a [T]>>(
+    out: &mut impl Write,
+    tag: Tag,
+    parts: impl Fn() -> I,
+) -> std::io::Result<()> {
+    let mut crc = crc32fast::Hasher::new();
+    let mut bytes = 0;
+    for part in parts() {
+        let part: &[u8] = bytemuck::cast_slice(part);
+        crc.update(part);
+        bytes += part.len();
+    }
+    let header = SectionHeader {
+        tag: tag as u32,
+        crc: crc.finalize(),
+        bytes: bytes as u64,
+        unused: [0; 6],
+    };
+    out.write_all(bytemuck::bytes_of(&header))?;
+    for part in parts() {
+        out.write_all(bytemuck::cast_slice(part))?;
+    }
+    out.write_all(&[0; ALIGNMENT][..bytes.next_multiple_of(ALIGNMENT) - bytes])
+}
+
+/// Sections in the order in which they were written.
+struct Sections<'a> {
+    file: &'a Mmap,
+    at: usize,
+}
+
+impl<'a> Sections<'a> {
+    /// The next section, checked, and where it begins.
+    fn next<T: AnyBitPattern>(&mut self, tag: Tag) -> Result<(&'a [T], usize), CheckpointError> {
+        let start = self.at + size_of::<SectionHeader>();
+        let header = self
+            .file
+            .get(self.at..start)
+            .ok_or(CheckpointError::Damaged("it ends early"))?;
+        let header: SectionHeader = bytemuck::pod_read_unaligned(header);
+        if header.tag != tag as u32 {
+            return Err(CheckpointError::Damaged("its sections are not those of this release"));
+        }
+        let end = usize::try_from(header.bytes)
+            .ok()
+            .and_then(|bytes| start.checked_add(bytes));
+        let bytes = end.and_then(|end| self.file.get(start..end));
+        let bytes = bytes.ok_or(CheckpointError::Damaged("it ends early"))?;
+        if crc32fast::hash(bytes) != header.crc {
+            return Err(CheckpointError::Damaged("a checksum does not fit"));
+        }
+        self.at = start + bytes.len().next_multiple_of(ALIGNMENT);
+        let elements = bytemuck::try_cast_slice(bytes);
+        Ok((
+            elements.map_err(|_| CheckpointError::Damaged("a section has a wrong length"))?,
+            start,
+        ))
+    }
+}
+
+/// Reads a checkpoint for vectors like those of `empty`. With `mapped`, full-precision vectors stay in the file and are read
+/// when they are needed.
+pub fn read_checkpoint(path: &Path, empty: &Arena, mapped: bool) -> Result<Checkpoint, CheckpointError> {
+    let misfit = CheckpointError::Damaged;
+    // SAFETY: see the head of this file.
+    let file = Arc::new(unsafe { Mmap::map(&File::open(path)?)? });
+    if file.get(..MAGIC.len()) != Some(&MAGIC) {
+        return Err(misfit("it does not begin as one of this release"));
+    }
+    let mut sections = Sections {
+        file: &file,
+        at: MAGIC.len(),
+    };
+    let (facts, _) = sections.next::<Facts>(Tag::Facts)?;
+    let facts = *facts.first().ok_or(misfit("it has no facts"))?;
+    let dimensions = empty.dimensions();
+    if facts.dimensions != dimensions as u64 || (facts.has_codes != 0) != empty.has_codes() {
+        return Err(misfit("it is of other vectors"));
+    }
+    let (present, _) = sections.next::<u32>(Tag::Present)?;
+    let (block_rows, _) = sections.next::<u32>(Tag::BlockRows)?;
+    let (rows, rows_start) = sections.next::<f32>(Tag::Rows)?;
+    let (codes, _) = sections.next::<u8>(Tag::Codes)?;
+    let (code_factors, _) = sections.next::<CodeFactors>(Tag::CodeFactors)?;
+    let code_size = empty.rotation().map_or(0, |rotation| rotation.size());
+    let total: usize = block_rows.iter().map(|&rows| rows as usize).sum();
+    let coded = if code_size > 0 { total } else { 0 };
+    if rows.len() != total * dimensions || codes.len() != total * code_size || code_factors.len() != coded {
+        return Err(misfit("its vectors do not fit together"));
+    }
+    let mut blocks = Vec::with_capacity(block_rows.len());
+    let mut first = 0;
+    for &count in block_rows {
+        let range = first..first + count as usize;
+        first = range.end;
+        let (codes, factors) = match code_size {
+            0 => (Vec::new(), Vec::new()),
+            size => (
+                codes[range.start * size..range.end * size].to_vec(),
+                code_factors[range.clone()].to_vec(),
+            ),
+        };
+        blocks.push(Arc::new(if mapped {
+            let start = rows_start + range.start * dimensions * size_of::<f32>();
+            Block::from_mapped(&file, start, range.len() * dimensions, codes, factors)
+        } else {
+            Block::from_parts(
+                rows[range.start * dimensions..range.end * dimensions].to_vec(),
+                codes,
+                factors,
+            )
+        }));
+    }
+    let held = |offset: &u32| {
+        let (block, row) = (
+            *offset as usize / crate::arena::BLOCK,
+            *offset % crate::arena::BLOCK as u32,
+        );
+        block_rows.get(block).is_some_and(|&rows| row < rows)
+    };
+    if !present.iter().all(held) {
+        return Err(misfit("its vectors do not fit together"));
+    }
+    let arena = Arena::from_blocks(empty, blocks, present.iter().copied().collect());
+    let index = match facts.has_index {
+        0 => None,
+        _ => Some(read_index(&mut sections, &facts, &arena)?),
+    };
+    Ok(Checkpoint {
+        seq: facts.seq,
+        arena,
+        index,
+    })
+}
+
+fn read_index(sections: &mut Sections<'_>, facts: &Facts, arena: &Arena) -> Result<Ivf, CheckpointError> {
+    let misfit = || CheckpointError::Damaged("its lists do not fit together");
+    let rotation = arena.rotation().ok_or_else(misfit)?.clone();
+    let expansion = expansion(&rotation);
+    let code_size = expansion.as_ref().unwrap_or(&rotation).size();
+    let (origin, _) = sections.next::<f32>(Tag::Origin)?;
+    let (centroids, _) = sections.next::<f32>(Tag::Centroids)?;
+    let (lifts, _) = sections.next::<f32>(Tag::Lifts)?;
+    let (lengths, _) = sections.next::<u32>(Tag::ListLengths)?;
+    let (spreads, _) = sections.next::<f32>(Tag::ListSpreads)?;
+    let (mut offsets, _) = sections.next::<u32>(Tag::ListOffsets)?;
+    let (mut bits, _) = sections.next::<Lanes<u32>>(Tag::ListBits)?;
+    let (mut factors, _) = sections.next::<Lanes<f32>>(Tag::ListFactors)?;
+    let count = lengths.len();
+    if origin.len() != code_size
+        || centroids.len() != count * rotation.size()
+        || lifts.len() != count
+        || spreads.len() != count
+        || count == 0
+    {
+        return Err(misfit());
+    }
+    let words = code_size / 32;
+    let mut lists = Vec::with_capacity(count);
+    for (&length, &spread) in lengths.iter().zip(spreads) {
+        let blocks = (length as usize).div_ceil(BLOCK);
+        let mine = offsets.split_off(..length as usize).ok_or_else(misfit)?;
+        let bits = bits.split_off(..blocks * words).ok_or_else(misfit)?;
+        let factors = factors.split_off(..2 * blocks).ok_or_else(misfit)?;
+        let list = List::from_parts(words, mine.to_vec(), bits.to_vec(), factors.to_vec(), spread);
+        lists.push(Arc::new(list.ok_or_else(misfit)?));
+    }
+    let [all, tenth, hundredth, gather] = facts.costs;
+    let index = Ivf {
+        distance: arena.distance(),
+        radius_squared: facts.radius_squared,
+        expansion,
+        origin: Arc::new(origin.to_vec()),
+        centroids: Arc::new(Centroids::from_parts(rotation.size(), centroids, lifts)),
+        rotation,
+        lists,
+        homes: Default::default(),
+        len: 0,
+        trained_on: facts.trained_on,
+        changed: facts.changed,
+        reach: Reach {
+            slack: facts.slack,
+            candidates: facts.candidates,
+        },
+        costs: Costs {
+            search: [all, tenth, hundredth],
+            gather,
+        },
+    };
+    index.with_homes().ok_or_else(misfit)
+}
+
+#[cfg(test)]
+mod tests {
+    use twofold_types::Distance;
+
+    use super::*;
+    use crate::bitmap::Bitmap;
+    use crate::probe::Probe;
+
+    fn arena(count: u32, codes: bool) -> Arena {
+        let mut arena = Arena::new(24, Distance::Cosine, codes);
+        for offset in (0..count).filter(|offset| offset % 7 != 3 && !(200..500).contains(offset)) {
+            let mut vector: Vec<f32> = (0..24)
+                .map(|i| (((offset * 37 + i * 101) * 2_654_435) >> 8) as f32 % 97.0 - 48.0)
+                .collect();
+            crate::kernel::normalise(&mut vector);
+            arena.set(offset, &vector);
+        }
+        arena
+    }
+
+    #[test]
+    fn what_was_written_is_read_and_found() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("vectors");
+        let arena = arena(20_000, true);
+        let index = Ivf::build(&arena, 2, &|| false).unwrap();
+        write_checkpoint(&path, &arena, Some(&index), 77).unwrap();
+        for mapped in [false, true] {
+            let read = read_checkpoint(&path, &Arena::new(24, Distance::Cosine, true), mapped).unwrap();
+            assert_eq!(read.seq, 77);
+            assert_eq!(read.arena.present(), arena.present());
+            let restored = read.index.unwrap();
+            restored.check(&read.arena).unwrap();
+            assert_eq!(restored.reach, index.reach);
+            for offset in [0, 501, 19_999] {
+                assert_eq!(read.arena.get(offset), arena.get(offset));
+                let probe = Probe {
+                    k: 20,
+                    mask: arena.present(),
+                    overlay: &Bitmap::new(),
+                    effort: 1.0,
+                };
+                let query = arena.get(offset).unwrap();
+                assert_eq!(
+                    restored.search(&read.arena, query, probe),
+                    index.search(&arena, query, probe)
+                );
+            }
+            // A mapped block is copied before it is written to.
+            let mut changed = read.arena.clone();
+            changed.set(0, &[0.5; 24]);
+            assert_eq!(read.arena.get(0), arena.get(0));
+            assert_eq!(changed.get(0), Some([0.5; 24].as_slice()));
+            assert_eq!(changed.get(1), arena.get(1));
+            let followed = restored.follow(&changed, &[0].into_iter().collect(), 1, &|| false);
+            followed.check(&changed).unwrap();
+        }
+    }
+
+    #[test]
+    fn every_damage_is_found() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("vectors");
+        let arena = arena(1_000, true);
+        let index = Ivf::build(&arena, 2, &|| false).unwrap();
+        write_checkpoint(&path, &arena, Some(&index), 1).unwrap();
+        let whole = std::fs::read(&path).unwrap();
+        let read = |bytes: &[u8]| {
+            std::fs::write(&path, bytes).unwrap();
+            read_checkpoint(&path, &Arena::new(24, Distance::Cosine, true), false)
+        };
+        assert!(read(&whole).is_ok());
+        for place in (0..whole.len()).step_by(whole.len() / 50) {
+            let mut bytes = whole.clone();
+            bytes[place] ^= 0x10;
+            // What no section covers may change unnoticed, as long as nothing of it is read.
+            if let Ok(read) = read(&bytes) {
+                assert_eq!(read.arena.get(999), arena.get(999), "byte {place}");
+            }
+            assert!(read(&whole[..place]).is_err(), "cut at {place}");
+        }
+        assert!(read_checkpoint(&path, &Arena::new(25, Distance::Cosine, true), false).is_err());
+    }
+
+    #[test]
+    fn vectors_without_codes_are_kept() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("vectors");
+        let arena = arena(700, false);
+        write_checkpoint(&path, &arena, None, 5).unwrap();
+        let read = read_checkpoint(&path, &Arena::new(24, Distance::Cosine, false), true).unwrap();
+        assert!(read.index.is_none());
+        assert_eq!(read.arena.get(699), arena.get(699));
+        assert_eq!(read.arena.heap_bytes(), 0);
+    }
+}

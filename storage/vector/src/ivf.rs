@@ -1,0 +1,729 @@
+//! The inverted-file index: vectors in lists by their nearest centroid, as 1-bit codes.
+//!
+//! An index is immutable: following changes makes a new one that shares the lists that did not change, so searches go on
+//! with the one they have. Small collections have a single list (a flat scan of codes); larger ones are trained to some
+//! multiple of the square root of their size, and trained again when they have outgrown that. Between trainings, lists that
+//! grow far beyond the others are split and their surroundings sorted anew, and lists that wither are dissolved (the idea of
+//! LIRE in SPFresh, Xu et al., 2023), so that the lists follow the data wherever it drifts.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use twofold_types::Distance;
+
+use crate::arena::Arena;
+use crate::bitmap::Bitmap;
+use crate::centroids::{Centroids, Row, in_parallel};
+use crate::kernel::kernels;
+use crate::list::{Entry, List};
+use crate::rotation::Rotation;
+
+/// Up to this many vectors one list is as fast as many.
+pub(crate) const FLAT_LIMIT: u64 = 16_384;
+
+/// Lists per square root of the number of vectors.
+const LISTS_PER_ROOT: f64 = 3.0;
+
+/// Rows that a centroid is trained on.
+const ROWS_PER_LIST: usize = 48;
+
+/// An index is trained again when it holds this many times the vectors that it was trained on.
+const OUTGROWN: u64 = 4;
+
+/// A search is calibrated again when one vector in this many has changed.
+const RECALIBRATED: u64 = 4;
+
+/// A list is split when it is this many times as long as the mean.
+const SPLIT_FACTOR: usize = 4;
+
+/// A list is dissolved when it is this many times shorter than the mean.
+const DISSOLVE_FACTOR: usize = 8;
+
+/// Lists around a split one whose members are assigned anew.
+const SPLIT_NEIGHBOURS: usize = 8;
+
+/// Vectors that are coded at once.
+const BATCH: usize = 1 << 16;
+
+/// Candidates for a second list.
+const SPILL_CANDIDATES: usize = 8;
+
+/// The fewest bits of a code.
+const CODE_BITS: usize = 256;
+
+/// No list.
+pub(crate) const NONE: u32 = u32::MAX;
+
+/// The lists that a vector is in.
+pub(crate) type Home = [u32; 2];
+
+/// The lists of every offset.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Homes {
+    chunks: Vec<Arc<[Home; Self::CHUNK]>>,
+}
+
+impl Homes {
+    const CHUNK: usize = 1024;
+
+    pub(crate) fn get(&self, offset: u32) -> Home {
+        let chunk = self.chunks.get(offset as usize / Self::CHUNK);
+        chunk.map_or([NONE; 2], |chunk| chunk[offset as usize % Self::CHUNK])
+    }
+
+    fn set(&mut self, offset: u32, home: Home) {
+        let chunk = offset as usize / Self::CHUNK;
+        if self.chunks.len() <= chunk {
+            self.chunks
+                .resize_with(chunk + 1, || Arc::new([[NONE; 2]; Self::CHUNK]));
+        }
+        Arc::make_mut(&mut self.chunks[chunk])[offset as usize % Self::CHUNK] = home;
+    }
+}
+
+/// How far a search has to go for the recall that is aimed at.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Reach {
+    /// How far beyond the nearest list lists are read; see [`crate::probe`].
+    pub(crate) slack: f32,
+    /// How many candidates the estimates hand on, as a multiple of the usual number.
+    pub(crate) candidates: f32,
+}
+
+impl Reach {
+    /// A slack at which every list is read.
+    pub(crate) const EVERYTHING: f32 = 1e6;
+}
+
+/// An inverted-file index.
+#[derive(Debug, Clone)]
+pub struct Ivf {
+    pub(crate) distance: Distance,
+    /// The rotation of byte codes, in whose space the centroids are.
+    pub(crate) rotation: Arc<Rotation>,
+    /// 1-bit codes say too little of vectors with few components: these are rotated once more, in a larger space.
+    pub(crate) expansion: Option<Arc<Rotation>>,
+    /// For Dot, the squared length to which vectors are thought of as extended; 0 for the others.
+    pub(crate) radius_squared: f32,
+    /// The mean, in the space of 1-bit codes.
+    pub(crate) origin: Arc<Vec<f32>>,
+    pub(crate) centroids: Arc<Centroids>,
+    pub(crate) lists: Vec<Arc<List>>,
+    pub(crate) homes: Homes,
+    pub(crate) len: u64,
+    pub(crate) trained_on: u64,
+    /// Vectors that came or went since the training, and since the calibration.
+    pub(crate) changed: [u64; 2],
+    /// How far a search goes, as calibrated.
+    pub(crate) reach: Reach,
+    /// What a search costs on this machine, as measured.
+    pub(crate) costs: Costs,
+}
+
+/// What searches cost, in nanoseconds.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub(crate) struct Costs {
+    /// A search where all vectors count, every tenth, and every hundredth.
+    pub(crate) search: [f32; 3],
+    /// One vector that is compared by its byte code alone.
+    pub(crate) gather: f32,
+}
+
+/// Says whether a long computation is to be given up.
+pub type Cancel<'a> = &'a dyn Fn() -> bool;
+
+/// How many lists suit so many vectors.
+fn lists_for(len: u64) -> usize {
+    if len <= FLAT_LIMIT {
+        return 1;
+    }
+    (LISTS_PER_ROOT * (len as f64).sqrt()) as usize
+}
+
+impl Ivf {
+    /// Trains an index on the vectors of an arena that keeps byte codes, and fills it, by so many threads. None if it was
+    /// cancelled.
+    pub fn build(arena: &Arena, threads: usize, cancel: Cancel<'_>) -> Option<Self> {
+        let rotation = arena.rotation().expect("an index is built on byte codes").clone();
+        let len = arena.present().len();
+        let lists = lists_for(len);
+        let radius_squared = match arena.distance() {
+            Distance::Dot => {
+                let mut most = 0.0f32;
+                arena
+                    .present()
+                    .for_each(|offset| most = most.max(2.0 * arena.code(offset).1.half_norm));
+                most
+            }
+            _ => 0.0,
+        };
+        let expansion = expansion(&rotation);
+        let code_size = expansion.as_ref().unwrap_or(&rotation).size();
+        let mut index = Self {
+            distance: arena.distance(),
+            radius_squared,
+            expansion,
+            origin: Arc::new(vec![0.0; code_size]),
+            centroids: Arc::new(Centroids::new(rotation.size())),
+            lists: Vec::new(),
+            homes: Homes::default(),
+            len: 0,
+            trained_on: len,
+            changed: [0; 2],
+            reach: Reach {
+                slack: Reach::EVERYTHING,
+                candidates: 1.0,
+            },
+            costs: Costs::default(),
+            rotation,
+        };
+        let wanted = (lists * ROWS_PER_LIST).max(FLAT_LIMIT as usize) as u64;
+        let stride = len.div_ceil(wanted).max(1) as usize;
+        let sample: Vec<u32> = arena.present().iter().step_by(stride).collect();
+        let rows: Vec<Row<'_>> = sample.iter().map(|&offset| index.row(arena, offset)).collect();
+        let mean = Centroids::train(index.rotation.size(), 1, &rows, threads, cancel);
+        let centroids = match (lists, mean.len()) {
+            (_, 0) => Centroids::zero(index.rotation.size()),
+            (1, _) => mean.clone(),
+            _ => Centroids::train(index.rotation.size(), lists, &rows, threads, cancel),
+        };
+        if mean.len() > 0 {
+            index.origin = Arc::new(index.expand(mean.get(0).0).into_owned());
+        }
+        index.lists = (0..centroids.len())
+            .map(|_| Arc::new(List::new(code_size / 32)))
+            .collect();
+        index.centroids = Arc::new(centroids);
+        let all: Vec<u32> = arena.present().iter().collect();
+        for offsets in all.chunks(BATCH) {
+            if cancel() {
+                return None;
+            }
+            index.place(arena, offsets, threads);
+        }
+        index.maintain(arena, cancel);
+        index.calibrate(arena);
+        (!cancel()).then_some(index)
+    }
+
+    /// How many vectors it holds.
+    pub fn len(&self) -> u64 {
+        self.len
+    }
+
+    /// Whether it holds no vector.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// How many lists it has.
+    pub fn lists(&self) -> usize {
+        self.lists.len()
+    }
+
+    /// Bytes on the heap.
+    pub fn heap_bytes(&self) -> usize {
+        let lists: usize = self.lists.iter().map(|list| list.heap_bytes()).sum();
+        lists + self.homes.chunks.len() * Homes::CHUNK * size_of::<Home>() + self.lists.len() * self.rotation.size() * 5
+    }
+
+    /// Whether vectors are in two lists: always, where there are several.
+    pub(crate) fn spills(&self) -> bool {
+        self.lists.len() > 1
+    }
+
+    /// Whether the collection has outgrown what it was trained on.
+    pub fn is_outgrown(&self) -> bool {
+        let trained = self.trained_on.max(FLAT_LIMIT);
+        if self.changed[0] > trained * OUTGROWN {
+            return true;
+        }
+        self.len >= trained * OUTGROWN
+            || (self.len > FLAT_LIMIT && self.lists.len() == 1 && self.len > FLAT_LIMIT * 2)
+            || (self.lists.len() > 1 && self.len * OUTGROWN * 2 < trained)
+    }
+
+    /// The index after a change: every offset of `changed` is taken out, and put back as far as the arena has a vector for it.
+    pub fn follow(&self, arena: &Arena, changed: &Bitmap, threads: usize, cancel: Cancel<'_>) -> Self {
+        let mut next = self.clone();
+        let changed: Vec<u32> = changed.iter().collect();
+        for offsets in changed.chunks(BATCH) {
+            next.place(arena, offsets, threads);
+        }
+        next.maintain(arena, cancel);
+        next.changed = next.changed.map(|count| count + changed.len() as u64);
+        if next.changed[1] * RECALIBRATED > next.len {
+            next.changed[1] = 0;
+            next.calibrate(arena);
+        }
+        next
+    }
+
+    /// The vector at an offset as centroids see it.
+    pub(crate) fn row<'a>(&self, arena: &'a Arena, offset: u32) -> Row<'a> {
+        let (code, factors) = arena.code(offset);
+        Row {
+            code,
+            step: factors.step,
+            lift: self.lift(factors.half_norm),
+        }
+    }
+
+    /// What a rotated vector is in the space of 1-bit codes.
+    pub(crate) fn expand<'a>(&self, rotated: &'a [f32]) -> Cow<'a, [f32]> {
+        match &self.expansion {
+            None => Cow::Borrowed(rotated),
+            Some(expansion) => {
+                let mut expanded = vec![0.0; expansion.size()];
+                expansion.apply(rotated, &mut expanded);
+                Cow::Owned(expanded)
+            }
+        }
+    }
+
+    fn lift(&self, half_norm: f32) -> f32 {
+        match self.distance {
+            Distance::Dot => (self.radius_squared - 2.0 * half_norm).max(0.0).sqrt(),
+            _ => 0.0,
+        }
+    }
+
+    /// Takes offsets out of their lists and puts those that have a vector where they belong now.
+    fn place(&mut self, arena: &Arena, offsets: &[u32], threads: usize) {
+        let mut leaving: BTreeMap<u32, Vec<u32>> = BTreeMap::new();
+        for &offset in offsets {
+            let home = self.homes.get(offset);
+            if home[0] != NONE {
+                self.len -= 1;
+                self.homes.set(offset, [NONE; 2]);
+                for list in home.into_iter().filter(|&list| list != NONE) {
+                    leaving.entry(list).or_default().push(offset);
+                }
+            }
+        }
+        for (list, offsets) in leaving {
+            let list = Arc::make_mut(&mut self.lists[list as usize]);
+            offsets.iter().for_each(|&offset| list.remove(offset));
+        }
+        let present: Vec<u32> = offsets
+            .iter()
+            .copied()
+            .filter(|&offset| arena.present().contains(offset))
+            .collect();
+        let index = &*self;
+        let placed = in_parallel(&present, threads, |offsets| index.code(arena, offsets));
+        for (home, entries) in placed {
+            let offset = entries[0].offset;
+            self.homes.set(offset, home);
+            self.len += 1;
+            for (list, entry) in home.into_iter().zip(&entries) {
+                Arc::make_mut(&mut self.lists[list as usize]).push(entry);
+            }
+        }
+    }
+
+    /// The lists that offsets belong to, with their codes there.
+    fn code(&self, arena: &Arena, offsets: &[u32]) -> Vec<(Home, Vec<Entry>)> {
+        let mut rotated = vec![0.0; self.rotation.size()];
+        let (mut scores, mut sums) = (Vec::new(), Vec::new());
+        let code = |&offset: &u32| {
+            let row = self.row(arena, offset);
+            self.rotation.apply(arena.row(offset), &mut rotated);
+            let half_norm = match self.distance {
+                Distance::Dot => 0.0,
+                _ => kernels().dot(&rotated, &rotated) / 2.0,
+            };
+            let coded = self.expand(&rotated);
+            let entry = |list: u32| {
+                let (centroid, _) = self.centroids.get(list as usize);
+                Entry::new(offset, &coded, half_norm, &self.expand(centroid), &self.origin)
+            };
+            let nearest = self.centroids.nearest(row, &mut scores, &mut sums);
+            let second = if self.spills() {
+                self.spill_list(&rotated, row.lift, nearest, &mut scores)
+            } else {
+                NONE
+            };
+            let entries = [nearest, second]
+                .into_iter()
+                .filter(|&list| list != NONE)
+                .map(entry)
+                .collect();
+            ([nearest, second], entries)
+        };
+        offsets.iter().map(code).collect()
+    }
+
+    /// A second list, whose residual points elsewhere than that of the first: a query that is far from one is then likely
+    /// to be near the other (SOAR: Sun et al., 2023).
+    fn spill_list(&self, rotated: &[f32], lift: f32, nearest: u32, scores: &mut [f32]) -> u32 {
+        let (centroid, centroid_lift) = self.centroids.get(nearest as usize);
+        let residual: Vec<f32> = rotated.iter().zip(centroid).map(|(y, c)| y - c).collect();
+        let residual_lift = lift - centroid_lift;
+        let squared = kernels().dot(&residual, &residual) + residual_lift * residual_lift;
+        let along = kernels().dot(rotated, &residual) + lift * residual_lift;
+        let norm = kernels().dot(rotated, rotated) + lift * lift;
+        scores[nearest as usize] = f32::NEG_INFINITY;
+        let mut best = (f32::INFINITY, NONE);
+        for _ in 0..SPILL_CANDIDATES.min(scores.len() - 1) {
+            let top = scores.iter().fold(f32::NEG_INFINITY, |top, &score| top.max(score));
+            let candidate = scores.iter().position(|&score| score == top).unwrap_or(0);
+            scores[candidate] = f32::NEG_INFINITY;
+            let (other, other_lift) = self.centroids.get(candidate);
+            let parallel = along - kernels().dot(other, &residual) - other_lift * residual_lift;
+            let loss = norm - 2.0 * top + parallel * parallel / squared.max(f32::MIN_POSITIVE);
+            if loss < best.0 {
+                best = (loss, candidate as u32);
+            }
+        }
+        best.1
+    }
+
+    /// Splits lists that are too long and dissolves those that are too short.
+    fn maintain(&mut self, arena: &Arena, cancel: Cancel<'_>) {
+        if self.lists.len() < 2 {
+            return;
+        }
+        let entries = |index: &Self| index.lists.iter().map(|list| list.len()).sum::<usize>();
+        let mean = entries(self) / self.lists.len();
+        let mut list = 0;
+        while list < self.lists.len() && !cancel() {
+            if self.lists[list].len() > SPLIT_FACTOR * mean.max(16) {
+                self.split(arena, list);
+            }
+            list += 1;
+        }
+        for list in (0..self.lists.len()).rev() {
+            if self.lists[list].len() < mean / DISSOLVE_FACTOR && self.lists.len() > 2 && !cancel() {
+                self.dissolve(arena, list);
+            }
+        }
+    }
+
+    /// Cuts a list in two, and assigns the members of the lists around it anew.
+    fn split(&mut self, arena: &Arena, list: usize) {
+        let members: Vec<u32> = self.lists[list].offsets().to_vec();
+        let rows: Vec<Row<'_>> = members.iter().map(|&offset| self.row(arena, offset)).collect();
+        let halves = Centroids::train(self.rotation.size(), 2, &rows, 1, &|| false);
+        let sides = halves.assign(&rows, 1);
+        let right = sides.iter().filter(|&&side| side == 1).count();
+        if halves.len() < 2 || right < members.len() / 16 || members.len() - right < members.len() / 16 {
+            // What is all alike cannot be told apart; one long list of it is as good as two.
+            return;
+        }
+        let (old, _) = self.centroids.get(list);
+        let mut neighbours: Vec<(f32, usize)> = (0..self.centroids.len())
+            .filter(|&other| other != list)
+            .map(|other| (kernels().squared_euclid(old, self.centroids.get(other).0), other))
+            .collect();
+        neighbours.sort_unstable_by(|a, b| a.0.total_cmp(&b.0));
+        let mut moving = members;
+        for &(_, neighbour) in neighbours.iter().take(SPLIT_NEIGHBOURS) {
+            moving.extend_from_slice(self.lists[neighbour].offsets());
+        }
+        let centroids = Arc::make_mut(&mut self.centroids);
+        let (left, right) = (halves.get(0), halves.get(1));
+        centroids.set(list, left.0, left.1);
+        centroids.push(right.0, right.1);
+        self.lists.push(Arc::new(List::new(self.origin.len() / 32)));
+        moving.sort_unstable();
+        moving.dedup();
+        self.place(arena, &moving, 1);
+    }
+
+    /// Gives the members of a list to the others.
+    fn dissolve(&mut self, arena: &Arena, list: usize) {
+        let last = self.lists.len() - 1;
+        let members: Vec<u32> = self.lists[list].offsets().to_vec();
+        let renamed: Vec<u32> = self.lists[last].offsets().to_vec();
+        // The members leave all their lists while the numbers still hold.
+        for &offset in &members {
+            let home = self.homes.get(offset);
+            for home in home.into_iter().filter(|&home| home != NONE) {
+                Arc::make_mut(&mut self.lists[home as usize]).remove(offset);
+            }
+            self.homes.set(offset, [NONE; 2]);
+            self.len -= 1;
+        }
+        for offset in renamed {
+            let home = self.homes.get(offset);
+            self.homes.set(
+                offset,
+                home.map(|home| if home == last as u32 { list as u32 } else { home }),
+            );
+        }
+        self.lists.swap_remove(list);
+        Arc::make_mut(&mut self.centroids).swap_remove(list);
+        self.place(arena, &members, 1);
+    }
+
+    /// Finds the home of every offset in the lists; none where one is in more lists than it can be.
+    pub(crate) fn with_homes(mut self) -> Option<Self> {
+        for (number, list) in self.lists.iter().enumerate() {
+            for &offset in list.offsets() {
+                let home = match self.homes.get(offset) {
+                    [NONE, _] => {
+                        self.len += 1;
+                        [number as u32, NONE]
+                    }
+                    [first, NONE] if first != number as u32 => [first, number as u32],
+                    _ => return None,
+                };
+                self.homes.set(offset, home);
+            }
+        }
+        Some(self)
+    }
+
+    /// Checks that lists and homes agree with each other and with what an arena holds.
+    pub fn check(&self, arena: &Arena) -> Result<(), String> {
+        let mut seen = BTreeMap::<u32, Vec<u32>>::new();
+        for (number, list) in self.lists.iter().enumerate() {
+            for &offset in list.offsets() {
+                seen.entry(offset).or_default().push(number as u32);
+            }
+        }
+        for (&offset, lists) in &seen {
+            let mut home: Vec<u32> = self
+                .homes
+                .get(offset)
+                .into_iter()
+                .filter(|&list| list != NONE)
+                .collect();
+            home.sort_unstable();
+            if home != *lists {
+                return Err(format!(
+                    "offset {offset} is in the lists {lists:?} and at home in {home:?}"
+                ));
+            }
+        }
+        let held: Bitmap = seen.keys().copied().collect();
+        if held != *arena.present() || held.len() != self.len {
+            return Err(format!(
+                "{} vectors are in lists, {} counted, {} in the arena",
+                held.len(),
+                self.len,
+                arena.present().len()
+            ));
+        }
+        Ok(())
+    }
+}
+
+/// The second rotation of vectors whose byte codes are too short.
+pub(crate) fn expansion(rotation: &Rotation) -> Option<Arc<Rotation>> {
+    (rotation.size() < CODE_BITS).then(|| Arc::new(Rotation::new(rotation.size(), CODE_BITS)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::probe::{Probe, exact};
+
+    /// Vectors around a few hundred centres, from the seed on always the same.
+    struct Cloud {
+        state: u64,
+        centres: Vec<Vec<f32>>,
+    }
+
+    const DIMENSIONS: usize = 48;
+
+    impl Cloud {
+        fn new(seed: u64) -> Self {
+            let mut cloud = Self {
+                state: seed,
+                centres: Vec::new(),
+            };
+            cloud.centres = (0..300)
+                .map(|_| (0..DIMENSIONS).map(|_| cloud.normal()).collect())
+                .collect();
+            cloud
+        }
+
+        fn uniform(&mut self) -> f32 {
+            self.state = self
+                .state
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1_442_695_040_888_963_407);
+            (self.state >> 40) as f32 / (1u64 << 24) as f32
+        }
+
+        fn normal(&mut self) -> f32 {
+            (0..6).map(|_| self.uniform() - 0.5).sum::<f32>() * 1.4
+        }
+
+        fn vector(&mut self) -> Vec<f32> {
+            let centre = (self.uniform() * self.centres.len() as f32) as usize;
+            (0..DIMENSIONS)
+                .map(|i| self.centres[centre][i] + 0.6 * self.normal())
+                .collect()
+        }
+
+        /// Moves all centres a step.
+        fn drift(&mut self, step: f32) {
+            for centre in 0..self.centres.len() {
+                for i in 0..DIMENSIONS {
+                    self.centres[centre][i] += step * self.normal();
+                }
+            }
+        }
+    }
+
+    fn recall(index: &Ivf, arena: &Arena, queries: &[Vec<f32>], k: usize, mask: &Bitmap) -> f64 {
+        let nothing = Bitmap::new();
+        let (mut hits, mut wanted) = (0, 0);
+        for query in queries {
+            let truth: Vec<u32> = exact(arena, query, k, mask).0.iter().map(|near| near.offset).collect();
+            let probe = Probe {
+                k,
+                mask,
+                overlay: &nothing,
+                effort: 1.0,
+            };
+            let found = index.search(arena, query, probe).0;
+            assert_eq!(found.len(), truth.len());
+            hits += found.iter().filter(|near| truth.contains(&near.offset)).count();
+            wanted += truth.len();
+        }
+        hits as f64 / wanted as f64
+    }
+
+    fn filled(distance: Distance, count: u32, cloud: &mut Cloud) -> Arena {
+        let mut arena = Arena::new(DIMENSIONS, distance, true);
+        for offset in 0..count {
+            let mut vector = cloud.vector();
+            if distance == Distance::Cosine {
+                crate::kernel::normalise(&mut vector);
+            }
+            arena.set(offset, &vector);
+        }
+        arena
+    }
+
+    #[test]
+    fn recall_holds_for_every_distance_and_number_of_points() {
+        for distance in [Distance::Cosine, Distance::Dot, Distance::Euclid, Distance::Manhattan] {
+            let mut cloud = Cloud::new(7);
+            let arena = filled(distance, 20_000, &mut cloud);
+            let index = Ivf::build(&arena, 2, &|| false).unwrap();
+            assert!(index.lists() > 100);
+            index.check(&arena).unwrap();
+            let queries: Vec<_> = (0..30).map(|_| cloud.vector()).collect();
+            for k in [1, 10, 100, 1000] {
+                let recall = recall(&index, &arena, &queries, k, arena.present());
+                assert!(recall >= 0.95, "{distance:?} k {k}: {recall}");
+            }
+            let every_tenth: Bitmap = (0..20_000).step_by(10).collect();
+            let recall = recall(&index, &arena, &queries, 10, &every_tenth);
+            assert!(recall >= 0.95, "{distance:?} filtered: {recall}");
+        }
+    }
+
+    #[test]
+    fn recall_holds_for_queries_and_filters_from_elsewhere() {
+        let mut cloud = Cloud::new(8);
+        let arena = filled(Distance::Euclid, 20_000, &mut cloud);
+        let index = Ivf::build(&arena, 2, &|| false).unwrap();
+        let elsewhere: Vec<Vec<f32>> = (0..20)
+            .map(|_| (0..DIMENSIONS).map(|_| 3.0 * cloud.normal() + 1.0).collect())
+            .collect();
+        assert!(recall(&index, &arena, &elsewhere, 10, arena.present()) >= 0.95);
+        // The points nearest to a query, and those farthest from it, are all that count.
+        let queries: Vec<Vec<f32>> = (0..10).map(|_| cloud.vector()).collect();
+        let (mut from_near, mut from_far) = (0.0, 0.0);
+        for query in &queries {
+            let (all, _) = exact(&arena, query, 20_000, arena.present());
+            let near: Bitmap = all[..2_000].iter().map(|near| near.offset).collect();
+            let far: Bitmap = all[18_000..].iter().map(|near| near.offset).collect();
+            let one = std::slice::from_ref(query);
+            from_near += recall(&index, &arena, one, 10, &near) / queries.len() as f64;
+            from_far += recall(&index, &arena, one, 10, &far) / queries.len() as f64;
+        }
+        assert!(from_near >= 0.95, "{from_near}");
+        assert!(from_far >= 0.95, "{from_far}");
+    }
+
+    #[test]
+    fn recall_holds_when_every_point_is_replaced_again_and_again() {
+        let mut cloud = Cloud::new(9);
+        let mut arena = filled(Distance::Cosine, 20_000, &mut cloud);
+        let mut index = Ivf::build(&arena, 2, &|| false).unwrap();
+        let mut next = 20_000;
+        for round in 0..20 {
+            let mut changed = Bitmap::new();
+            for offset in (round..20_000).step_by(20) {
+                arena.remove(offset);
+                changed.insert(offset);
+                let mut vector = cloud.vector();
+                crate::kernel::normalise(&mut vector);
+                arena.set(next, &vector);
+                changed.insert(next);
+                next += 1;
+            }
+            index = index.follow(&arena, &changed, 1, &|| false);
+        }
+        index.check(&arena).unwrap();
+        assert_eq!(arena.present().min(), Some(20_000));
+        let queries: Vec<_> = (0..50).map(|_| cloud.vector()).collect();
+        let recall = recall(&index, &arena, &queries, 10, arena.present());
+        assert!(recall >= 0.95, "{recall}");
+    }
+
+    #[test]
+    fn recall_holds_when_the_data_drifts_and_lists_follow() {
+        let mut cloud = Cloud::new(10);
+        let mut arena = filled(Distance::Euclid, 20_000, &mut cloud);
+        let mut index = Ivf::build(&arena, 2, &|| false).unwrap();
+        let trained = index.centroids.parts().0.to_vec();
+        for _ in 0..20 {
+            cloud.drift(1.0);
+            let mut changed = Bitmap::new();
+            for _ in 0..4_000 {
+                let offset = (cloud.uniform() * 20_000.0) as u32;
+                arena.set(offset, &cloud.vector());
+                changed.insert(offset);
+            }
+            index = index.follow(&arena, &changed, 1, &|| false);
+        }
+        index.check(&arena).unwrap();
+        assert!(index.centroids.parts().0 != trained, "no list was split or dissolved");
+        let longest = index.lists.iter().map(|list| list.len()).max().unwrap();
+        let mean = index.lists.iter().map(|list| list.len()).sum::<usize>() / index.lists.len();
+        assert!(longest < 3 * SPLIT_FACTOR * mean, "{longest} of {mean}");
+        let queries: Vec<_> = (0..50).map(|_| cloud.vector()).collect();
+        let recall = recall(&index, &arena, &queries, 10, arena.present());
+        assert!(recall >= 0.95, "{recall}");
+    }
+
+    #[test]
+    fn an_index_may_be_empty_or_hold_only_equals() {
+        let mut arena = Arena::new(4, Distance::Euclid, true);
+        let index = Ivf::build(&arena, 2, &|| false).unwrap();
+        let probe = Probe {
+            k: 3,
+            mask: arena.present(),
+            overlay: &Bitmap::new(),
+            effort: 1.0,
+        };
+        assert!(index.search(&arena, &[0.0; 4], probe).0.is_empty());
+        for offset in 0..20_000 {
+            arena.set(offset, &[1.0, 0.0, 0.0, 0.0]);
+        }
+        let index = index.follow(&arena, &arena.present().clone(), 2, &|| false);
+        index.check(&arena).unwrap();
+        let built = Ivf::build(&arena, 2, &|| false).unwrap();
+        built.check(&arena).unwrap();
+        for index in [index, built] {
+            let probe = Probe {
+                k: 3,
+                mask: arena.present(),
+                overlay: &Bitmap::new(),
+                effort: 1.0,
+            };
+            let (found, _) = index.search(&arena, &[1.0, 0.0, 0.0, 0.0], probe);
+            assert_eq!(found.len(), 3);
+            assert!(found.iter().all(|near| near.nearness == 0.0));
+        }
+    }
+}

@@ -1,0 +1,22 @@
+//! Vectors in memory and the indexes over them.
+//!
+//! What it is: an [`Arena`] holds the vectors of a collection, [`Ivf`] finds the nearest of them by estimates that it then
+//! checks against the arena, and a [`Bitmap`] says which of them count. What it is not: durable by itself, or aware of
+//! payloads and ids. It knows points by their offsets alone.
+
+pub mod kernel;
+
+mod arena;
+mod bitmap;
+mod centroids;
+mod file;
+mod ivf;
+mod list;
+mod probe;
+mod rotation;
+
+pub use arena::Arena;
+pub use bitmap::Bitmap;
+pub use file::{Checkpoint, CheckpointError, read_checkpoint, write_checkpoint};
+pub use ivf::{Cancel, Ivf};
+pub use probe::{Effort, Neighbour, Probe, exact, gather};

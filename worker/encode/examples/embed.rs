@@ -1,0 +1,55 @@
+//! Encodes a file of texts, one per line, and writes the vectors: two little-endian u32 (count, dimensions), then rows of
+//! little-endian f32.
+//!
+//!     cargo run --release -p twofold-encode --example embed -- MODEL_DIR TEXTS OUT
+
+use std::error::Error;
+use std::io::{BufWriter, Write};
+use std::path::PathBuf;
+
+use twofold_encode::{DeviceSpec, EncodeOptions, ModelFiles, Tokens, open_encoder, plan};
+use twofold_types::{ModelId, Role};
+
+// As in the server's binary: glibc gives the large buffers of a forward pass back to the system and takes them again.
+#[cfg(not(feature = "system-allocator"))]
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> Result<(), Box<dyn Error + Send + Sync>> {
+    let paths: Vec<PathBuf> = std::env::args_os().skip(1).map(PathBuf::from).collect();
+    let [model, texts, out] = paths.as_slice() else {
+        return Err("usage: embed MODEL_DIR TEXTS OUT".into());
+    };
+    let options = EncodeOptions::default();
+    let budget = options.budget;
+    let encoder = open_encoder(
+        &ModelFiles::open(model)?,
+        ModelId::new("embed"),
+        &DeviceSpec::Auto.open()?,
+        options,
+    )?;
+    let texts = std::fs::read_to_string(texts)?;
+    let texts: Vec<&str> = texts.lines().collect();
+    let mut out = BufWriter::new(std::fs::File::create(out)?);
+    let mut header = Some(());
+    for texts_of_part in texts.chunks(4096) {
+        let tokens = encoder.tokenizer().tokenize(texts_of_part, Role::Document)?;
+        let lengths: Vec<usize> = tokens.iter().map(Tokens::len).collect();
+        let mut rows: Vec<Vec<f32>> = vec![Vec::new(); tokens.len()];
+        for batch in plan(&lengths, budget) {
+            let members: Vec<Tokens> = batch.iter().map(|&i| tokens[i].clone()).collect();
+            for (i, row) in batch.iter().zip(encoder.encode(&members, Role::Document)?) {
+                rows[*i] = row;
+            }
+        }
+        if header.take().is_some() {
+            out.write_all(&(texts.len() as u32).to_le_bytes())?;
+            out.write_all(&(rows[0].len() as u32).to_le_bytes())?;
+        }
+        for component in rows.iter().flatten() {
+            out.write_all(&component.to_le_bytes())?;
+        }
+    }
+    out.flush()?;
+    Ok(())
+}
