@@ -2,5 +2,6 @@
 
 pub mod cli;
 pub mod http;
+pub mod memory;
 pub mod models_dir;
 pub mod serve;

@@ -190,7 +190,7 @@ impl VectorIndex for ArroyIndex {
         present / LAG_SHARE
     }
 
-    fn is_outgrown(&self) -> bool {
+    fn is_outgrown(&self, _: bool) -> bool {
         false
     }
 
@@ -205,7 +205,7 @@ impl VectorIndex for ArroyIndex {
         }
     }
 
-    fn estimate(&self, matching: u64, present: u64, _: usize) -> Estimate {
+    fn estimate(&self, matching: u64, present: u64, _: usize, _: f32) -> Estimate {
         // Where less than half of the points count, arroy itself compares every one of them, from its own file.
         let visited = (present as f64 * VISITED_SHARE).max(MIN_VISITED as f64);
         let per_visited = 4.0;

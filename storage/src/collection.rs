@@ -5,6 +5,7 @@ use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
 
 use parking_lot::{Mutex, RwLock};
 use twofold_types::{
@@ -128,6 +129,7 @@ impl Collection {
             indexes: Vec::new(),
             columns,
             touched: 0,
+            written: Instant::now(),
             tail,
         };
         let mut indexes = Vec::new();

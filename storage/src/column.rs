@@ -22,13 +22,6 @@ enum Points {
 }
 
 impl Points {
-    fn collect(&self, single: &mut Vec<u32>, many: &mut Bitmap) {
-        match self {
-            Self::One(offset) => single.push(*offset),
-            Self::Many(points) => *many |= points,
-        }
-    }
-
     fn insert(&mut self, offset: u32) {
         match self {
             Self::One(one) if *one == offset => {}
@@ -130,19 +123,21 @@ impl Column {
         let first = self
             .buckets
             .partition_point(|bucket| !bucket.last().is_some_and(|(value, _)| above(value)));
-        let (mut single, mut many) = (Vec::new(), Bitmap::new());
+        let (mut single, mut many) = (Vec::new(), Vec::new());
         for bucket in &self.buckets[first..] {
             let start = bucket.partition_point(|(value, _)| !above(value));
             let end = bucket.partition_point(|(value, _)| below(value));
             for (_, points) in bucket.get(start..end).unwrap_or_default() {
-                points.collect(&mut single, &mut many);
+                match points {
+                    Points::One(offset) => single.push(*offset),
+                    Points::Many(points) => many.push(points),
+                }
             }
             if end < bucket.len() {
                 break;
             }
         }
-        many.insert_many(&single);
-        many
+        Bitmap::union(many, &single)
     }
 
     /// All points that have a value.

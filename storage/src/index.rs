@@ -69,14 +69,14 @@ pub(crate) trait VectorIndex: Send + Sync {
     /// How many changes it may lag behind, of so many points; the usual number is an option.
     fn allowed_lag(&self, present: u64, usual: u64) -> u64;
 
-    /// Whether it should be built anew, as its data has become different.
-    fn is_outgrown(&self) -> bool;
+    /// Whether it should be built anew, as its data has become different; at rest, when there is nothing else to do, sooner.
+    fn is_outgrown(&self, at_rest: bool) -> bool;
 
     /// Follows to `seq`: every offset of `changed` gets the vector that the arena has for it, or none.
     fn follow(self: Arc<Self>, changed: &Bitmap, arena: &Arena, seq: SeqNo, cancel: Cancel<'_>) -> Result<Followed>;
 
     /// What an answer would cost where so many points count.
-    fn estimate(&self, matching: u64, present: u64, k: usize) -> Estimate;
+    fn estimate(&self, matching: u64, present: u64, k: usize, effort: f32) -> Estimate;
 
     /// The nearest of the masked points, nearest first.
     fn search(&self, ask: &Ask<'_>) -> Result<(Vec<Neighbour>, Effort)>;
@@ -113,8 +113,8 @@ impl VectorIndex for MemoryIndex {
         usual
     }
 
-    fn is_outgrown(&self) -> bool {
-        self.ivf.is_outgrown()
+    fn is_outgrown(&self, at_rest: bool) -> bool {
+        self.ivf.is_outgrown(at_rest)
     }
 
     fn follow(self: Arc<Self>, changed: &Bitmap, arena: &Arena, seq: SeqNo, cancel: Cancel<'_>) -> Result<Followed> {
@@ -124,9 +124,9 @@ impl VectorIndex for MemoryIndex {
         Ok(Followed::Done(Arc::new(Self { ivf, applied: seq })))
     }
 
-    fn estimate(&self, matching: u64, _: u64, k: usize) -> Estimate {
+    fn estimate(&self, matching: u64, _: u64, k: usize, effort: f32) -> Estimate {
         Estimate {
-            index: self.ivf.search_cost(matching, k),
+            index: self.ivf.search_cost(matching, k, effort),
             scan: self.ivf.gather_cost(matching),
         }
     }

@@ -21,6 +21,9 @@ use crate::state::State;
 /// A checkpoint is written again when one vector in this many has changed since the last, and as many more as the options say.
 const SAVED_SHARE: u64 = 5;
 
+/// A collection is at rest when it was not written to for so long.
+const REST: Duration = Duration::from_secs(2);
+
 const CHECKPOINT: &str = "vectors-";
 
 /// What of one vector's index is not in the state: its place on disk. The indexer alone changes it.
@@ -163,7 +166,10 @@ impl IndexSlot {
             let touched = state.touched_since(index.applied().ok()?).len();
             Some((touched, index.allowed_lag(present, options.index_lag)))
         });
-        let outgrown = state.indexes[number].as_ref().is_some_and(|index| index.is_outgrown());
+        let at_rest = state.written.elapsed() > REST;
+        let outgrown = state.indexes[number]
+            .as_ref()
+            .is_some_and(|index| index.is_outgrown(at_rest));
         let threshold = if self.on_disk {
             options.exact_scan_components / arena.dimensions() as u64
         } else {

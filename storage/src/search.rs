@@ -158,7 +158,7 @@ impl Collection {
         let index = ask.state.indexes[ask.number]
             .as_ref()
             .filter(|_| !broken.load(Ordering::Relaxed));
-        let estimate = index.map(|index| index.estimate(matching, present, ask.k));
+        let estimate = index.map(|index| index.estimate(matching, present, ask.k, ask.effort));
         let mut explanation = Explanation {
             plan: plan(
                 exactly,

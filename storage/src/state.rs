@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::Instant;
 
 use twofold_types::{CollectionConfig, VectorParams};
 use twofold_vector::{Arena, Bitmap};
@@ -33,6 +34,8 @@ pub(crate) struct State {
     pub(crate) columns: Vec<Arc<Column>>,
     /// How many vectors writes have touched since the collection was opened.
     pub(crate) touched: u64,
+    /// When the last write was.
+    pub(crate) written: Instant,
     /// What the slowest index has yet to follow, oldest first.
     pub(crate) tail: VecDeque<Arc<TailEntry>>,
 }

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
+use std::time::Instant;
 
 use twofold_types::{Distance, Payload, PointId};
 use twofold_vector::{Bitmap, kernel};
@@ -375,6 +376,7 @@ impl Change {
             state.alive.remove(offset.0);
         }
         state.touched += self.vectors.len() as u64;
+        state.written = Instant::now();
         for ((number, offset), vector) in self.vectors {
             let arena = &mut state.arenas[usize::from(number)];
             match vector {

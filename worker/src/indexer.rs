@@ -1,12 +1,16 @@
 //! The indexer: lets the ANN indexes follow when there was a write.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use crossbeam::channel::{Receiver, select};
 use rayon::ThreadPool;
 use twofold_storage::{Fault, Store};
 
 use crate::stop::Stop;
+
+/// How long the bell is silent before the indexer looks for what is left to do.
+const AT_REST: Duration = Duration::from_secs(3);
 
 pub(crate) struct Indexer {
     pub(crate) store: Arc<Store>,
@@ -32,6 +36,8 @@ impl Indexer {
             select! {
                 recv(self.bell) -> rung => if rung.is_err() { return },
                 recv(self.stop.signal) -> _ => return,
+                // Some work waits until there are no writes.
+                default(AT_REST) => {}
             }
         }
     }

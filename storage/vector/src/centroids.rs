@@ -121,7 +121,7 @@ impl Centroids {
     /// The nearest centroid.
     pub(crate) fn nearest(&self, row: Row<'_>, scores: &mut Vec<f32>, sums: &mut Vec<i32>) -> u32 {
         self.scores(row, scores, sums);
-        let best = scores.iter().fold(f32::NEG_INFINITY, |best, &score| best.max(score));
+        let best = largest(scores);
         scores.iter().position(|&score| score == best).unwrap_or(0) as u32
     }
 
@@ -211,6 +211,35 @@ impl Centroids {
         }
         centroids
     }
+}
+
+/// The largest of many numbers.
+fn largest(scores: &[f32]) -> f32 {
+    const LANES: usize = 16;
+    let larger = |a: f32, b: f32| if a > b { a } else { b };
+    let mut lanes = [f32::NEG_INFINITY; LANES];
+    let (chunks, rest) = scores.as_chunks::<LANES>();
+    for chunk in chunks {
+        for (lane, &score) in lanes.iter_mut().zip(chunk) {
+            *lane = larger(score, *lane);
+        }
+    }
+    rest.iter().chain(&lanes).copied().fold(f32::NEG_INFINITY, larger)
+}
+
+/// The places of the `N` largest of many numbers, the largest first; fewer where there are not as many.
+pub(crate) fn largest_places<const N: usize>(scores: &[f32]) -> impl Iterator<Item = usize> {
+    let mut best = [(f32::NEG_INFINITY, usize::MAX); N];
+    for (place, &score) in scores.iter().enumerate() {
+        if score > best[N - 1].0 {
+            let rank = best.partition_point(|&(other, _)| other >= score);
+            best[rank..].rotate_right(1);
+            best[rank] = (score, place);
+        }
+    }
+    best.into_iter()
+        .map(|(_, place)| place)
+        .filter(|&place| place != usize::MAX)
 }
 
 /// The components that a byte code stands for.

@@ -101,9 +101,9 @@ struct Facts {
     has_index: u32,
     radius_squared: f32,
     slack: f32,
+    filtered: f32,
     candidates: f32,
     costs: [f32; 4],
-    unused: u32,
 }
 
 /// Writes a checkpoint of an arena and its index as of a write. Either it is there as a whole afterwards, durable, or it is not.
@@ -120,12 +120,12 @@ pub fn write_checkpoint(path: &Path, arena: &Arena, index: Option<&Ivf>, seq: u6
         has_index: u32::from(index.is_some()),
         radius_squared: index.map_or(0.0, |index| index.radius_squared),
         slack: index.map_or(0.0, |index| index.reach.slack),
+        filtered: index.map_or(0.0, |index| index.reach.filtered),
         candidates: index.map_or(0.0, |index| index.reach.candidates),
         costs: index.map_or([0.0; 4], |index| {
             let [all, tenth, hundredth] = index.costs.search;
             [all, tenth, hundredth, index.costs.gather]
         }),
-        unused: 0,
     };
     let blocks = arena.blocks();
     let present: Vec<u32> = arena.present().iter().collect();
@@ -350,6 +350,7 @@ fn read_index(sections: &mut Sections<'_>, facts: &Facts, arena: &Arena) -> Resu
         changed: facts.changed,
         reach: Reach {
             slack: facts.slack,
+            filtered: facts.filtered,
             candidates: facts.candidates,
         },
         costs: Costs {

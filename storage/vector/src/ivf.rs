@@ -14,7 +14,7 @@ use twofold_types::Distance;
 
 use crate::arena::Arena;
 use crate::bitmap::Bitmap;
-use crate::centroids::{Centroids, Row, in_parallel};
+use crate::centroids::{Centroids, Row, in_parallel, largest_places};
 use crate::kernel::kernels;
 use crate::list::{Entry, List};
 use crate::rotation::Rotation;
@@ -31,6 +31,9 @@ const ROWS_PER_LIST: usize = 48;
 /// An index is trained again when it holds this many times the vectors that it was trained on.
 const OUTGROWN: u64 = 4;
 
+/// The same, in tenths, when nothing else is to be done.
+const OUTGROWN_AT_REST: u64 = 15;
+
 /// A search is calibrated again when one vector in this many has changed.
 const RECALIBRATED: u64 = 4;
 
@@ -46,8 +49,8 @@ const SPLIT_NEIGHBOURS: usize = 8;
 /// Vectors that are coded at once.
 const BATCH: usize = 1 << 16;
 
-/// Candidates for a second list.
-const SPILL_CANDIDATES: usize = 8;
+/// Candidates for a second list, the first among them.
+const SPILL_CANDIDATES: usize = 9;
 
 /// The fewest bits of a code.
 const CODE_BITS: usize = 256;
@@ -87,6 +90,8 @@ impl Homes {
 pub(crate) struct Reach {
     /// How far beyond the nearest list lists are read; see [`crate::probe`].
     pub(crate) slack: f32,
+    /// What is left of the slack where only every tenth vector counts: a list then holds fewer surprises.
+    pub(crate) filtered: f32,
     /// How many candidates the estimates hand on, as a multiple of the usual number.
     pub(crate) candidates: f32,
 }
@@ -94,6 +99,12 @@ pub(crate) struct Reach {
 impl Reach {
     /// A slack at which every list is read.
     pub(crate) const EVERYTHING: f32 = 1e6;
+
+    /// The slack where this share of the vectors counts.
+    pub(crate) fn slack_for(&self, share: f32) -> f32 {
+        let decades = -share.clamp(0.01, 1.0).log10();
+        self.slack * self.filtered.powf(decades)
+    }
 }
 
 /// An inverted-file index.
@@ -173,6 +184,7 @@ impl Ivf {
             changed: [0; 2],
             reach: Reach {
                 slack: Reach::EVERYTHING,
+                filtered: 1.0,
                 candidates: 1.0,
             },
             costs: Costs::default(),
@@ -233,14 +245,13 @@ impl Ivf {
         self.lists.len() > 1
     }
 
-    /// Whether the collection has outgrown what it was trained on.
-    pub fn is_outgrown(&self) -> bool {
+    /// Whether the collection has become so different from what the index was trained on that it should be trained again; at
+    /// rest, when there is nothing else to do, that is sooner the case.
+    pub fn is_outgrown(&self, at_rest: bool) -> bool {
         let trained = self.trained_on.max(FLAT_LIMIT);
-        if self.changed[0] > trained * OUTGROWN {
-            return true;
-        }
-        self.len >= trained * OUTGROWN
-            || (self.len > FLAT_LIMIT && self.lists.len() == 1 && self.len > FLAT_LIMIT * 2)
+        let tenths = if at_rest { OUTGROWN_AT_REST } else { OUTGROWN * 10 };
+        self.len * 10 > trained * tenths
+            || self.changed[0] > trained * OUTGROWN
             || (self.lists.len() > 1 && self.len * OUTGROWN * 2 < trained)
     }
 
@@ -341,7 +352,7 @@ impl Ivf {
             };
             let nearest = self.centroids.nearest(row, &mut scores, &mut sums);
             let second = if self.spills() {
-                self.spill_list(&rotated, row.lift, nearest, &mut scores)
+                self.spill_list(&rotated, row.lift, nearest, &scores)
             } else {
                 NONE
             };
@@ -357,22 +368,18 @@ impl Ivf {
 
     /// A second list, whose residual points elsewhere than that of the first: a query that is far from one is then likely
     /// to be near the other (SOAR: Sun et al., 2023).
-    fn spill_list(&self, rotated: &[f32], lift: f32, nearest: u32, scores: &mut [f32]) -> u32 {
+    fn spill_list(&self, rotated: &[f32], lift: f32, nearest: u32, scores: &[f32]) -> u32 {
         let (centroid, centroid_lift) = self.centroids.get(nearest as usize);
         let residual: Vec<f32> = rotated.iter().zip(centroid).map(|(y, c)| y - c).collect();
         let residual_lift = lift - centroid_lift;
         let squared = kernels().dot(&residual, &residual) + residual_lift * residual_lift;
         let along = kernels().dot(rotated, &residual) + lift * residual_lift;
         let norm = kernels().dot(rotated, rotated) + lift * lift;
-        scores[nearest as usize] = f32::NEG_INFINITY;
         let mut best = (f32::INFINITY, NONE);
-        for _ in 0..SPILL_CANDIDATES.min(scores.len() - 1) {
-            let top = scores.iter().fold(f32::NEG_INFINITY, |top, &score| top.max(score));
-            let candidate = scores.iter().position(|&score| score == top).unwrap_or(0);
-            scores[candidate] = f32::NEG_INFINITY;
+        for candidate in largest_places::<SPILL_CANDIDATES>(scores).filter(|&list| list != nearest as usize) {
             let (other, other_lift) = self.centroids.get(candidate);
             let parallel = along - kernels().dot(other, &residual) - other_lift * residual_lift;
-            let loss = norm - 2.0 * top + parallel * parallel / squared.max(f32::MIN_POSITIVE);
+            let loss = norm - 2.0 * scores[candidate] + parallel * parallel / squared.max(f32::MIN_POSITIVE);
             if loss < best.0 {
                 best = (loss, candidate as u32);
             }

@@ -64,10 +64,13 @@ pub struct Effort {
 const AVOIDED_SAMPLE: usize = 2048;
 const AVOIDED: f32 = 4.0;
 
-/// What is left is then far from the query and all about equally far: a search reaches this many times farther, and keeps this
-/// many times the candidates, as estimates cannot tell them apart.
-const AVOIDED_SLACK: f32 = 4.0;
-const AVOIDED_CANDIDATES: usize = 8;
+/// A query is far from all vectors if its squared distance to every centroid is this many times that of the centroid's own.
+const FAR: f32 = 4.0;
+
+/// Candidates far from the query are all about equally far: a search reaches this many times farther for them, and keeps this
+/// many times as many, as estimates cannot tell them apart.
+const WIDE_SLACK: f32 = 4.0;
+const WIDE_CANDIDATES: usize = 8;
 
 /// Numbers of candidates that a stage hands on at most.
 struct Funnel;
@@ -305,7 +308,15 @@ impl Ivf {
         let copies = 1 + usize::from(self.spills());
         let estimated = Funnel::estimated(k, reach.candidates * probe.effort.max(0.25), self.distance);
         let mut pool = Pool::new(estimated * copies);
-        self.read_lists(&code, mask, reach.slack * probe.effort, &mut pool, &mut effort);
+        let share = mask.len() as f32 / self.len.max(1) as f32;
+        self.read_lists(
+            &code,
+            mask,
+            share,
+            reach.slack_for(share) * probe.effort,
+            &mut pool,
+            &mut effort,
+        );
         pool.shrink();
         let mut candidates: Vec<u32> = pool.keys.iter().map(|&key| offset_of(key)).collect();
         overlay.for_each(|offset| {
@@ -329,7 +340,15 @@ impl Ivf {
         QueryCode::new(&self.rotation, query, 1.0)
     }
 
-    fn read_lists(&self, code: &QueryCode, mask: &Bitmap, slack: f32, pool: &mut Pool, effort: &mut Effort) {
+    fn read_lists(
+        &self,
+        code: &QueryCode,
+        mask: &Bitmap,
+        share: f32,
+        slack: f32,
+        pool: &mut Pool,
+        effort: &mut Effort,
+    ) {
         let planes = plane_query(&self.expand(&code.rotated), &self.origin);
         let (mut scores, mut sums) = (Vec::new(), Vec::new());
         let row = Row {
@@ -344,9 +363,15 @@ impl Ivf {
             let (score, spread) = (scores[list], self.lists[list].spread());
             score - spread / 2.0 + slack * (spread * (pole - 2.0 * score).max(0.0)).sqrt()
         };
+        // A query far from all vectors finds its nearest about equally far, in many lists.
+        let far = (0..self.lists.len()).all(|list| pole - 2.0 * scores[list] > FAR * self.lists[list].spread());
+        let mut wide = far && self.lists.len() > 1;
+        let slack = if wide { slack * WIDE_SLACK } else { slack };
+        if wide {
+            pool.widen(WIDE_CANDIDATES);
+        }
         let mut order = Order::new((0..self.lists.len()).map(|list| (promise(list, slack), list)));
-        let share = mask.len() as f32 / self.len.max(1) as f32;
-        let (mut compared, mut matched, mut wide) = (0usize, 0usize, false);
+        let (mut compared, mut matched) = (0usize, 0usize);
         let mut passed = Passed::new();
         while let Some((worth, list)) = order.next() {
             // An unsettled pool only has too low a threshold.
@@ -378,20 +403,22 @@ impl Ivf {
             // The mask avoids the query. Its nearest then are not the best of few lists but the stragglers of many.
             if !wide && compared >= AVOIDED_SAMPLE && (matched as f32) < compared as f32 * share / AVOIDED {
                 wide = true;
-                pool.widen(AVOIDED_CANDIDATES);
-                order = Order::new(order.rest().map(|list| (promise(list, slack * AVOIDED_SLACK), list)));
+                pool.widen(WIDE_CANDIDATES);
+                order = Order::new(order.rest().map(|list| (promise(list, slack * WIDE_SLACK), list)));
             }
         }
     }
 
     /// Finds how far a search has to go, on vectors of the index itself.
     pub(crate) fn calibrate(&mut self, arena: &Arena) {
-        const SAMPLE: usize = 128;
+        const SAMPLE: usize = 96;
         /// Numbers of wanted points, with the sample that is enough for each.
-        const WANTED: [(usize, usize); 3] = [(10, SAMPLE), (100, 64), (1000, 16)];
+        const WANTED: [(usize, usize); 3] = [(10, SAMPLE), (100, 32), (1000, 8)];
         /// Candidates are as many as lose this little beside lists that are not read.
         const CANDIDATES_RECALL: f64 = 0.993;
         const RECALL: f64 = 0.98;
+        /// A slack at which all but hopeless lists are read.
+        const LARGEST: f32 = 4.0;
         let stride = (arena.present().len() as usize / SAMPLE).max(1);
         let sample: Vec<u32> = arena
             .present()
@@ -404,10 +431,10 @@ impl Ivf {
             return;
         }
         let nothing = Bitmap::new();
-        let find = |offset: u32, k: usize, reach: Reach| -> Vec<u32> {
+        let find = |offset: u32, k: usize, mask: &Bitmap, reach: Reach| -> Vec<u32> {
             let probe = Probe {
                 k: k + 1,
-                mask: arena.present(),
+                mask,
                 overlay: &nothing,
                 effort: 1.0,
             };
@@ -419,8 +446,38 @@ impl Ivf {
                 .take(k)
                 .collect()
         };
+        let truths = |k: usize, sample: &[u32], mask: &Bitmap| -> Vec<Vec<u32>> {
+            let candidates = if k > 100 { 4.0 } else { 32.0 };
+            let everything = Reach {
+                slack: Reach::EVERYTHING,
+                filtered: 1.0,
+                candidates,
+            };
+            sample.iter().map(|&offset| find(offset, k, mask, everything)).collect()
+        };
+        let recall = |sample: &[u32], truth: &[Vec<u32>], k: usize, mask: &Bitmap, reach: Reach| {
+            let found = sample.iter().zip(truth).map(|(&offset, truth)| {
+                let found: Bitmap = find(offset, k, mask, reach).into_iter().collect();
+                truth.iter().filter(|&&offset| found.contains(offset)).count()
+            });
+            let total: usize = truth.iter().map(Vec::len).sum();
+            found.sum::<usize>() as f64 / total.max(1) as f64
+        };
+        // The smallest number that is enough, from below: a large one reads everything.
+        let smallest = |mut low: f32, start: f32, enough: &dyn Fn(f32) -> bool| {
+            let mut high = start;
+            while high < LARGEST && !enough(high) {
+                (low, high) = (high, high * 1.5);
+            }
+            for _ in 0..3 {
+                let middle = (low + high) / 2.0;
+                *(if enough(middle) { &mut high } else { &mut low }) = middle;
+            }
+            high
+        };
         let mut reach = Reach {
             slack: Reach::EVERYTHING,
+            filtered: 1.0,
             candidates: 1.0,
         };
         let mut slack = 0.0f32;
@@ -428,36 +485,34 @@ impl Ivf {
             if self.len < 4 * k as u64 {
                 break;
             }
-            let sample = &sample[..count.min(sample.len())];
-            let everything = Reach {
-                slack: Reach::EVERYTHING,
-                candidates: if k > 100 { 4.0 } else { 32.0 },
-            };
-            let truth: Vec<Vec<u32>> = sample.iter().map(|&offset| find(offset, k, everything)).collect();
-            let total: usize = truth.iter().map(Vec::len).sum();
-            let recall = |reach: Reach| {
-                let found = sample.iter().zip(&truth).map(|(&offset, truth)| {
-                    let found: Bitmap = find(offset, k, reach).into_iter().collect();
-                    truth.iter().filter(|&&offset| found.contains(offset)).count()
-                });
-                found.sum::<usize>() as f64 / total as f64
-            };
+            let (sample, mask) = (&sample[..count.min(sample.len())], arena.present());
+            let truth = truths(k, sample, mask);
             if k == WANTED[0].0 {
-                while reach.candidates < 16.0 && recall(reach) < CANDIDATES_RECALL {
+                while reach.candidates < 16.0 && recall(sample, &truth, k, mask, reach) < CANDIDATES_RECALL {
                     reach.candidates *= 1.5;
                 }
             }
-            // The smallest slack that is enough, within a tenth.
-            let (mut low, mut high) = (slack, 4.0f32);
-            while high - low > 0.02 + 0.05 * low {
-                let middle = (low + high) / 2.0;
-                if recall(Reach { slack: middle, ..reach }) >= RECALL {
-                    high = middle;
-                } else {
-                    low = middle;
-                }
+            slack = smallest(slack, slack.max(0.1), &|slack| {
+                recall(sample, &truth, k, mask, Reach { slack, ..reach }) >= RECALL
+            });
+            if k == WANTED[0].0 {
+                let tenth: Bitmap = mask.iter().step_by(10).collect();
+                let truth = truths(k, sample, &tenth);
+                let enough = |filtered: f32| {
+                    recall(
+                        sample,
+                        &truth,
+                        k,
+                        &tenth,
+                        Reach {
+                            slack,
+                            filtered,
+                            ..reach
+                        },
+                    ) >= RECALL
+                };
+                reach.filtered = smallest(0.0, 0.3, &enough).min(1.0);
             }
-            slack = high;
         }
         self.reach = Reach { slack, ..reach };
         self.measure(arena, &sample);
@@ -466,6 +521,7 @@ impl Ivf {
     /// Measures what searches cost here.
     fn measure(&mut self, arena: &Arena, sample: &[u32]) {
         const PASSES: usize = 3;
+        let sample = &sample[..sample.len().min(16)];
         let nothing = Bitmap::new();
         let fastest = |work: &dyn Fn(u32)| {
             let pass = || {
@@ -497,8 +553,8 @@ impl Ivf {
         self.costs = costs;
     }
 
-    /// What a search is expected to cost, in nanoseconds, where so many of the vectors count.
-    pub fn search_cost(&self, matching: u64, k: usize) -> f64 {
+    /// What a search of some effort is expected to cost, in nanoseconds, where so many of the vectors count.
+    pub fn search_cost(&self, matching: u64, k: usize, effort: f32) -> f64 {
         let share = (matching as f64 / self.len.max(1) as f64).clamp(1e-9, 1.0);
         let [all, tenth, hundredth] = self.costs.search.map(|cost| f64::from(cost).max(1.0));
         // Straight lines between what was measured, on logarithmic scales.
@@ -511,7 +567,7 @@ impl Ivf {
         let searched = from * (to / from).max(1.0).powf(decades - start);
         let estimated = |k| Funnel::estimated(k, self.reach.candidates, self.distance) as f64;
         let more = estimated(k) - estimated(10);
-        searched + more.max(0.0) * 2.0 * f64::from(self.costs.gather)
+        searched * f64::from(effort * effort) + more.max(0.0) * 2.0 * f64::from(self.costs.gather)
     }
 
     /// What comparing so many vectors by their byte codes is expected to cost, in nanoseconds.

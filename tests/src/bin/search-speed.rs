@@ -1,0 +1,243 @@
+//! Recall and speed of searches through a collection, for `scripts/bench_search.py`.
+//!
+//! `search-speed DIR SET DISTANCE` reads `DIR/SET.base.f32` and `DIR/SET.query.f32` (two little-endian u32, count and
+//! dimensions, then rows of f32) and `DIR/SET.truth.u32` (for each filter and query the ids of the ten nearest), and prints JSON.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use serde_json::json;
+use twofold_storage::{Collection, Fetch, NewPoint, Operation, Options, Search, Store, Target};
+use twofold_types::api::{WithPayload, WithVector};
+use twofold_types::{CollectionConfig, Distance, Filter, PayloadSchemaType, PointId, VectorParams};
+
+// As in the server's binary.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+const K: usize = 10;
+/// Points out of a thousand that a filter lets through; the first means no filter.
+const SHARES: [u64; 4] = [1000, 300, 100, 10];
+const EFFORTS: [usize; 11] = [4, 8, 16, 24, 32, 48, 64, 96, 128, 192, 256];
+/// CPU time that a measurement takes at least.
+const LEAST: Duration = Duration::from_millis(800);
+
+struct Words(Vec<[u8; 4]>);
+
+impl Words {
+    fn read(path: &Path) -> Result<Self> {
+        let bytes = std::fs::read(path).with_context(|| path.display().to_string())?;
+        Ok(Self(bytes.as_chunks().0.to_vec()))
+    }
+
+    fn vectors(path: &Path) -> Result<(usize, Vec<f32>)> {
+        let words = Self::read(path)?.0;
+        let rows = words[2..].iter().map(|word| f32::from_le_bytes(*word)).collect();
+        Ok((u32::from_le_bytes(words[1]) as usize, rows))
+    }
+}
+
+fn stat(path: &str, field: impl Fn(&str) -> Option<u64>) -> u64 {
+    std::fs::read_to_string(path)
+        .ok()
+        .and_then(|text| field(&text))
+        .unwrap_or(0)
+}
+
+/// CPU time of this thread.
+fn thread_time() -> Duration {
+    Duration::from_nanos(stat("/proc/thread-self/schedstat", |text| {
+        text.split(' ').next()?.parse().ok()
+    }))
+}
+
+/// CPU time of all threads, in ticks of a hundredth of a second.
+fn process_time() -> Duration {
+    Duration::from_millis(
+        10 * stat("/proc/self/stat", |text| {
+            let fields: Vec<&str> = text.rsplit(')').next()?.split_whitespace().collect();
+            Some(fields[11].parse::<u64>().ok()? + fields[12].parse::<u64>().ok()?)
+        }),
+    )
+}
+
+fn rss_megabytes() -> u64 {
+    stat("/proc/self/status", |text| {
+        let line = text.lines().find(|line| line.starts_with("VmRSS"))?;
+        line.split_whitespace().nth(1)?.parse().ok()
+    }) / 1024
+}
+
+fn disk_megabytes(dir: &Path) -> u64 {
+    fn bytes(dir: &Path) -> u64 {
+        let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
+        entries
+            .map(|entry| match entry.metadata() {
+                Ok(data) if data.is_dir() => bytes(&entry.path()),
+                Ok(data) => data.len(),
+                Err(_) => 0,
+            })
+            .sum()
+    }
+    bytes(dir) >> 20
+}
+
+fn search(query: &[f32], filter: Option<&Filter>, ef: usize) -> Result<Search> {
+    Ok(Search {
+        target: Target::Vector(query.to_vec()),
+        using: None,
+        filter: filter.cloned(),
+        limit: K,
+        offset: 0,
+        score_threshold: None,
+        exact: false,
+        ef: Some(ef),
+        fetch: Fetch::new(WithPayload::Bool(false), WithVector::Bool(false))?,
+    })
+}
+
+/// Two threads search at once: how many times the queries of one in the same time.
+fn scaling(collection: &Collection, searches: &[Search]) -> Result<f64> {
+    let run = |threads: usize| -> Result<f64> {
+        let started = Instant::now();
+        std::thread::scope(|scope| {
+            let work = || -> Result<()> {
+                for _ in 0..8 {
+                    for search in searches {
+                        std::hint::black_box(collection.search(search)?);
+                    }
+                }
+                Ok(())
+            };
+            let handles: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
+            handles
+                .into_iter()
+                .try_for_each(|handle| handle.join().expect("no search panics"))
+        })?;
+        Ok(threads as f64 / started.elapsed().as_secs_f64())
+    };
+    let mut ratios = Vec::new();
+    for _ in 0..5 {
+        ratios.push(run(2)? / run(1)?);
+    }
+    ratios.sort_by(f64::total_cmp);
+    Ok(ratios[2])
+}
+
+fn main() -> Result<()> {
+    twofold_server::memory::use_large_pages();
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let [dir, set, distance] = args.as_slice() else {
+        anyhow::bail!("usage: search-speed DIR SET DISTANCE")
+    };
+    let file = |kind: &str| Path::new(dir).join(format!("{set}.{kind}"));
+    let distance: Distance = serde_json::from_value(json!(distance))?;
+    let (dimensions, base) = Words::vectors(&file("base.f32"))?;
+    let (_, queries) = Words::vectors(&file("query.f32"))?;
+    let truth: Vec<u32> = Words::read(&file("truth.u32"))?
+        .0
+        .iter()
+        .map(|word| u32::from_le_bytes(*word))
+        .collect();
+    let queries: Vec<&[f32]> = queries
+        .chunks_exact(dimensions)
+        .take(truth.len() / K / SHARES.len())
+        .collect();
+    let data = tempfile::tempdir()?;
+    let before = rss_megabytes();
+    let store = Store::open(Options::new(data.path()))?;
+    let config = CollectionConfig {
+        vectors: BTreeMap::from([(String::new(), VectorParams::new(dimensions, distance))]),
+        encoders: BTreeMap::new(),
+        chunking: None,
+        metadata: None,
+    };
+    let collection = store.create_collection(&"bench".parse()?, &config)?;
+    collection.create_payload_index("thousandth", PayloadSchemaType::Integer)?;
+    let rows: Vec<(u64, &[f32])> = (0..).zip(base.chunks_exact(dimensions)).collect();
+    let never = AtomicBool::new(false);
+    let (started, cpu) = (Instant::now(), process_time());
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| -> Result<()> {
+        // As the indexer of a server does: it follows while points come in.
+        let indexer = scope.spawn(|| {
+            while !done.load(Ordering::Relaxed) {
+                collection.update_indexes(&never)?;
+                std::thread::sleep(Duration::from_millis(10));
+            }
+            // Once it is at rest, it trains for what there is now.
+            std::thread::sleep(Duration::from_secs(3));
+            collection.update_indexes(&never)
+        });
+        for rows in rows.chunks(1_000) {
+            let point = |&(id, row): &(u64, &[f32])| NewPoint {
+                id: id.into(),
+                vectors: BTreeMap::from([(String::new(), row.to_vec())]),
+                // Scattered by a hash, as in the script that knows the truth.
+                payload: serde_json::Map::from_iter([(
+                    "thousandth".to_owned(),
+                    json!((id.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 32) % 1000),
+                )]),
+            };
+            collection.apply(Operation::Upsert(rows.iter().map(point).collect()))?;
+        }
+        done.store(true, Ordering::Relaxed);
+        Ok(indexer.join().expect("the indexer does not panic")?)
+    })?;
+    let (built_wall, built_cpu) = (started.elapsed(), process_time() - cpu);
+    let rss = rss_megabytes() - before;
+    let mut measured = Vec::new();
+    for (number, share) in SHARES.into_iter().enumerate() {
+        let filter: Option<Filter> = match share {
+            1000 => None,
+            share => Some(serde_json::from_value(
+                json!({"must": [{"key": "thousandth", "range": {"lt": share}}]}),
+            )?),
+        };
+        for ef in EFFORTS {
+            let searches = queries.iter().map(|query| search(query, filter.as_ref(), ef));
+            let searches = searches.collect::<Result<Vec<_>>>()?;
+            let mut hits = 0;
+            for (position, search) in searches.iter().enumerate() {
+                let truth = &truth[(number * queries.len() + position) * K..][..K];
+                let found = collection.search(search)?;
+                let known = |point: &PointId| matches!(point, PointId::Num(id) if truth.contains(&(*id as u32)));
+                hits += found.iter().filter(|point| known(&point.id)).count();
+            }
+            let (begun, mut passes) = (thread_time(), 0);
+            while thread_time() - begun < LEAST {
+                for search in &searches {
+                    std::hint::black_box(collection.search(search)?);
+                }
+                passes += 1;
+            }
+            let seconds = (thread_time() - begun).as_secs_f64();
+            let (_, explained) = collection.explain(&searches[0])?;
+            measured.push(json!({
+                "share": share,
+                "knob": ef,
+                "recall": hits as f64 / (queries.len() * K) as f64,
+                "qps": (passes * queries.len()) as f64 / seconds,
+                "plan": format!("{:?}", explained.plan),
+            }));
+        }
+    }
+    let searches = queries
+        .iter()
+        .map(|query| search(query, None, 128))
+        .collect::<Result<Vec<_>>>()?;
+    let result = json!({
+        "engine": "twofold",
+        "build_cpu_s": built_cpu.as_secs_f64(),
+        "build_wall_s": built_wall.as_secs_f64(),
+        "rss_mb": rss,
+        "disk_mb": disk_megabytes(data.path()),
+        "two_threads": scaling(&collection, &searches)?,
+        "points": measured,
+    });
+    println!("{result}");
+    Ok(())
+}
