@@ -20,12 +20,12 @@ TEST := $(CARGO) --config .config/test-profile.toml
 export TWOFOLD := $(CARGO_TARGET_DIR)/release/twofold
 
 .DEFAULT_GOAL := help
-.PHONY: help demo setup build model test fmt lint unit doc conformance deny recall bench env
+.PHONY: help demo setup build model test fmt lint unit doc conformance deny recall bench bench-search scale env
 # Cargo builds in parallel by itself.
 .NOTPARALLEL:
 
 help: ## List what there is
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: build model ## Build, fetch the model, ingest the documentation and ask it three questions
 	@scripts/demo.sh
@@ -65,6 +65,12 @@ recall: setup ## Measure the recall of the search
 
 bench: build model ## Measure speed
 	@scripts/bench.sh $(CACHE)/bench
+
+bench-search: build model ## Measure the search beside peers
+	@scripts/bench_search.sh $(CACHE)/recall docs/benchmarks
+
+scale: setup ## Measure large collections
+	@scripts/scale.sh
 
 env: ## Print the environment these targets build in, for eval
 	@echo 'export CARGO_TARGET_DIR="$(CARGO_TARGET_DIR)"'

@@ -1,6 +1,8 @@
-"""Turns the public vector sets into the plain files that the recall suite reads.
+"""Turns public sets into the plain files that the recall suite and the search benchmark read.
 
-usage: recall_data.py glove.npy|glove-archive fashion-directory out-directory
+usage: recall_data.py sets glove.npy fashion-directory out-directory
+       recall_data.py glosses wordnet-directory out.txt
+       recall_data.py split vectors.f32 set out-directory
 Only the standard library is used. Output: <set>.base.f32 and <set>.query.f32, each two little-endian u32 (count,
 dimensions) and then rows of little-endian f32.
 """
@@ -43,8 +45,8 @@ def read_idx(path):
     return [array.array("f", pixels[i * dimensions : (i + 1) * dimensions]).tobytes() for i in range(count)], dimensions
 
 
-def main():
-    glove, fashion, out = sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3])
+def sets(glove, fashion, out):
+    fashion, out = Path(fashion), Path(out)
     rows, dimensions = read_npy(glove)
     held_back = set(random.Random(1).sample(range(len(rows)), 1000))
     write(out / "glove-50.query.f32", [rows[i] for i in sorted(held_back)], dimensions)
@@ -53,6 +55,31 @@ def main():
     write(out / "fashion-mnist-784.base.f32", rows, dimensions)
     rows, dimensions = read_idx(next(fashion.rglob("t10k-images-idx3-ubyte.gz")))
     write(out / "fashion-mnist-784.query.f32", rows[:1000], dimensions)
+
+
+def glosses(wordnet, out):
+    """One gloss a line; in the data files it follows a bar."""
+    lines = []
+    for file in sorted(Path(wordnet).glob("data.*")):
+        for line in file.read_text(encoding="latin-1").splitlines():
+            if not line.startswith("  ") and "|" in line:
+                lines.append(" ".join(line.split("|", 1)[1].split()))
+    Path(out).write_text("\n".join(lines) + "\n")
+
+
+def split(vectors, name, out):
+    """Holds 500 rows back as queries, evenly spread."""
+    data = Path(vectors).read_bytes()
+    count, dimensions = struct.unpack("<II", data[:8])
+    size = 4 * dimensions
+    rows = [data[8 + i * size : 8 + (i + 1) * size] for i in range(count)]
+    held_back = set(range(0, count, count // 500)[:500])
+    write(Path(out) / f"{name}.base.f32", [row for i, row in enumerate(rows) if i not in held_back], dimensions)
+    write(Path(out) / f"{name}.query.f32", [rows[i] for i in sorted(held_back)], dimensions)
+
+
+def main():
+    {"sets": sets, "glosses": glosses, "split": split}[sys.argv[1]](*sys.argv[2:])
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@
 //! what a write changes is copied, a bucket of neighbouring values at a time.
 
 use std::ops::Bound;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use twofold_vector::Bitmap;
 
@@ -12,6 +12,9 @@ use crate::posting::EncodedRange;
 
 /// Values of a bucket, at most.
 const BUCKET: usize = 256;
+
+/// Buckets of a group, at most.
+const GROUP: usize = 128;
 
 /// The points that have a value.
 #[derive(Debug, Clone)]
@@ -33,75 +36,176 @@ impl Points {
     }
 }
 
-type Bucket = Vec<(Box<[u8]>, Points)>;
+/// Values next to each other, with the points that have any of them once somebody has asked.
+#[derive(Debug, Clone, Default)]
+struct Bucket {
+    entries: Vec<(Box<[u8]>, Points)>,
+    union: OnceLock<Bitmap>,
+}
+
+/// Buckets next to each other, with the same.
+#[derive(Debug, Clone, Default)]
+struct Group {
+    buckets: Vec<Arc<Bucket>>,
+    union: OnceLock<Bitmap>,
+}
 
 /// A payload index in memory.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Column {
-    buckets: Vec<Arc<Bucket>>,
+    groups: Vec<Arc<Group>>,
+}
+
+impl Bucket {
+    fn first(&self) -> &[u8] {
+        &self.entries[0].0
+    }
+
+    fn last(&self) -> &[u8] {
+        &self.entries[self.entries.len() - 1].0
+    }
+
+    fn place(&self, value: &[u8]) -> Result<usize, usize> {
+        self.entries.binary_search_by(|(other, _)| (**other).cmp(value))
+    }
+
+    fn union(&self) -> &Bitmap {
+        self.union.get_or_init(|| {
+            let mut found = Found::default();
+            found.add(&self.entries);
+            found.union()
+        })
+    }
+}
+
+impl Group {
+    fn first(&self) -> &[u8] {
+        self.buckets[0].first()
+    }
+
+    fn last(&self) -> &[u8] {
+        self.buckets[self.buckets.len() - 1].last()
+    }
+
+    /// The bucket that holds a value or would.
+    fn place(&self, value: &[u8]) -> usize {
+        self.buckets.partition_point(|bucket| bucket.first() <= value).saturating_sub(1)
+    }
+
+    fn union(&self) -> &Bitmap {
+        self.union.get_or_init(|| {
+            let mut found = Found::default();
+            self.buckets.iter().for_each(|bucket| found.add(&bucket.entries));
+            found.union()
+        })
+    }
+}
+
+/// Points that are collected to be united.
+#[derive(Default)]
+struct Found<'a> {
+    single: Vec<u32>,
+    many: Vec<&'a Bitmap>,
+}
+
+impl<'a> Found<'a> {
+    fn add(&mut self, entries: &'a [(Box<[u8]>, Points)]) {
+        for (_, points) in entries {
+            match points {
+                Points::One(offset) => self.single.push(*offset),
+                Points::Many(points) => self.many.push(points),
+            }
+        }
+    }
+
+    fn union(self) -> Bitmap {
+        Bitmap::union(self.many, &self.single)
+    }
 }
 
 impl Column {
-    /// The bucket that holds a value or would.
-    fn bucket(&self, value: &[u8]) -> usize {
-        let after = self.buckets.partition_point(|bucket| *bucket[0].0 <= *value);
-        after.saturating_sub(1)
-    }
-
-    fn find(&self, value: &[u8]) -> Option<&Points> {
-        let bucket = self.buckets.get(self.bucket(value))?;
-        let place = bucket.binary_search_by(|(other, _)| (**other).cmp(value)).ok()?;
-        Some(&bucket[place].1)
+    /// The group that holds a value or would.
+    fn place(&self, value: &[u8]) -> usize {
+        self.groups.partition_point(|group| group.first() <= value).saturating_sub(1)
     }
 
     pub(crate) fn insert(&mut self, value: &[u8], offset: u32) {
-        if self.buckets.is_empty() {
-            self.buckets.push(Arc::new(vec![(value.into(), Points::One(offset))]));
+        if self.groups.is_empty() {
+            let bucket = Bucket {
+                entries: vec![(value.into(), Points::One(offset))],
+                union: OnceLock::new(),
+            };
+            let group = Group {
+                buckets: vec![Arc::new(bucket)],
+                union: OnceLock::new(),
+            };
+            self.groups.push(Arc::new(group));
             return;
         }
-        let number = self.bucket(value);
-        let bucket = Arc::make_mut(&mut self.buckets[number]);
-        match bucket.binary_search_by(|(other, _)| (**other).cmp(value)) {
-            Ok(place) => bucket[place].1.insert(offset),
-            Err(place) => {
-                bucket.insert(place, (value.into(), Points::One(offset)));
-                if bucket.len() > BUCKET {
-                    // Values often arrive in order: then the first bucket of the two stays as full as it is.
-                    let cut = if place == BUCKET { BUCKET } else { BUCKET / 2 };
-                    let upper = bucket.split_off(cut);
-                    self.buckets.insert(number + 1, Arc::new(upper));
+        let number = self.place(value);
+        let group = Arc::make_mut(&mut self.groups[number]);
+        group.union.take();
+        let place = group.place(value);
+        let bucket = Arc::make_mut(&mut group.buckets[place]);
+        bucket.union.take();
+        match bucket.place(value) {
+            Ok(entry) => bucket.entries[entry].1.insert(offset),
+            Err(entry) => {
+                bucket.entries.insert(entry, (value.into(), Points::One(offset)));
+                if bucket.entries.len() > BUCKET {
+                    // Values often arrive in order: then the lower half stays as full as it is.
+                    let cut = if entry == BUCKET { BUCKET } else { BUCKET / 2 };
+                    let upper = Bucket {
+                        entries: bucket.entries.split_off(cut),
+                        union: OnceLock::new(),
+                    };
+                    group.buckets.insert(place + 1, Arc::new(upper));
+                }
+                if group.buckets.len() > GROUP {
+                    let cut = if place + 1 == GROUP { GROUP } else { GROUP / 2 };
+                    let upper = Group {
+                        buckets: group.buckets.split_off(cut),
+                        union: OnceLock::new(),
+                    };
+                    self.groups.insert(number + 1, Arc::new(upper));
                 }
             }
         }
     }
 
     pub(crate) fn remove(&mut self, value: &[u8], offset: u32) {
-        let number = self.bucket(value);
-        let Some(bucket) = self.buckets.get_mut(number) else {
-            return;
-        };
-        let Ok(place) = bucket.binary_search_by(|(other, _)| (**other).cmp(value)) else {
-            return;
-        };
-        let bucket = Arc::make_mut(bucket);
-        let empty = match &mut bucket[place].1 {
+        let number = self.place(value);
+        let Some(group) = self.groups.get_mut(number) else { return };
+        let place = group.place(value);
+        let Ok(entry) = group.buckets[place].place(value) else { return };
+        let group = Arc::make_mut(group);
+        group.union.take();
+        let bucket = Arc::make_mut(&mut group.buckets[place]);
+        bucket.union.take();
+        let empty = match &mut bucket.entries[entry].1 {
             Points::One(one) => *one == offset,
             Points::Many(points) => {
                 points.remove(offset);
                 points.is_empty()
             }
         };
-        if empty {
-            bucket.remove(place);
-            if bucket.is_empty() {
-                self.buckets.remove(number);
-            }
+        if !empty {
+            return;
+        }
+        bucket.entries.remove(entry);
+        if bucket.entries.is_empty() {
+            group.buckets.remove(place);
+        }
+        if group.buckets.is_empty() {
+            self.groups.remove(number);
         }
     }
 
     /// The points that have a value.
     pub(crate) fn value(&self, value: &[u8]) -> Bitmap {
-        match self.find(value) {
+        let group = self.groups.get(self.place(value));
+        let bucket = group.map(|group| &group.buckets[group.place(value)]);
+        match bucket.and_then(|bucket| Some(&bucket.entries[bucket.place(value).ok()?].1)) {
             None => Bitmap::new(),
             Some(Points::One(offset)) => [*offset].into_iter().collect(),
             Some(Points::Many(points)) => points.clone(),
@@ -120,24 +224,25 @@ impl Column {
             Bound::Excluded(bound) => value < bound.as_slice(),
             Bound::Unbounded => true,
         };
-        let first = self
-            .buckets
-            .partition_point(|bucket| !bucket.last().is_some_and(|(value, _)| above(value)));
-        let (mut single, mut many) = (Vec::new(), Vec::new());
-        for bucket in &self.buckets[first..] {
-            let start = bucket.partition_point(|(value, _)| !above(value));
-            let end = bucket.partition_point(|(value, _)| below(value));
-            for (_, points) in bucket.get(start..end).unwrap_or_default() {
-                match points {
-                    Points::One(offset) => single.push(*offset),
-                    Points::Many(points) => many.push(points),
-                }
+        let mut found = Found::default();
+        let groups = self.groups.iter().skip_while(|group| !above(group.last()));
+        for group in groups.take_while(|group| below(group.first())) {
+            if above(group.first()) && below(group.last()) {
+                found.many.push(group.union());
+                continue;
             }
-            if end < bucket.len() {
-                break;
+            let buckets = group.buckets.iter().skip_while(|bucket| !above(bucket.last()));
+            for bucket in buckets.take_while(|bucket| below(bucket.first())) {
+                if above(bucket.first()) && below(bucket.last()) {
+                    found.many.push(bucket.union());
+                    continue;
+                }
+                let start = bucket.entries.partition_point(|(value, _)| !above(value));
+                let end = bucket.entries.partition_point(|(value, _)| below(value));
+                found.add(bucket.entries.get(start..end).unwrap_or_default());
             }
         }
-        Bitmap::union(many, &single)
+        found.union()
     }
 
     /// All points that have a value.

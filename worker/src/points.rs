@@ -2,10 +2,11 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
+use std::time::Duration;
 
 use twofold_encode::{Embedding, Encoder};
-use twofold_storage::{Collection, Fetch, InvalidInput, NewPoint, Operation, Search, SeqNo, Target};
-use twofold_types::api::{Query, QueryPoints, WithPayload, WithVector};
+use twofold_storage::{Collection, Explanation, Fetch, InvalidInput, NewPoint, Operation, Plan, Search, SeqNo, Target};
+use twofold_types::api::{Query, QueryExplanation, QueryPoints, QueryResult, WithPayload, WithVector};
 use twofold_types::{ModelId, PointStruct, Record, Role, ScoredPoint, TextInput, VectorInput};
 
 use crate::engine::Engine;
@@ -61,7 +62,7 @@ impl Engine {
     }
 
     /// Answers a query.
-    pub fn query(&self, collection: &Collection, query: QueryPoints) -> Result<Vec<ScoredPoint>> {
+    pub fn query(&self, collection: &Collection, query: QueryPoints) -> Result<QueryResult> {
         if query
             .prefetch
             .is_some_and(|prefetch| !prefetch.is_null() && prefetch != serde_json::json!([]))
@@ -78,7 +79,10 @@ impl Engine {
             query.with_vector.unwrap_or(WithVector::Bool(false)),
         )?;
         let target = match query.query {
-            None => return list(collection, limit, offset, query.filter.as_ref(), &fetch),
+            None => {
+                let points = list(collection, limit, offset, query.filter.as_ref(), &fetch)?;
+                return Ok(QueryResult { points, explain: None });
+            }
             Some(Query::Point(id)) => Target::Point(id),
             Some(Query::Nearest(VectorInput::Dense(vector))) => Target::Vector(vector),
             Some(Query::Nearest(VectorInput::Text(text))) => {
@@ -96,7 +100,7 @@ impl Engine {
             }
         };
         let params = query.params.unwrap_or_default();
-        Ok(collection.search(&Search {
+        let (points, explanation) = collection.explain(&Search {
             target,
             using: query.using,
             filter: query.filter,
@@ -106,7 +110,9 @@ impl Engine {
             exact: params.exact,
             ef: params.hnsw_ef,
             fetch,
-        })?)
+        })?;
+        let explain = params.explain.then(|| explained(&explanation));
+        Ok(QueryResult { points, explain })
     }
 
     /// The encoder of a vector. A text that is stored with a model in a vector without one binds the vector to that model.
@@ -193,4 +199,28 @@ pub fn check_limit(received: usize) -> Result<()> {
         .into());
     }
     Ok(())
+}
+
+fn explained(explanation: &Explanation) -> QueryExplanation {
+    let microseconds = |time: Duration| time.as_secs_f64() * 1e6;
+    let effort = &explanation.effort;
+    QueryExplanation {
+        plan: match explanation.plan {
+            Plan::Exact => "exact",
+            Plan::Gather => "gather",
+            Plan::Index(kind) => kind,
+        }
+        .to_owned(),
+        matching: explanation.matching,
+        present: explanation.present,
+        expected_index: explanation.expected_index.map(microseconds),
+        expected_scan: explanation.expected_scan.map(microseconds),
+        lists: effort.lists,
+        codes: effort.codes,
+        bytes: effort.bytes,
+        rows: effort.rows,
+        filter_time: microseconds(explanation.filtering),
+        search_time: microseconds(explanation.searching),
+        fetch_time: microseconds(explanation.fetching),
+    }
 }

@@ -18,9 +18,7 @@ pub(super) async fn query(
     Body(request): Body<QueryPoints>,
 ) -> Result<Answer<QueryResult>, ApiError> {
     api.on(path.collection, move |engine, collection| {
-        Ok(QueryResult {
-            points: engine.query(collection, request)?,
-        })
+        engine.query(collection, request)
     })
     .await
 }
@@ -42,11 +40,7 @@ pub(super) async fn batch(
         }
         let queries = request.searches.into_iter();
         queries
-            .map(|query| {
-                Ok(QueryResult {
-                    points: engine.query(collection, query)?,
-                })
-            })
+            .map(|query| engine.query(collection, query))
             .collect()
     })
     .await

@@ -489,13 +489,15 @@ impl<'de> Deserialize<'de> for Query {
 /// Accuracy of a search.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct SearchParams {
-    /// Scan every candidate instead of asking an ANN index.
+    /// Compare every candidate in full precision instead of asking an index.
     #[serde(default)]
     pub exact: bool,
-    /// How many nodes of the index are visited: a multiple of it, as arroy's trees are not a graph. Default: chosen for a
-    /// recall of 0.95 at `limit` 10.
+    /// The accuracy knob. 128, the default, aims at a recall of 0.98 at `limit` 10; more reads more.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hnsw_ef: Option<usize>,
+    /// Say how the answer was found.
+    #[serde(default)]
+    pub explain: bool,
 }
 
 /// `POST /collections/{collection}/points/query`
@@ -548,6 +550,40 @@ pub struct QueryBatch {
 pub struct QueryResult {
     /// The points.
     pub points: Vec<ScoredPoint>,
+    /// How they were found, where that was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub explain: Option<QueryExplanation>,
+}
+
+/// How the points of an answer were found. Times are in microseconds.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct QueryExplanation {
+    /// `exact`, `gather` (every candidate by its byte code), or the index that was asked: `flat`, `ivf` or `arroy`.
+    pub plan: String,
+    /// Points that match the filter and have the vector.
+    pub matching: u64,
+    /// Points that have the vector.
+    pub present: u64,
+    /// What asking the index was expected to take; absent without an index.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expected_index: Option<f64>,
+    /// What comparing every candidate was expected to take; absent without an index.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expected_scan: Option<f64>,
+    /// Lists of the index that were read.
+    pub lists: usize,
+    /// 1-bit codes that were compared.
+    pub codes: usize,
+    /// Byte codes that were compared.
+    pub bytes: usize,
+    /// Vectors that were compared in full precision.
+    pub rows: usize,
+    /// The time to find the points that match.
+    pub filter_time: f64,
+    /// The time to find the nearest.
+    pub search_time: f64,
+    /// The time to read what is answered.
+    pub fetch_time: f64,
 }
 
 /// `POST /collections/{collection}/documents`

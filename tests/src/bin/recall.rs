@@ -19,7 +19,7 @@ const K: usize = 10;
 const QUERIES: usize = 500;
 const REQUIRED: f64 = 0.95;
 /// Points out of a thousand that a filter lets through; the first means no filter.
-const SELECTIVITIES: [u64; 5] = [1000, 500, 100, 10, 1];
+const SELECTIVITIES: [u64; 7] = [1000, 500, 300, 100, 30, 10, 1];
 
 struct Vectors {
     dimensions: usize,

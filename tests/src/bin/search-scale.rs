@@ -1,0 +1,269 @@
+//! What a large collection costs: writing, indexing, memory, disk, opening, searches alone and beside writes.
+//!
+//! `search-scale COUNT DIMENSIONS` makes vectors around random centres (with a few strong directions, as embeddings have), always
+//! the same, and prints a line of JSON.
+
+use std::collections::{BTreeMap, HashSet};
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
+use serde_json::{Value, json};
+use twofold_storage::{Collection, Fetch, NewPoint, Operation, Options, Search, Store, Target};
+use twofold_types::api::{WithPayload, WithVector};
+use twofold_types::{CollectionConfig, Distance, Filter, PayloadSchemaType, PointId, VectorParams};
+
+// As in the server's binary.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+const K: usize = 10;
+const BATCH: u64 = 2_000;
+
+/// Vectors around centres, which themselves lie near a plane of a few dimensions.
+struct Cloud {
+    dimensions: usize,
+    centres: Vec<Vec<f32>>,
+}
+
+impl Cloud {
+    fn new(dimensions: usize, count: u64) -> Self {
+        const DIRECTIONS: usize = 24;
+        let mut rng = StdRng::seed_from_u64(1);
+        let mut normal = |scale: f32| -> Vec<f32> { (0..dimensions).map(|_| scale * gauss(&mut rng)).collect() };
+        let directions: Vec<Vec<f32>> = (0..DIRECTIONS).map(|_| normal(1.0)).collect();
+        let centres = (0..(count / 500).max(100)).map(|_| normal(0.4)).collect::<Vec<_>>();
+        let mut rng = StdRng::seed_from_u64(2);
+        let centres = centres.into_iter().map(|mut centre| {
+            for direction in &directions {
+                let weight = 0.35 * gauss(&mut rng);
+                centre.iter_mut().zip(direction).for_each(|(x, d)| *x += weight * d);
+            }
+            centre
+        });
+        Self {
+            dimensions,
+            centres: centres.collect(),
+        }
+    }
+
+    fn vector(&self, number: u64) -> Vec<f32> {
+        let mut rng = StdRng::seed_from_u64(number + 10);
+        let centre = &self.centres[rng.random_range(0..self.centres.len())];
+        (0..self.dimensions).map(|i| centre[i] + 0.7 * gauss(&mut rng)).collect()
+    }
+}
+
+fn gauss(rng: &mut StdRng) -> f32 {
+    (0..4).map(|_| rng.random_range(-1.0f32..1.0)).sum::<f32>() * 0.866
+}
+
+fn proc_field(path: &str, field: impl Fn(&str) -> Option<u64>) -> u64 {
+    std::fs::read_to_string(path).ok().and_then(|text| field(&text)).unwrap_or(0)
+}
+
+fn cpu_seconds() -> f64 {
+    let ticks = proc_field("/proc/self/stat", |text| {
+        let fields: Vec<&str> = text.rsplit(')').next()?.split_whitespace().collect();
+        Some(fields[11].parse::<u64>().ok()? + fields[12].parse::<u64>().ok()?)
+    });
+    ticks as f64 / 100.0
+}
+
+fn rss_megabytes() -> u64 {
+    proc_field("/proc/self/status", |text| {
+        let line = text.lines().find(|line| line.starts_with("VmRSS"))?;
+        line.split_whitespace().nth(1)?.parse().ok()
+    }) / 1024
+}
+
+fn disk_megabytes(dir: &Path) -> u64 {
+    let output = std::process::Command::new("du").arg("-sm").arg(dir).output().ok();
+    let text = output.and_then(|output| String::from_utf8(output.stdout).ok()).unwrap_or_default();
+    text.split_whitespace().next().and_then(|megabytes| megabytes.parse().ok()).unwrap_or(0)
+}
+
+fn payload(number: u64) -> Value {
+    let mixed = number.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 20;
+    json!({
+        "thousandth": mixed % 1000,
+        "language": (["en", "de", "fr", "es"][(mixed / 1000 % 4) as usize]),
+        "published": mixed / 7919 % 100_000,
+        "price": (mixed % 10_007) as f64 / 7.0,
+        "open": mixed.is_multiple_of(3),
+    })
+}
+
+fn point(cloud: &Cloud, number: u64) -> NewPoint {
+    NewPoint {
+        id: number.into(),
+        vectors: BTreeMap::from([(String::new(), cloud.vector(number))]),
+        payload: payload(number).as_object().cloned().unwrap_or_default(),
+    }
+}
+
+fn search(query: Vec<f32>, filter: Option<&Filter>, exact: bool) -> Result<Search> {
+    Ok(Search {
+        target: Target::Vector(query),
+        using: None,
+        filter: filter.cloned(),
+        limit: K,
+        offset: 0,
+        score_threshold: None,
+        exact,
+        ef: None,
+        fetch: Fetch::new(WithPayload::Bool(false), WithVector::Bool(false))?,
+    })
+}
+
+/// Median and 99th percentile in microseconds.
+fn latencies(collection: &Collection, searches: &[Search]) -> Result<Value> {
+    let mut times = Vec::new();
+    for search in searches {
+        let started = Instant::now();
+        std::hint::black_box(collection.search(search)?);
+        times.push(started.elapsed().as_secs_f64() * 1e6);
+    }
+    times.sort_by(f64::total_cmp);
+    Ok(json!({"p50_us": times[times.len() / 2].round(), "p99_us": times[times.len() * 99 / 100].round()}))
+}
+
+fn recall(collection: &Collection, cloud: &Cloud, count: u64, filter: Option<&Filter>) -> Result<f64> {
+    let (mut hits, mut wanted) = (0, 0);
+    for query in 0..50 {
+        let vector = cloud.vector(count + 1_000_000 + query);
+        let ids = |exact| -> Result<HashSet<PointId>> {
+            let found = collection.search(&search(vector.clone(), filter, exact)?)?;
+            Ok(found.into_iter().map(|point| point.id).collect())
+        };
+        let (truth, found) = (ids(true)?, ids(false)?);
+        hits += truth.intersection(&found).count();
+        wanted += truth.len();
+    }
+    Ok(hits as f64 / wanted as f64)
+}
+
+fn main() -> Result<()> {
+    twofold_server::memory::use_large_pages();
+    let numbers: Vec<u64> = std::env::args().skip(1).map(|arg| arg.parse()).collect::<Result<_, _>>()?;
+    let [count, dimensions] = numbers[..] else { anyhow::bail!("usage: search-scale COUNT DIMENSIONS") };
+    let cloud = Cloud::new(dimensions as usize, count);
+    let data = tempfile::tempdir()?;
+    let store = Store::open(Options::new(data.path()))?;
+    let config = CollectionConfig {
+        vectors: BTreeMap::from([(String::new(), VectorParams::new(dimensions as usize, Distance::Cosine))]),
+        encoders: BTreeMap::new(),
+        chunking: None,
+        metadata: None,
+    };
+    let collection = store.create_collection(&"scale".parse()?, &config)?;
+    for (key, kind) in [
+        ("thousandth", PayloadSchemaType::Integer),
+        ("language", PayloadSchemaType::Keyword),
+        ("published", PayloadSchemaType::Integer),
+        ("price", PayloadSchemaType::Float),
+        ("open", PayloadSchemaType::Bool),
+    ] {
+        collection.create_payload_index(key, kind)?;
+    }
+    let (never, done) = (AtomicBool::new(false), AtomicBool::new(false));
+    let (started, cpu) = (Instant::now(), cpu_seconds());
+    let (mut made, mut written) = (Duration::ZERO, Duration::ZERO);
+    std::thread::scope(|scope| -> Result<()> {
+        let indexer = scope.spawn(|| -> Result<()> {
+            while !done.load(Ordering::Relaxed) {
+                collection.update_indexes(&never)?;
+                std::thread::sleep(Duration::from_millis(10));
+            }
+            std::thread::sleep(Duration::from_secs(3));
+            Ok(collection.update_indexes(&never)?)
+        });
+        for first in (0..count).step_by(BATCH as usize) {
+            let begun = Instant::now();
+            let points: Vec<NewPoint> = (first..(first + BATCH).min(count)).map(|number| point(&cloud, number)).collect();
+            made += begun.elapsed();
+            let begun = Instant::now();
+            collection.apply(Operation::Upsert(points))?;
+            written += begun.elapsed();
+        }
+        done.store(true, Ordering::Relaxed);
+        indexer.join().expect("the indexer does not panic")
+    })?;
+    let (total, cpu) = (started.elapsed(), cpu_seconds() - cpu - made.as_secs_f64());
+    let rss = rss_megabytes();
+    let queries = |many: u64| (0..many).map(|query| cloud.vector(count + 2_000_000 + query));
+    let filter = |value: Value| serde_json::from_value::<Filter>(value).context("a filter");
+    let tenth = filter(json!({"must": [{"key": "thousandth", "range": {"lt": 100}}]}))?;
+    let hundredth = filter(json!({"must": [{"key": "thousandth", "range": {"lt": 10}}]}))?;
+    let five = filter(json!({"must": [
+        {"key": "language", "match": {"value": "en"}},
+        {"key": "open", "match": {"value": true}},
+        {"key": "published", "range": {"gte": 10_000, "lt": 60_000}},
+        {"key": "price", "range": {"lt": 700.0}},
+        {"key": "thousandth", "range": {"gte": 100}},
+    ]}))?;
+    let mut report = serde_json::Map::new();
+    report.insert("count".into(), json!(count));
+    report.insert("dimensions".into(), json!(dimensions));
+    report.insert("load_wall_s".into(), json!((total - made).as_secs_f64()));
+    report.insert("load_cpu_s".into(), json!(cpu));
+    report.insert("write_wall_s".into(), json!(written.as_secs_f64()));
+    report.insert("rss_mb".into(), json!(rss));
+    report.insert("disk_mb".into(), json!(disk_megabytes(data.path())));
+    for (name, filter) in [("all", None), ("tenth", Some(&tenth)), ("hundredth", Some(&hundredth)), ("five", Some(&five))] {
+        let searches = queries(1_000).map(|query| search(query, filter, false)).collect::<Result<Vec<_>>>()?;
+        latencies(&collection, &searches[..100])?;
+        let mut line = latencies(&collection, &searches)?;
+        let (_, explained) = collection.explain(&searches[0])?;
+        line["recall"] = json!(recall(&collection, &cloud, count, filter)?);
+        line["plan"] = json!(format!("{:?}", explained.plan));
+        let filtering = searches[..50].iter().map(|search| Ok(collection.explain(search)?.1.filtering));
+        let mut filtering = filtering.collect::<Result<Vec<_>>>()?;
+        filtering.sort();
+        line["filter_us"] = json!(filtering[25].as_micros());
+        report.insert(name.into(), line);
+    }
+    // Searches while another thread writes as fast as it can and the indexes follow.
+    let searches = queries(2_000).map(|query| search(query, None, false)).collect::<Result<Vec<_>>>()?;
+    done.store(false, Ordering::Relaxed);
+    let beside = std::thread::scope(|scope| -> Result<Value> {
+        let indexer = scope.spawn(|| -> Result<()> {
+            while !done.load(Ordering::Relaxed) {
+                collection.update_indexes(&done)?;
+                std::thread::sleep(Duration::from_millis(10));
+            }
+            Ok(())
+        });
+        let writer = scope.spawn(|| -> Result<u64> {
+            let mut number = count;
+            while !done.load(Ordering::Relaxed) {
+                let points = (number..number + 100).map(|number| NewPoint {
+                    id: (number % count).into(),
+                    ..point(&cloud, number)
+                });
+                collection.apply(Operation::Upsert(points.collect()))?;
+                number += 100;
+            }
+            Ok(number - count)
+        });
+        let started = Instant::now();
+        let mut line = latencies(&collection, &searches)?;
+        done.store(true, Ordering::Relaxed);
+        let points = writer.join().expect("the writer does not panic")?;
+        line["writes_per_s"] = json!((points as f64 / started.elapsed().as_secs_f64()).round());
+        indexer.join().expect("the indexer does not panic")?;
+        Ok(line)
+    })?;
+    report.insert("beside_writes".into(), beside);
+    drop((collection, store));
+    let started = Instant::now();
+    let store = Store::open(Options::new(data.path()))?;
+    report.insert("open_s".into(), json!(started.elapsed().as_secs_f64()));
+    let collection = store.collection(&"scale".parse()?)?;
+    report.insert("indexed_at_open".into(), json!(collection.indexed_vectors()));
+    println!("{}", Value::Object(report));
+    Ok(())
+}
