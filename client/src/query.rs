@@ -10,10 +10,13 @@ use crate::{Client, Error};
 impl Client {
     /// The points nearest to a vector, a stored point, or a text that the server encodes.
     pub async fn query(&self, name: &CollectionName, query: &QueryPoints) -> Result<Vec<ScoredPoint>, Error> {
-        let answer: QueryResult = self
-            .send(Method::POST, &collection(name, &["points", "query"])?, query)
-            .await?;
-        Ok(answer.points)
+        Ok(self.explain(name, query).await?.points)
+    }
+
+    /// [`query`](Self::query), with how the answer was found where the query asks for that.
+    pub async fn explain(&self, name: &CollectionName, query: &QueryPoints) -> Result<QueryResult, Error> {
+        self.send(Method::POST, &collection(name, &["points", "query"])?, query)
+            .await
     }
 
     /// The answers to several queries, in their order.

@@ -89,7 +89,9 @@ impl Group {
 
     /// The bucket that holds a value or would.
     fn place(&self, value: &[u8]) -> usize {
-        self.buckets.partition_point(|bucket| bucket.first() <= value).saturating_sub(1)
+        self.buckets
+            .partition_point(|bucket| bucket.first() <= value)
+            .saturating_sub(1)
     }
 
     fn union(&self) -> &Bitmap {
@@ -126,7 +128,9 @@ impl<'a> Found<'a> {
 impl Column {
     /// The group that holds a value or would.
     fn place(&self, value: &[u8]) -> usize {
-        self.groups.partition_point(|group| group.first() <= value).saturating_sub(1)
+        self.groups
+            .partition_point(|group| group.first() <= value)
+            .saturating_sub(1)
     }
 
     pub(crate) fn insert(&mut self, value: &[u8], offset: u32) {
@@ -175,9 +179,13 @@ impl Column {
 
     pub(crate) fn remove(&mut self, value: &[u8], offset: u32) {
         let number = self.place(value);
-        let Some(group) = self.groups.get_mut(number) else { return };
+        let Some(group) = self.groups.get_mut(number) else {
+            return;
+        };
         let place = group.place(value);
-        let Ok(entry) = group.buckets[place].place(value) else { return };
+        let Ok(entry) = group.buckets[place].place(value) else {
+            return;
+        };
         let group = Arc::make_mut(group);
         group.union.take();
         let bucket = Arc::make_mut(&mut group.buckets[place]);

@@ -39,9 +39,7 @@ pub(super) async fn batch(
             .into());
         }
         let queries = request.searches.into_iter();
-        queries
-            .map(|query| engine.query(collection, query))
-            .collect()
+        queries.map(|query| engine.query(collection, query)).collect()
     })
     .await
 }

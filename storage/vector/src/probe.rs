@@ -72,6 +72,9 @@ const FAR: f32 = 4.0;
 const WIDE_SLACK: f32 = 4.0;
 const WIDE_CANDIDATES: usize = 8;
 
+/// With a filter, estimates hand on this many times the candidates.
+const FILTERED_CANDIDATES: f32 = 2.0;
+
 /// Numbers of candidates that a stage hands on at most.
 struct Funnel;
 
@@ -305,10 +308,13 @@ impl Ivf {
             return (Vec::new(), effort);
         }
         let code = self.query_code(query);
-        let copies = 1 + usize::from(self.spills());
-        let estimated = Funnel::estimated(k, reach.candidates * probe.effort.max(0.25), self.distance);
-        let mut pool = Pool::new(estimated * copies);
         let share = mask.len() as f32 / self.len.max(1) as f32;
+        let copies = 1 + usize::from(self.spills());
+        // A filter may exclude just the nearest; of what is left, more is about equally far.
+        let filtered = if share < 0.95 { FILTERED_CANDIDATES } else { 1.0 };
+        let factor = reach.candidates * probe.effort.max(0.25) * filtered;
+        let estimated = Funnel::estimated(k, factor, self.distance);
+        let mut pool = Pool::new(estimated * copies);
         self.read_lists(
             &code,
             mask,
@@ -417,6 +423,8 @@ impl Ivf {
         /// Candidates are as many as lose this little beside lists that are not read.
         const CANDIDATES_RECALL: f64 = 0.993;
         const RECALL: f64 = 0.98;
+        /// Filters may go with the vectors, which the sample's do not: a margin for that.
+        const FILTERED_RECALL: f64 = 0.99;
         /// A slack at which all but hopeless lists are read.
         const LARGEST: f32 = 4.0;
         let stride = (arena.present().len() as usize / SAMPLE).max(1);
@@ -509,7 +517,7 @@ impl Ivf {
                             filtered,
                             ..reach
                         },
-                    ) >= RECALL
+                    ) >= FILTERED_RECALL
                 };
                 reach.filtered = smallest(0.0, 0.3, &enough).min(1.0);
             }

@@ -53,7 +53,9 @@ impl Cloud {
     fn vector(&self, number: u64) -> Vec<f32> {
         let mut rng = StdRng::seed_from_u64(number + 10);
         let centre = &self.centres[rng.random_range(0..self.centres.len())];
-        (0..self.dimensions).map(|i| centre[i] + 0.7 * gauss(&mut rng)).collect()
+        (0..self.dimensions)
+            .map(|i| centre[i] + 0.7 * gauss(&mut rng))
+            .collect()
     }
 }
 
@@ -62,7 +64,10 @@ fn gauss(rng: &mut StdRng) -> f32 {
 }
 
 fn proc_field(path: &str, field: impl Fn(&str) -> Option<u64>) -> u64 {
-    std::fs::read_to_string(path).ok().and_then(|text| field(&text)).unwrap_or(0)
+    std::fs::read_to_string(path)
+        .ok()
+        .and_then(|text| field(&text))
+        .unwrap_or(0)
 }
 
 fn cpu_seconds() -> f64 {
@@ -82,8 +87,13 @@ fn rss_megabytes() -> u64 {
 
 fn disk_megabytes(dir: &Path) -> u64 {
     let output = std::process::Command::new("du").arg("-sm").arg(dir).output().ok();
-    let text = output.and_then(|output| String::from_utf8(output.stdout).ok()).unwrap_or_default();
-    text.split_whitespace().next().and_then(|megabytes| megabytes.parse().ok()).unwrap_or(0)
+    let text = output
+        .and_then(|output| String::from_utf8(output.stdout).ok())
+        .unwrap_or_default();
+    text.split_whitespace()
+        .next()
+        .and_then(|megabytes| megabytes.parse().ok())
+        .unwrap_or(0)
 }
 
 fn payload(number: u64) -> Value {
@@ -148,8 +158,13 @@ fn recall(collection: &Collection, cloud: &Cloud, count: u64, filter: Option<&Fi
 
 fn main() -> Result<()> {
     twofold_server::memory::use_large_pages();
-    let numbers: Vec<u64> = std::env::args().skip(1).map(|arg| arg.parse()).collect::<Result<_, _>>()?;
-    let [count, dimensions] = numbers[..] else { anyhow::bail!("usage: search-scale COUNT DIMENSIONS") };
+    let numbers: Vec<u64> = std::env::args()
+        .skip(1)
+        .map(|arg| arg.parse())
+        .collect::<Result<_, _>>()?;
+    let [count, dimensions] = numbers[..] else {
+        anyhow::bail!("usage: search-scale COUNT DIMENSIONS")
+    };
     let cloud = Cloud::new(dimensions as usize, count);
     let data = tempfile::tempdir()?;
     let store = Store::open(Options::new(data.path()))?;
@@ -183,7 +198,9 @@ fn main() -> Result<()> {
         });
         for first in (0..count).step_by(BATCH as usize) {
             let begun = Instant::now();
-            let points: Vec<NewPoint> = (first..(first + BATCH).min(count)).map(|number| point(&cloud, number)).collect();
+            let points: Vec<NewPoint> = (first..(first + BATCH).min(count))
+                .map(|number| point(&cloud, number))
+                .collect();
             made += begun.elapsed();
             let begun = Instant::now();
             collection.apply(Operation::Upsert(points))?;
@@ -213,21 +230,32 @@ fn main() -> Result<()> {
     report.insert("write_wall_s".into(), json!(written.as_secs_f64()));
     report.insert("rss_mb".into(), json!(rss));
     report.insert("disk_mb".into(), json!(disk_megabytes(data.path())));
-    for (name, filter) in [("all", None), ("tenth", Some(&tenth)), ("hundredth", Some(&hundredth)), ("five", Some(&five))] {
-        let searches = queries(1_000).map(|query| search(query, filter, false)).collect::<Result<Vec<_>>>()?;
+    for (name, filter) in [
+        ("all", None),
+        ("tenth", Some(&tenth)),
+        ("hundredth", Some(&hundredth)),
+        ("five", Some(&five)),
+    ] {
+        let searches = queries(1_000)
+            .map(|query| search(query, filter, false))
+            .collect::<Result<Vec<_>>>()?;
         latencies(&collection, &searches[..100])?;
         let mut line = latencies(&collection, &searches)?;
         let (_, explained) = collection.explain(&searches[0])?;
         line["recall"] = json!(recall(&collection, &cloud, count, filter)?);
         line["plan"] = json!(format!("{:?}", explained.plan));
-        let filtering = searches[..50].iter().map(|search| Ok(collection.explain(search)?.1.filtering));
+        let filtering = searches[..50]
+            .iter()
+            .map(|search| Ok(collection.explain(search)?.1.filtering));
         let mut filtering = filtering.collect::<Result<Vec<_>>>()?;
         filtering.sort();
         line["filter_us"] = json!(filtering[25].as_micros());
         report.insert(name.into(), line);
     }
     // Searches while another thread writes as fast as it can and the indexes follow.
-    let searches = queries(2_000).map(|query| search(query, None, false)).collect::<Result<Vec<_>>>()?;
+    let searches = queries(2_000)
+        .map(|query| search(query, None, false))
+        .collect::<Result<Vec<_>>>()?;
     done.store(false, Ordering::Relaxed);
     let beside = std::thread::scope(|scope| -> Result<Value> {
         let indexer = scope.spawn(|| -> Result<()> {

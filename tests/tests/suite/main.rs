@@ -5,4 +5,5 @@ mod crash;
 mod freshness;
 mod ingest;
 mod model;
+mod search;
 mod support;

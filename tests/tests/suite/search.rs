@@ -1,0 +1,124 @@
+//! Searches through storage: what the planner chooses, and that its ways agree.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::AtomicBool;
+
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
+use serde_json::{Value, json};
+use twofold_storage::{Collection, Fetch, NewPoint, Operation, Options, Plan, Search, Store, Target};
+use twofold_types::api::{WithPayload, WithVector};
+use twofold_types::{CollectionConfig, Distance, PayloadSchemaType, VectorParams};
+
+use crate::support::{from_json, name, server};
+
+const DIMENSIONS: usize = 32;
+const POINTS: u64 = 30_000;
+
+/// Points around a thousand centres; `group` is the centre's number, `scattered` has nothing to do with it.
+fn fill(collection: &Collection, rng: &mut StdRng) -> Vec<Vec<f32>> {
+    let mut vector = |scale: f32, around: Option<&Vec<f32>>| -> Vec<f32> {
+        let mut component = |i: usize| around.map_or(0.0, |centre| centre[i]) + rng.random_range(-scale..scale);
+        (0..DIMENSIONS).map(&mut component).collect()
+    };
+    let centres: Vec<Vec<f32>> = (0..1_000).map(|_| vector(1.0, None)).collect();
+    let points = (0..POINTS).map(|id| NewPoint {
+        id: id.into(),
+        vectors: BTreeMap::from([(String::new(), vector(0.5, Some(&centres[(id % 1_000) as usize])))]),
+        payload: from_json(json!({"group": id % 1_000, "scattered": id * 7_919 / 1_000 % 1_000})),
+    });
+    collection.apply(Operation::Upsert(points.collect())).unwrap();
+    collection.update_indexes(&AtomicBool::new(false)).unwrap();
+    centres
+}
+
+fn search(query: &[f32], filter: &Value, limit: usize, exact: bool) -> Search {
+    Search {
+        target: Target::Vector(query.to_vec()),
+        using: None,
+        filter: (!filter.is_null()).then(|| from_json(filter.clone())),
+        limit,
+        offset: 0,
+        score_threshold: None,
+        exact,
+        ef: None,
+        fetch: Fetch::new(WithPayload::Bool(false), WithVector::Bool(false)).unwrap(),
+    }
+}
+
+#[test]
+fn recall_holds_for_filters_of_every_kind_and_size() {
+    for distance in [Distance::Cosine, Distance::Dot, Distance::Euclid] {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(Options::new(dir.path())).unwrap();
+        let config = CollectionConfig {
+            vectors: BTreeMap::from([(String::new(), VectorParams::new(DIMENSIONS, distance))]),
+            encoders: BTreeMap::new(),
+            chunking: None,
+            metadata: None,
+        };
+        let collection = store.create_collection(&name("c"), &config).unwrap();
+        for key in ["group", "scattered"] {
+            collection
+                .create_payload_index(key, PayloadSchemaType::Integer)
+                .unwrap();
+        }
+        let centres = fill(&collection, &mut StdRng::seed_from_u64(3));
+        let below = |key: &str, share: u64| json!({"must": [{"key": key, "range": {"lt": share}}]});
+        let mut filters = vec![Value::Null];
+        filters.extend([500, 300, 100, 30, 10, 1].map(|share| below("scattered", share)));
+        // These go with the vectors: queries around the first centres find all their neighbours in them, others none.
+        filters.extend([500, 100, 10].map(|share| below("group", share)));
+        let mut plans = Vec::new();
+        for filter in &filters {
+            for limit in [10, 300] {
+                let (mut hits, mut wanted) = (0, 0);
+                for query in centres.iter().step_by(50) {
+                    let truth = collection.search(&search(query, filter, limit, true)).unwrap();
+                    let (found, explained) = collection.explain(&search(query, filter, limit, false)).unwrap();
+                    assert_eq!(found.len(), truth.len(), "{distance:?} {filter}");
+                    assert!(found.is_sorted_by(|a, b| match distance {
+                        Distance::Euclid => a.score <= b.score,
+                        _ => a.score >= b.score,
+                    }));
+                    hits += found
+                        .iter()
+                        .filter(|point| truth.iter().any(|best| best.id == point.id))
+                        .count();
+                    wanted += truth.len();
+                    plans.push(explained.plan);
+                }
+                let recall = hits as f64 / wanted as f64;
+                assert!(recall >= 0.95, "{distance:?}, filter {filter}, limit {limit}: {recall}");
+            }
+        }
+        assert!(
+            plans.contains(&Plan::Index("ivf")) && plans.contains(&Plan::Gather),
+            "{distance:?}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn an_answer_explains_itself_where_that_is_asked_for() {
+    let (_server, client, _dir) = server().await;
+    let plain = from_json(json!({"vectors": {"size": 2, "distance": "Dot"}}));
+    client.create_collection(&name("c"), &plain).await.unwrap();
+    let points = json!({"points": [{"id": 1, "vector": [1, 0], "payload": {"a": 1}}, {"id": 2, "vector": [0, 1]}]});
+    client.upsert_points(&name("c"), &from_json(points)).await.unwrap();
+    let query = json!({
+        "query": [1.0, 1.0],
+        "filter": {"must": [{"key": "a", "match": {"value": 1}}]},
+        "params": {"explain": true, "exact": true},
+    });
+    let answer = client.explain(&name("c"), &from_json(query)).await.unwrap();
+    assert_eq!(answer.points.len(), 1);
+    let explained = answer.explain.unwrap();
+    assert_eq!(
+        (explained.plan.as_str(), explained.matching, explained.present),
+        ("exact", 1, 2)
+    );
+    assert_eq!(explained.rows, 1);
+    let silent = from_json(json!({"query": [1.0, 1.0]}));
+    assert_eq!(client.explain(&name("c"), &silent).await.unwrap().explain, None);
+}
