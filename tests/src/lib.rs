@@ -1,5 +1,7 @@
 //! Tests of Twofold through its public ways in, and what they share: a server process that can be killed.
 
+pub mod measure;
+
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};

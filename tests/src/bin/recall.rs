@@ -7,11 +7,12 @@ use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::atomic::AtomicBool;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use anyhow::{Context, Result};
 use serde_json::json;
 use twofold_storage::{Fetch, NewPoint, Operation, Options, Search, Store, Target};
+use twofold_tests::measure::{Vectors, thousandth, thread_time};
 use twofold_types::api::{WithPayload, WithVector};
 use twofold_types::{CollectionConfig, Distance, Filter, PayloadSchemaType, PointId, VectorParams};
 
@@ -21,48 +22,12 @@ const REQUIRED: f64 = 0.95;
 /// Points out of a thousand that a filter lets through; the first means no filter.
 const SELECTIVITIES: [u64; 7] = [1000, 500, 300, 100, 30, 10, 1];
 
-struct Vectors {
-    dimensions: usize,
-    rows: Vec<f32>,
-}
-
-impl Vectors {
-    fn read(path: &Path) -> Result<Self> {
-        let bytes = std::fs::read(path).with_context(|| format!("{}: run `make recall`", path.display()))?;
-        let (words, _) = bytes.as_chunks::<4>();
-        let [_, dimensions, rows @ ..] = words else {
-            anyhow::bail!("{}: too short", path.display())
-        };
-        let rows = rows.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect();
-        Ok(Self {
-            dimensions: u32::from_le_bytes(*dimensions) as usize,
-            rows,
-        })
-    }
-
-    fn iter(&self) -> impl Iterator<Item = &[f32]> {
-        self.rows.chunks_exact(self.dimensions)
-    }
-}
-
-/// Which thousandth of the points one belongs to, unrelated to its vector.
-fn thousandth(id: u64) -> u64 {
-    (id.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 32) % 1000
-}
-
 fn distance(metric: Distance, a: &[f32], b: &[f32]) -> f64 {
     let sum = |f: fn(f32, f32) -> f32| a.iter().zip(b).map(|(&a, &b)| f64::from(f(a, b))).sum::<f64>();
     match metric {
         Distance::Euclid => sum(|a, b| (a - b) * (a - b)),
         _ => -sum(|a, b| a * b) / (sum(|_, b| b * b).sqrt()),
     }
-}
-
-/// CPU time of this thread, which a busy machine does not stretch; wall time where the system does not tell it.
-fn cpu_time(started: Instant) -> Duration {
-    let stat = std::fs::read_to_string("/proc/thread-self/schedstat").ok();
-    let nanos = stat.and_then(|stat| stat.split(' ').next()?.parse().ok());
-    nanos.map_or_else(|| started.elapsed(), Duration::from_nanos)
 }
 
 /// The ids of the nearest for every selectivity.
@@ -126,7 +91,7 @@ fn measure(dir: &Path, set: &str, metric: Distance) -> Result<bool> {
         let filter: Filter = serde_json::from_value(json!({"must": [{"key": "thousandth", "range": {"lt": share}}]}))?;
         let mut hits = 0;
         let mut wanted = 0;
-        let begun = cpu_time(started);
+        let begun = thread_time();
         for (query, truth) in queries.iter().zip(&truths) {
             let found = collection.search(&Search {
                 target: Target::Vector(query.to_vec()),
@@ -142,7 +107,7 @@ fn measure(dir: &Path, set: &str, metric: Distance) -> Result<bool> {
             hits += found.iter().filter(|point| truth[position].contains(&point.id)).count();
             wanted += truth[position].len();
         }
-        let millis = (cpu_time(started) - begun).as_secs_f64() * 1e3 / truths.len() as f64;
+        let millis = (thread_time() - begun).as_secs_f64() * 1e3 / truths.len() as f64;
         let recall = hits as f64 / wanted as f64;
         good &= recall >= REQUIRED;
         println!(

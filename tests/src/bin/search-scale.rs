@@ -4,7 +4,6 @@
 //! the same, and prints a line of JSON.
 
 use std::collections::{BTreeMap, HashSet};
-use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
@@ -13,6 +12,7 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use serde_json::{Value, json};
 use twofold_storage::{Collection, Fetch, NewPoint, Operation, Options, Search, Store, Target};
+use twofold_tests::measure::{disk_megabytes, process_time, rss_megabytes};
 use twofold_types::api::{WithPayload, WithVector};
 use twofold_types::{CollectionConfig, Distance, Filter, PayloadSchemaType, PointId, VectorParams};
 
@@ -61,39 +61,6 @@ impl Cloud {
 
 fn gauss(rng: &mut StdRng) -> f32 {
     (0..4).map(|_| rng.random_range(-1.0f32..1.0)).sum::<f32>() * 0.866
-}
-
-fn proc_field(path: &str, field: impl Fn(&str) -> Option<u64>) -> u64 {
-    std::fs::read_to_string(path)
-        .ok()
-        .and_then(|text| field(&text))
-        .unwrap_or(0)
-}
-
-fn cpu_seconds() -> f64 {
-    let ticks = proc_field("/proc/self/stat", |text| {
-        let fields: Vec<&str> = text.rsplit(')').next()?.split_whitespace().collect();
-        Some(fields[11].parse::<u64>().ok()? + fields[12].parse::<u64>().ok()?)
-    });
-    ticks as f64 / 100.0
-}
-
-fn rss_megabytes() -> u64 {
-    proc_field("/proc/self/status", |text| {
-        let line = text.lines().find(|line| line.starts_with("VmRSS"))?;
-        line.split_whitespace().nth(1)?.parse().ok()
-    }) / 1024
-}
-
-fn disk_megabytes(dir: &Path) -> u64 {
-    let output = std::process::Command::new("du").arg("-sm").arg(dir).output().ok();
-    let text = output
-        .and_then(|output| String::from_utf8(output.stdout).ok())
-        .unwrap_or_default();
-    text.split_whitespace()
-        .next()
-        .and_then(|megabytes| megabytes.parse().ok())
-        .unwrap_or(0)
 }
 
 fn payload(number: u64) -> Value {
@@ -185,7 +152,7 @@ fn main() -> Result<()> {
         collection.create_payload_index(key, kind)?;
     }
     let (never, done) = (AtomicBool::new(false), AtomicBool::new(false));
-    let (started, cpu) = (Instant::now(), cpu_seconds());
+    let (started, cpu) = (Instant::now(), process_time().as_secs_f64());
     let (mut made, mut written) = (Duration::ZERO, Duration::ZERO);
     std::thread::scope(|scope| -> Result<()> {
         let indexer = scope.spawn(|| -> Result<()> {
@@ -209,7 +176,10 @@ fn main() -> Result<()> {
         done.store(true, Ordering::Relaxed);
         indexer.join().expect("the indexer does not panic")
     })?;
-    let (total, cpu) = (started.elapsed(), cpu_seconds() - cpu - made.as_secs_f64());
+    let (total, cpu) = (
+        started.elapsed(),
+        process_time().as_secs_f64() - cpu - made.as_secs_f64(),
+    );
     let rss = rss_megabytes();
     let queries = |many: u64| (0..many).map(|query| cloud.vector(count + 2_000_000 + query));
     let filter = |value: Value| serde_json::from_value::<Filter>(value).context("a filter");

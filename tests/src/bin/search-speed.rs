@@ -8,9 +8,12 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use serde_json::json;
 use twofold_storage::{Collection, Fetch, NewPoint, Operation, Options, Search, Store, Target};
+use twofold_tests::measure::{
+    Vectors, disk_megabytes, process_time, read_words, rss_megabytes, thousandth, thread_time,
+};
 use twofold_types::api::{WithPayload, WithVector};
 use twofold_types::{CollectionConfig, Distance, Filter, PayloadSchemaType, PointId, VectorParams};
 
@@ -24,66 +27,6 @@ const SHARES: [u64; 4] = [1000, 300, 100, 10];
 const EFFORTS: [usize; 11] = [4, 8, 16, 24, 32, 48, 64, 96, 128, 192, 256];
 /// CPU time that a measurement takes at least.
 const LEAST: Duration = Duration::from_millis(800);
-
-struct Words(Vec<[u8; 4]>);
-
-impl Words {
-    fn read(path: &Path) -> Result<Self> {
-        let bytes = std::fs::read(path).with_context(|| path.display().to_string())?;
-        Ok(Self(bytes.as_chunks().0.to_vec()))
-    }
-
-    fn vectors(path: &Path) -> Result<(usize, Vec<f32>)> {
-        let words = Self::read(path)?.0;
-        let rows = words[2..].iter().map(|word| f32::from_le_bytes(*word)).collect();
-        Ok((u32::from_le_bytes(words[1]) as usize, rows))
-    }
-}
-
-fn stat(path: &str, field: impl Fn(&str) -> Option<u64>) -> u64 {
-    std::fs::read_to_string(path)
-        .ok()
-        .and_then(|text| field(&text))
-        .unwrap_or(0)
-}
-
-/// CPU time of this thread.
-fn thread_time() -> Duration {
-    Duration::from_nanos(stat("/proc/thread-self/schedstat", |text| {
-        text.split(' ').next()?.parse().ok()
-    }))
-}
-
-/// CPU time of all threads, in ticks of a hundredth of a second.
-fn process_time() -> Duration {
-    Duration::from_millis(
-        10 * stat("/proc/self/stat", |text| {
-            let fields: Vec<&str> = text.rsplit(')').next()?.split_whitespace().collect();
-            Some(fields[11].parse::<u64>().ok()? + fields[12].parse::<u64>().ok()?)
-        }),
-    )
-}
-
-fn rss_megabytes() -> u64 {
-    stat("/proc/self/status", |text| {
-        let line = text.lines().find(|line| line.starts_with("VmRSS"))?;
-        line.split_whitespace().nth(1)?.parse().ok()
-    }) / 1024
-}
-
-fn disk_megabytes(dir: &Path) -> u64 {
-    fn bytes(dir: &Path) -> u64 {
-        let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
-        entries
-            .map(|entry| match entry.metadata() {
-                Ok(data) if data.is_dir() => bytes(&entry.path()),
-                Ok(data) => data.len(),
-                Err(_) => 0,
-            })
-            .sum()
-    }
-    bytes(dir) >> 20
-}
 
 fn search(query: &[f32], filter: Option<&Filter>, ef: usize) -> Result<Search> {
     Ok(Search {
@@ -135,17 +78,9 @@ fn main() -> Result<()> {
     };
     let file = |kind: &str| Path::new(dir).join(format!("{set}.{kind}"));
     let distance: Distance = serde_json::from_value(json!(distance))?;
-    let (dimensions, base) = Words::vectors(&file("base.f32"))?;
-    let (_, queries) = Words::vectors(&file("query.f32"))?;
-    let truth: Vec<u32> = Words::read(&file("truth.u32"))?
-        .0
-        .iter()
-        .map(|word| u32::from_le_bytes(*word))
-        .collect();
-    let queries: Vec<&[f32]> = queries
-        .chunks_exact(dimensions)
-        .take(truth.len() / K / SHARES.len())
-        .collect();
+    let (base, queries) = (Vectors::read(&file("base.f32"))?, Vectors::read(&file("query.f32"))?);
+    let (dimensions, truth) = (base.dimensions, read_words(&file("truth.u32"))?);
+    let queries: Vec<&[f32]> = queries.iter().take(truth.len() / K / SHARES.len()).collect();
     let data = tempfile::tempdir()?;
     let before = rss_megabytes();
     let store = Store::open(Options::new(data.path()))?;
@@ -157,7 +92,7 @@ fn main() -> Result<()> {
     };
     let collection = store.create_collection(&"bench".parse()?, &config)?;
     collection.create_payload_index("thousandth", PayloadSchemaType::Integer)?;
-    let rows: Vec<(u64, &[f32])> = (0..).zip(base.chunks_exact(dimensions)).collect();
+    let rows: Vec<(u64, &[f32])> = (0..).zip(base.iter()).collect();
     let never = AtomicBool::new(false);
     let (started, cpu) = (Instant::now(), process_time());
     let done = AtomicBool::new(false);
@@ -177,10 +112,7 @@ fn main() -> Result<()> {
                 id: id.into(),
                 vectors: BTreeMap::from([(String::new(), row.to_vec())]),
                 // Scattered by a hash, as in the script that knows the truth.
-                payload: serde_json::Map::from_iter([(
-                    "thousandth".to_owned(),
-                    json!((id.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 32) % 1000),
-                )]),
+                payload: serde_json::Map::from_iter([("thousandth".to_owned(), json!(thousandth(id)))]),
             };
             collection.apply(Operation::Upsert(rows.iter().map(point).collect()))?;
         }
