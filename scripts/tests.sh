@@ -12,4 +12,5 @@ if ! "$cargo" nextest --version >/dev/null 2>&1; then
         exec "${test[@]}" test --release --workspace --locked --lib --bins --tests -- --test-threads=1
     }
 fi
-exec "${test[@]}" nextest run --release --workspace --locked
+# nextest does not hand on what stands before its own name.
+exec "$cargo" nextest run --config .config/test-profile.toml --release --workspace --locked

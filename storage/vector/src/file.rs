@@ -373,7 +373,7 @@ mod tests {
         let mut arena = Arena::new(24, Distance::Cosine, codes);
         for offset in (0..count).filter(|offset| offset % 7 != 3 && !(200..500).contains(offset)) {
             let mut vector: Vec<f32> = (0..24)
-                .map(|i| (((offset * 37 + i * 101) * 2_654_435) >> 8) as f32 % 97.0 - 48.0)
+                .map(|i| ((offset * 37 + i * 101).wrapping_mul(2_654_435) >> 8) as f32 % 97.0 - 48.0)
                 .collect();
             crate::kernel::normalise(&mut vector);
             arena.set(offset, &vector);
