@@ -402,17 +402,15 @@ impl Collection {
         Ok(())
     }
 
-    /// Forgets the part of the log that every checkpoint and every index on disk has followed; all of it where there is none.
+    /// Forgets the part of the log that every checkpoint and every index has followed; all of it where there is none. A
+    /// checkpoint that is written next begins where its index is now.
     pub(crate) fn trim_log(&self) -> Result<()> {
         let writer = self.writer.lock();
         let state = self.state();
         let slots = self.indexes.iter().zip(&state.indexes);
         let needed = slots.flat_map(|(slot, index)| {
-            let on_disk = index
-                .as_ref()
-                .filter(|_| slot.on_disk)
-                .and_then(|index| index.applied().ok());
-            [slot.saved(), on_disk, writer.hold]
+            let applied = index.as_ref().map(|index| index.applied().unwrap_or_default());
+            [slot.saved(), applied, writer.hold]
         });
         let followed = needed.flatten().min().unwrap_or(state.seq);
         let mut batch = self.rocks.batch();

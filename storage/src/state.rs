@@ -51,10 +51,9 @@ impl State {
     /// Offsets that were touched after `applied`.
     pub(crate) fn touched_since(&self, applied: SeqNo) -> Bitmap {
         let newer = self.tail.iter().rev().take_while(|entry| entry.seq > applied);
-        newer.fold(Bitmap::new(), |mut all, entry| {
-            all |= &entry.offsets;
-            all
-        })
+        let mut touched: Vec<u32> = newer.flat_map(|entry| entry.offsets.iter()).collect();
+        touched.sort_unstable();
+        touched.into_iter().collect()
     }
 
     /// Forgets of the tail what every index has followed, and no write after `hold`.

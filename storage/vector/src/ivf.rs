@@ -234,12 +234,6 @@ impl Ivf {
         self.lists.len()
     }
 
-    /// Bytes on the heap.
-    pub fn heap_bytes(&self) -> usize {
-        let lists: usize = self.lists.iter().map(|list| list.heap_bytes()).sum();
-        lists + self.homes.chunks.len() * Homes::CHUNK * size_of::<Home>() + self.lists.len() * self.rotation.size() * 5
-    }
-
     /// Whether vectors are in two lists: always, where there are several.
     pub(crate) fn spills(&self) -> bool {
         self.lists.len() > 1

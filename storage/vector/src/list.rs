@@ -165,10 +165,6 @@ impl List {
             spread,
         })
     }
-
-    pub(crate) fn heap_bytes(&self) -> usize {
-        self.offsets.capacity() * 4 + (self.bits.capacity() + self.factors.capacity()) * 64
-    }
 }
 
 /// Cuts what a query has beyond the origin to bit planes, with the step that loses least for normally distributed components.

@@ -214,3 +214,39 @@ fn built_again(on_disk: bool, file: &str) {
         assert!(nearest(&collection, &vectors[id as usize], 20).len() == 20);
     }
 }
+
+#[test]
+fn what_was_written_while_an_index_was_built_is_found_after_a_restart() {
+    const POINTS: u64 = 40_000;
+    let dir = tempfile::tempdir().unwrap();
+    // So large a lag that the index does not follow what came while it was built.
+    let options = || Options {
+        index_lag: 1_000_000,
+        ..options(dir.path())
+    };
+    let mut rng = StdRng::seed_from_u64(11);
+    let mut written = Vec::new();
+    {
+        let store = Store::open(options()).unwrap();
+        let collection = store
+            .create_collection(&name("c"), &config(Distance::Euclid, false))
+            .unwrap();
+        let points = (0..POINTS).map(|id| point(id, &random_vector(&mut rng)));
+        collection.apply(Operation::Upsert(points.collect())).unwrap();
+        thread::scope(|scope| {
+            let builder = scope.spawn(|| collection.update_indexes(&AtomicBool::new(false)).unwrap());
+            while !builder.is_finished() {
+                let vector = random_vector(&mut rng);
+                put(&collection, POINTS + written.len() as u64, &vector);
+                written.push(vector);
+            }
+        });
+    }
+    assert!(!written.is_empty());
+    let store = Store::open(options()).unwrap();
+    let collection = store.collection(&name("c")).unwrap();
+    assert!(collection.indexed_vectors() >= POINTS, "the checkpoint was not read");
+    for (id, vector) in (POINTS..).zip(&written) {
+        assert_eq!(nearest(&collection, vector, 1), [PointId::Num(id)]);
+    }
+}
