@@ -20,7 +20,7 @@ TEST := $(CARGO) --config .config/test-profile.toml
 export TWOFOLD := $(CARGO_TARGET_DIR)/release/twofold
 
 .DEFAULT_GOAL := help
-.PHONY: help demo setup build model test fmt lint unit doc conformance deny recall bench bench-search scale env
+.PHONY: help demo setup build model test fmt lint unit doc conformance deny recall bench bench-search bench-filters scale env
 # Cargo builds in parallel by itself.
 .NOTPARALLEL:
 
@@ -68,6 +68,9 @@ bench: build model ## Measure speed
 
 bench-search: build model ## Measure the search beside peers
 	@scripts/bench_search.sh $(CACHE)/recall docs/benchmarks
+
+bench-filters: setup ## Measure filters
+	@scripts/filters.sh
 
 scale: setup ## Measure large collections
 	@scripts/scale.sh

@@ -252,11 +252,15 @@ impl Drop for ArroyIndex {
     }
 }
 
-/// Deletes a generation that nobody reads.
-pub(crate) fn remove(dir: &Path) {
-    match std::fs::remove_dir_all(dir) {
+/// Deletes files that nobody reads: a generation or a checkpoint.
+pub(crate) fn remove(path: &Path) {
+    let removed = match path.is_dir() {
+        true => std::fs::remove_dir_all(path),
+        false => std::fs::remove_file(path),
+    };
+    match removed {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            tracing::warn!(dir = %dir.display(), %error, "an index generation could not be deleted");
+            tracing::warn!(path = %path.display(), %error, "a file of an index could not be deleted");
         }
         _ => {}
     }

@@ -1,7 +1,5 @@
 //! A collection: its points in RocksDB, their vectors in memory, and the ANN indexes that follow.
 
-use std::collections::{BTreeMap, VecDeque};
-use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -9,28 +7,28 @@ use std::time::Instant;
 
 use parking_lot::{Mutex, RwLock};
 use twofold_types::{
-    CollectionConfig, CollectionName, EncoderParams, Filter, ModelId, Payload, PayloadSchemaType, PointId, Record,
-    TaskId,
+    CollectionConfig, CollectionName, EncoderParams, Filter, ModelId, Payload, PointId, Record, TaskId,
 };
 
 use twofold_vector::{Arena, Bitmap};
 
 use crate::column::Column;
-use crate::error::{InvalidInput, Result};
+use crate::error::Result;
 use crate::indexing::{IndexSlot, Restored, empty_arena};
 use crate::key::{CollectionId, PointOffset, SeqNo, seq_of_log_key};
 use crate::label::{Label, Labels};
 use crate::operation::{Operation, chunk_id};
 use crate::options::Options;
+use crate::payload_index::{ColumnCheckpoints, Loading};
 use crate::posting::Field;
-use crate::record::{CollectionRecord, CounterRecord, DiskRecord, FieldRecord, LogRecord, PointRecord};
+use crate::record::{CollectionRecord, CounterRecord, DiskRecord, LogRecord, PointRecord};
 use crate::rocks::{Cf, Rocks, Snapshot};
 use crate::state::{Schema, State, TailEntry};
 use crate::view::{Fetch, View};
 use crate::write::{Write, read_vector};
 
-/// Bytes of postings that are written at once while a payload index is filled.
-const BACKFILL_BATCH: usize = 16 << 20;
+/// The directory of the columns' checkpoints, among those of the vectors.
+const COLUMNS: &str = "columns";
 
 /// An open collection. All methods block.
 pub struct Collection {
@@ -45,6 +43,7 @@ pub struct Collection {
     pub(crate) published: RwLock<Arc<State>>,
     /// By the number of the vector.
     pub(crate) indexes: Vec<IndexSlot>,
+    pub(crate) columns: ColumnCheckpoints,
     /// The collection is gone: operations fail and index builds are given up.
     pub(crate) dropped: AtomicBool,
 }
@@ -92,6 +91,10 @@ impl Collection {
                     reason: error.to_string(),
                 },
             )?;
+        let seq = SeqNo(counter.seq);
+        let log = read_log(&snapshot, id)?;
+        let dir = index_dir(&options, id).join(COLUMNS);
+        let (checkpoints, mut columns) = ColumnCheckpoints::open(dir, &snapshot, id, &schema.fields, &log, seq)?;
         let (mut alive, mut labels) = (Bitmap::new(), Labels::default());
         for entry in snapshot.scan(Cf::Points, &id.key(), &[]) {
             let (key, value) = entry?;
@@ -105,20 +108,20 @@ impl Collection {
                         version: record.version,
                     },
                 );
+                if columns.iter().flatten().any(|column| column.is_stale(offset)) {
+                    let payload = record.payload()?;
+                    for (field, column) in schema.fields.iter().zip(&mut columns) {
+                        if let Some(column) = column {
+                            column.refresh(field, id, offset, &payload);
+                        }
+                    }
+                }
             }
         }
-        let columns = schema.fields.iter().map(|field| load_column(&snapshot, id, field));
-        let columns = columns.collect::<Result<Vec<_>>>()?;
-        let mut tail = VecDeque::new();
-        for entry in snapshot.scan(Cf::IndexLog, &id.key(), &[]) {
-            let (key, value) = entry?;
-            let seq = seq_of_log_key(&key).unwrap_or_default();
-            tail.push_back(Arc::new(TailEntry {
-                seq,
-                offsets: LogRecord::from_bytes(&value)?.offsets.into_iter().collect(),
-            }));
-        }
-        let seq = SeqNo(counter.seq);
+        let tail = log.into_iter().map(|(seq, record)| {
+            let offsets = record.vectors.into_iter().collect();
+            Arc::new(TailEntry { seq, offsets })
+        });
         let mut state = State {
             seq,
             next_offset: counter.next_offset,
@@ -127,10 +130,13 @@ impl Collection {
             schema: Arc::new(schema),
             arenas: Vec::new(),
             indexes: Vec::new(),
-            columns,
+            columns: columns
+                .into_iter()
+                .map(|column| column.map(Loading::into_column))
+                .collect(),
             touched: 0,
             written: Instant::now(),
-            tail,
+            tail: tail.collect(),
         };
         let mut indexes = Vec::new();
         for ((number, vector), params) in (0u16..).zip(&record.vectors).zip(state.schema.config.vectors.values()) {
@@ -154,7 +160,9 @@ impl Collection {
         drop(snapshot);
         let writer = Writer {
             record,
-            log: state.indexes.iter().any(Option::is_some) || indexes.iter().any(|slot| slot.saved().is_some()),
+            log: state.indexes.iter().any(Option::is_some)
+                || indexes.iter().any(|slot| slot.saved().is_some())
+                || !checkpoints.saved(&state.schema).is_empty(),
             hold: None,
         };
         state.trim_tail(None);
@@ -166,6 +174,7 @@ impl Collection {
             writer: Mutex::new(writer),
             published: RwLock::new(Arc::new(state)),
             indexes,
+            columns: checkpoints,
             dropped: AtomicBool::new(false),
         };
         collection.trim_log()?;
@@ -209,6 +218,9 @@ impl Collection {
             let prepared = Write::prepare(&view, self.rocks.batch(), operation, writer.log)?;
             let mut state = State::clone(&view.state);
             let seq = prepared.change.apply(&mut state);
+            if state.indexes.iter().all(Option::is_none) {
+                state.trim_tail(writer.hold);
+            }
             fail::fail_point!("apply::before_write");
             self.publish(prepared.batch, state)?;
             fail::fail_point!("apply::before_sync");
@@ -243,23 +255,24 @@ impl Collection {
 
     /// Changes what the collection record says.
     pub(crate) fn alter(&self, writer: &mut Writer, record: CollectionRecord) -> Result<()> {
-        self.alter_with(writer, record, &mut BTreeMap::new())
+        self.alter_with(writer, record, None)
     }
 
-    /// [`alter`](Self::alter), with the columns of payload indexes that are new, by their number.
-    fn alter_with(
+    /// [`alter`](Self::alter), with the column of a payload index that is new.
+    pub(crate) fn alter_with(
         &self,
         writer: &mut Writer,
         record: CollectionRecord,
-        filled: &mut BTreeMap<u16, Column>,
+        filled: Option<Column>,
     ) -> Result<()> {
         let mut state = State::clone(&self.state());
         let fields = open_fields(&record)?;
+        let filled = filled.map(Arc::new);
         let columns = fields.iter().map(|field| {
             let old = state.schema.fields.iter().position(|old| old.number == field.number);
             match old {
                 Some(place) => state.columns[place].clone(),
-                None => Arc::new(filled.remove(&field.number).unwrap_or_default()),
+                None => filled.clone(),
             }
         });
         state.columns = columns.collect();
@@ -306,92 +319,6 @@ impl Collection {
         let mut record = writer.record.clone();
         record.set_config(&config);
         self.alter(&mut writer, record)
-    }
-
-    /// Makes a payload index and fills it. Writes wait; reads do not.
-    pub fn create_payload_index(&self, key: &str, schema: PayloadSchemaType) -> Result<SeqNo> {
-        let mut writer = self.lock_writer()?;
-        let kind = schema.into();
-        let view = self.view();
-        if writer
-            .record
-            .fields
-            .iter()
-            .any(|field| field.key == key && field.kind == kind)
-        {
-            return Ok(view.state.seq);
-        }
-        let mut record = writer.record.clone();
-        let field = FieldRecord {
-            number: record.next_field,
-            key: key.to_owned(),
-            kind,
-        };
-        let index = Field::new(&field)?;
-        record.next_field = record.next_field.checked_add(1).ok_or(InvalidInput::Limit {
-            what: "payload indexes that a collection has ever had",
-            received: usize::from(u16::MAX) + 1,
-            limit: usize::from(u16::MAX),
-        })?;
-        let mut replaced = Vec::new();
-        record.fields.retain(|field| {
-            let keep = field.key != key;
-            if !keep {
-                replaced.push(field.number);
-            }
-            keep
-        });
-        record.fields.push(field);
-        let mut batch = self.rocks.batch();
-        batch.delete_prefix(Cf::Postings, &self.id.field_prefix(index.number));
-        let mut column = Column::default();
-        view.for_each_point(&view.state.alive, |offset, point| {
-            for posting in index.postings(self.id, &point.payload()?, offset) {
-                column.insert(index.value_of_key(self.id, &posting), offset.0);
-                batch.put(Cf::Postings, &posting, &[]);
-            }
-            if batch.size_in_bytes() > BACKFILL_BATCH {
-                self.rocks.write(std::mem::replace(&mut batch, self.rocks.batch()))?;
-            }
-            Ok(())
-        })?;
-        self.rocks.write(batch)?;
-        self.alter_with(&mut writer, record, &mut BTreeMap::from([(index.number, column)]))?;
-        self.delete_postings(&replaced)?;
-        Ok(view.state.seq)
-    }
-
-    /// Removes the payload indexes of a key. A key without one is no error.
-    pub fn delete_payload_index(&self, key: &str) -> Result<SeqNo> {
-        let mut writer = self.lock_writer()?;
-        let mut record = writer.record.clone();
-        let gone: Vec<u16> = record
-            .fields
-            .iter()
-            .filter(|field| field.key == key)
-            .map(|field| field.number)
-            .collect();
-        record.fields.retain(|field| field.key != key);
-        self.alter(&mut writer, record)?;
-        self.delete_postings(&gone)?;
-        Ok(self.state().seq)
-    }
-
-    fn delete_postings(&self, fields: &[u16]) -> Result<()> {
-        let mut batch = self.rocks.batch();
-        fields
-            .iter()
-            .for_each(|&field| batch.delete_prefix(Cf::Postings, &self.id.field_prefix(field)));
-        self.rocks.write(batch)
-    }
-
-    /// The payload indexes with the number of points that each of them holds.
-    pub fn payload_indexes(&self) -> Result<BTreeMap<String, (PayloadSchemaType, u64)>> {
-        let view = self.view();
-        let fields = view.state.schema.fields.iter().zip(&view.state.columns);
-        Ok(fields
-            .map(|(field, column)| (field.key.clone(), (field.kind.into(), column.all().len())))
-            .collect())
     }
 
     /// The points with these ids, as far as they exist, in the order of the ids.
@@ -469,18 +396,17 @@ pub(crate) fn index_dir(options: &Options, id: CollectionId) -> PathBuf {
 }
 
 fn open_fields(record: &CollectionRecord) -> Result<Vec<Field>> {
-    record.fields.iter().map(|field| Ok(Field::new(field)?)).collect()
+    record.fields.iter().map(Field::new).collect()
 }
 
-fn load_column(snapshot: &Snapshot<'_>, id: CollectionId, field: &Field) -> Result<Arc<Column>> {
-    let mut column = Column::default();
-    snapshot.scan_keys(Cf::Postings, &id.field_prefix(field.number), &[], |key| {
-        if let Some(offset) = PointOffset::from_key(key) {
-            column.insert(field.value_of_key(id, key), offset.0);
-        }
-        ControlFlow::Continue(())
-    })?;
-    Ok(Arc::new(column))
+/// What was written since the oldest index and the oldest checkpoint, oldest first.
+fn read_log(snapshot: &Snapshot<'_>, id: CollectionId) -> Result<Vec<(SeqNo, LogRecord)>> {
+    let entries = snapshot.scan(Cf::IndexLog, &id.key(), &[]);
+    let records = entries.map(|entry| {
+        let (key, value) = entry?;
+        Ok((seq_of_log_key(&key).unwrap_or_default(), LogRecord::from_bytes(&value)?))
+    });
+    records.collect()
 }
 
 /// Reads every vector from its record.

@@ -1,12 +1,13 @@
 //! Filters: from conditions to the bitmap of the points that match.
 //!
-//! Payload indexes narrow the points down; what they cannot decide is decided on the payloads of those that are left.
+//! Payload indexes narrow the points down, the condition with the fewest points first; what they cannot decide is decided on
+//! the payloads of those that are left.
 
 use std::collections::HashSet;
 
 use serde_json::Value;
 use twofold_types::{Condition, FieldTest, Filter, Match, Payload, PointId};
-use twofold_vector::Bitmap;
+use twofold_vector::{Bitmap, Union};
 
 use crate::error::{InvalidInput, Result};
 use crate::key::PointOffset;
@@ -38,7 +39,7 @@ enum Test {
     Filter(CompiledFilter),
 }
 
-/// What the payload indexes know: no point outside of `points` matches, and where `exact`, all in it do.
+/// What the payload indexes know: no point outside of `points` matches, and where `exact`, all in it do. They live.
 struct Narrowed {
     points: Bitmap,
     exact: bool,
@@ -87,11 +88,8 @@ impl CompiledFilter {
 
     /// The living points that match.
     pub(crate) fn select(&self, view: &View<'_>) -> Result<Bitmap> {
-        let alive = &view.state.alive;
-        let narrowed = self.narrow(view)?;
-        let mut points = narrowed.points;
-        points &= alive;
-        if narrowed.exact || points.is_empty() {
+        let Narrowed { points, exact } = self.narrow(view, view.state.alive.len())?;
+        if exact || points.is_empty() {
             return Ok(points);
         }
         let mut matching = Bitmap::new();
@@ -104,44 +102,86 @@ impl CompiledFilter {
         Ok(matching)
     }
 
-    fn narrow(&self, view: &View<'_>) -> Result<Narrowed> {
-        let mut points = view.state.alive.clone();
-        let mut exact = true;
-        for test in &self.must {
-            match test.narrow(view)? {
-                Some(narrowed) => {
-                    points &= &narrowed.points;
-                    exact &= narrowed.exact;
-                }
-                None => exact = false,
+    /// How many points match, at most, as far as that is known without looking for them.
+    fn estimate(&self, view: &View<'_>) -> u64 {
+        let must = self.must.iter().map(|test| test.estimate(view));
+        let should = self.should.iter().map(|test| test.estimate(view));
+        let should = should.reduce(u64::saturating_add);
+        must.chain(should).min().unwrap_or(u64::MAX)
+    }
+
+    /// What is left of `left` points that the rest of a filter leaves.
+    fn narrow(&self, view: &View<'_>, left: u64) -> Result<Narrowed> {
+        let mut narrowed = Left {
+            points: None,
+            exact: true,
+            others: left,
+        };
+        let mut must: Vec<(u64, &Test)> = self.must.iter().map(|test| (test.estimate(view), test)).collect();
+        must.sort_by_key(|(estimate, _)| *estimate);
+        for (_, test) in must {
+            if narrowed.len() == 0 {
+                break;
+            }
+            match test.narrow(view, narrowed.len())? {
+                Some(of_test) => narrowed.keep(of_test),
+                None => narrowed.exact = false,
             }
         }
-        if !self.should.is_empty() {
-            match self
-                .should
-                .iter()
-                .map(|test| test.narrow(view))
-                .collect::<Result<Option<Vec<_>>>>()?
-            {
+        if !self.should.is_empty() && narrowed.len() > 0 {
+            let any = self.should.iter().map(|test| test.narrow(view, narrowed.len()));
+            match any.collect::<Result<Option<Vec<_>>>>()? {
                 Some(any) => {
-                    exact &= any.iter().all(|narrowed| narrowed.exact);
-                    let mut union = Bitmap::new();
-                    any.iter().for_each(|narrowed| union |= &narrowed.points);
-                    points &= &union;
+                    let mut union = Union::default();
+                    any.iter().for_each(|of_test| union.add(&of_test.points));
+                    narrowed.keep(Narrowed {
+                        points: union.into(),
+                        exact: any.iter().all(|of_test| of_test.exact),
+                    });
                 }
-                None => exact = false,
+                None => narrowed.exact = false,
             }
         }
         for test in &self.must_not {
-            match test.narrow(view)? {
-                Some(Narrowed {
-                    points: excluded,
-                    exact: true,
-                }) => points -= &excluded,
-                _ => exact = false,
+            if narrowed.len() == 0 {
+                break;
+            }
+            match test.narrow(view, narrowed.len())? {
+                Some(Narrowed { points, exact: true }) => *narrowed.points_mut(view) -= &points,
+                _ => narrowed.exact = false,
             }
         }
-        Ok(Narrowed { points, exact })
+        Ok(Narrowed {
+            exact: narrowed.exact || narrowed.len() == 0,
+            points: narrowed.points.unwrap_or_else(|| view.state.alive.clone()),
+        })
+    }
+}
+
+/// The points that are left while conditions are looked up; without `points`, all that live.
+struct Left {
+    points: Option<Bitmap>,
+    exact: bool,
+    /// How many the rest of the filter leaves.
+    others: u64,
+}
+
+impl Left {
+    fn len(&self) -> u64 {
+        let own = self.points.as_ref().map_or(u64::MAX, Bitmap::len);
+        own.min(self.others)
+    }
+
+    fn points_mut(&mut self, view: &View<'_>) -> &mut Bitmap {
+        self.points.get_or_insert_with(|| view.state.alive.clone())
+    }
+
+    fn keep(&mut self, narrowed: Narrowed) {
+        self.exact &= narrowed.exact;
+        match &mut self.points {
+            Some(points) => *points &= &narrowed.points,
+            None => self.points = Some(narrowed.points),
+        }
     }
 }
 
@@ -178,25 +218,27 @@ impl Test {
         }
     }
 
-    fn narrow(&self, view: &View<'_>) -> Result<Option<Narrowed>> {
-        let exact = |points| Ok(Some(Narrowed { points, exact: true }));
+    /// How many points pass, at most, as far as that is known without looking for them.
+    fn estimate(&self, view: &View<'_>) -> u64 {
         match self {
-            Self::Field { key, test, .. } => match view.postings(key, test) {
-                Some(points) => exact(points),
-                None => Ok(None),
-            },
+            Self::Field { key, test, .. } => view.estimate(key, test).unwrap_or(u64::MAX),
+            Self::HasId(ids) => ids.len() as u64,
+            Self::Filter(filter) => filter.estimate(view),
+            Self::IsEmpty(_) | Self::IsNull(_) => u64::MAX,
+        }
+    }
+
+    /// The points that pass, where the indexes know; `left` of them matter.
+    fn narrow(&self, view: &View<'_>, left: u64) -> Result<Option<Narrowed>> {
+        let exact = |points| Narrowed { points, exact: true };
+        match self {
+            Self::Field { key, test, .. } => Ok(view.postings(key, test, left)?.map(exact)),
             Self::HasId(ids) => {
                 let ids: Vec<PointId> = ids.iter().copied().collect();
-                let offsets = view.offsets(&ids)?;
-                exact(
-                    offsets
-                        .into_iter()
-                        .flatten()
-                        .map(|PointOffset(offset)| offset)
-                        .collect(),
-                )
+                let offsets = view.offsets(&ids)?.into_iter().flatten();
+                Ok(Some(exact(offsets.map(|PointOffset(offset)| offset).collect())))
             }
-            Self::Filter(filter) => filter.narrow(view).map(Some),
+            Self::Filter(filter) => filter.narrow(view, left).map(Some),
             Self::IsEmpty(_) | Self::IsNull(_) => Ok(None),
         }
     }
@@ -207,6 +249,6 @@ fn field_matches(test: &FieldTest, value: &Value) -> bool {
         FieldTest::Match(Match::Value(expected)) => expected.matches(value),
         FieldTest::Match(Match::Any(any)) => any.iter().any(|expected| expected.matches(value)),
         FieldTest::Match(Match::Except(except)) => !except.iter().any(|expected| expected.matches(value)),
-        FieldTest::Range(range) => value.as_f64().is_some_and(|number| range.contains(number)),
+        FieldTest::Range(range) => range.contains(value),
     }
 }

@@ -19,7 +19,7 @@ use crate::rocks::Cf;
 use crate::state::State;
 
 /// A checkpoint is written again when one vector in this many has changed since the last, and as many more as the options say.
-const SAVED_SHARE: u64 = 5;
+pub(crate) const SAVED_SHARE: u64 = 5;
 
 /// A collection is at rest when it was not written to for so long.
 const REST: Duration = Duration::from_secs(2);
@@ -223,7 +223,7 @@ impl Collection {
                 self.trim_log()?;
             }
         }
-        Ok(())
+        self.save_columns(cancel)
     }
 
     /// Whether an index is behind or missing.
@@ -263,7 +263,7 @@ impl Collection {
 
     /// From here on every write is logged, and none of the log is forgotten, so that an index that is built on the returned
     /// state can follow what comes after it.
-    fn begin_build(&self) -> Result<Arc<State>> {
+    pub(crate) fn begin_build(&self) -> Result<Arc<State>> {
         let mut writer = self.lock_writer()?;
         writer.log = true;
         let state = self.state();
@@ -271,7 +271,7 @@ impl Collection {
         Ok(state)
     }
 
-    fn end_build(&self) {
+    pub(crate) fn end_build(&self) {
         self.writer.lock().hold = None;
     }
 
@@ -412,7 +412,8 @@ impl Collection {
             let applied = index.as_ref().map(|index| index.applied().unwrap_or_default());
             [slot.saved(), applied, writer.hold]
         });
-        let followed = needed.flatten().min().unwrap_or(state.seq);
+        let columns = self.columns.saved(&state.schema);
+        let followed = needed.flatten().chain(columns).min().unwrap_or(state.seq);
         let mut batch = self.rocks.batch();
         batch.delete_range(
             Cf::IndexLog,

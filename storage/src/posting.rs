@@ -6,9 +6,11 @@
 use std::ops::Bound;
 
 use serde_json::Value;
-use twofold_types::{MatchValue, Payload, Range};
+use twofold_types::{
+    Datetime, FieldTest, Match, MatchValue, Number, Payload, PayloadIndexParams, Range, RangeTest, uuid_of,
+};
 
-use crate::error::InvalidInput;
+use crate::error::Result;
 use crate::key::{CollectionId, PointOffset};
 use crate::path::PayloadPath;
 use crate::record::{FieldKind, FieldRecord};
@@ -16,11 +18,35 @@ use crate::record::{FieldKind, FieldRecord};
 /// Longer strings stand in the index by a digest.
 const INLINE_KEYWORD: usize = 64;
 
-/// Integers up to here are told apart as 64-bit floats.
-const EXACT_INTEGER: u64 = 1 << 53;
-
 /// The ends of a range of encoded values.
 pub(crate) type EncodedRange = (Bound<Vec<u8>>, Bound<Vec<u8>>);
+
+/// Whether an encoded value is above the lower end of a range.
+pub(crate) fn is_above(lower: &Bound<Vec<u8>>, value: &[u8]) -> bool {
+    match lower {
+        Bound::Included(bound) => value >= bound.as_slice(),
+        Bound::Excluded(bound) => value > bound.as_slice(),
+        Bound::Unbounded => true,
+    }
+}
+
+/// Whether an encoded value is below the upper end of a range.
+pub(crate) fn is_below(upper: &Bound<Vec<u8>>, value: &[u8]) -> bool {
+    match upper {
+        Bound::Included(bound) => value <= bound.as_slice(),
+        Bound::Excluded(bound) => value < bound.as_slice(),
+        Bound::Unbounded => true,
+    }
+}
+
+/// What a test looks for in an index.
+#[derive(Debug)]
+pub(crate) enum Lookup {
+    /// One of these encoded values.
+    Any(Vec<Vec<u8>>),
+    /// An encoded value inside of these bounds.
+    Range(EncodedRange),
+}
 
 /// A payload index in use.
 #[derive(Debug, Clone)]
@@ -28,18 +54,25 @@ pub(crate) struct Field {
     pub(crate) number: u16,
     pub(crate) key: String,
     pub(crate) kind: FieldKind,
+    /// What it was asked for with, where that was more than its type.
+    pub(crate) params: Option<PayloadIndexParams>,
     path: PayloadPath,
 }
 
 impl Field {
-    pub(crate) fn new(record: &FieldRecord) -> Result<Self, InvalidInput> {
-        let path = PayloadPath::parse(&record.key)?;
+    pub(crate) fn new(record: &FieldRecord) -> Result<Self> {
         Ok(Self {
             number: record.number,
             key: record.key.clone(),
             kind: record.kind,
-            path,
+            params: record.params()?,
+            path: PayloadPath::parse(&record.key)?,
         })
+    }
+
+    /// Whether there is no column in memory: it is answered from the postings.
+    pub(crate) fn is_on_disk(&self) -> bool {
+        self.params.as_ref().is_some_and(PayloadIndexParams::is_on_disk)
     }
 
     /// The keys under which a point with this payload is found, sorted and without doubles.
@@ -76,67 +109,98 @@ impl Field {
     fn encode(&self, value: &Value) -> Option<Vec<u8>> {
         match (self.kind, value) {
             (FieldKind::Keyword, Value::String(text)) => Some(encode_keyword(text)),
-            (FieldKind::Bool, Value::Bool(value)) => Some(vec![b'b', u8::from(*value)]),
+            (FieldKind::Uuid, Value::String(text)) => uuid_of(text).map(encode_uuid),
+            (FieldKind::Datetime, Value::String(text)) => text.parse().ok().map(encode_datetime),
+            (FieldKind::Bool, Value::Bool(value)) => Some(encode_bool(*value)),
             // Both number types hold every number, so that a range means the same with and without an index.
-            (FieldKind::Integer | FieldKind::Float, Value::Number(number)) => number.as_f64().map(encode_number),
+            (FieldKind::Integer | FieldKind::Float, value) => Number::of(value).map(encode_number),
             _ => None,
         }
     }
 
-    /// The encoded value whose postings are exactly the points that match; none where the index cannot tell.
-    pub(crate) fn encode_match(&self, value: &MatchValue) -> Option<Vec<u8>> {
+    /// What finds exactly the points that pass a test; none where the index cannot tell.
+    pub(crate) fn lookup(&self, test: &FieldTest) -> Option<Lookup> {
+        match test {
+            FieldTest::Match(Match::Value(value)) => Some(Lookup::Any(vec![self.encode_match(value)?])),
+            FieldTest::Match(Match::Any(values)) => {
+                let mut values = values
+                    .iter()
+                    .map(|value| self.encode_match(value))
+                    .collect::<Option<Vec<_>>>()?;
+                values.sort_unstable();
+                values.dedup();
+                Some(Lookup::Any(values))
+            }
+            FieldTest::Match(Match::Except(_)) => None,
+            FieldTest::Range(RangeTest::Number(range)) => matches!(self.kind, FieldKind::Integer | FieldKind::Float)
+                .then(|| Lookup::Range(encode_range(range, encode_number))),
+            FieldTest::Range(RangeTest::Datetime(range)) => {
+                (self.kind == FieldKind::Datetime).then(|| Lookup::Range(encode_range(range, encode_datetime)))
+            }
+        }
+    }
+
+    fn encode_match(&self, value: &MatchValue) -> Option<Vec<u8>> {
         match (self.kind, value) {
             (FieldKind::Keyword, MatchValue::Keyword(text)) => Some(encode_keyword(text)),
-            (FieldKind::Bool, MatchValue::Bool(value)) => Some(vec![b'b', u8::from(*value)]),
-            (FieldKind::Integer | FieldKind::Float, MatchValue::Integer(value))
-                if value.unsigned_abs() < EXACT_INTEGER =>
-            {
-                Some(encode_number(*value as f64))
+            (FieldKind::Uuid, MatchValue::Keyword(text)) => uuid_of(text).map(encode_uuid),
+            (FieldKind::Bool, MatchValue::Bool(value)) => Some(encode_bool(*value)),
+            (FieldKind::Integer | FieldKind::Float, MatchValue::Integer(value)) => {
+                Some(encode_number(Number::from(*value)))
             }
             _ => None,
         }
     }
-
-    /// The encoded values at the ends of a range; none where this index holds no numbers.
-    pub(crate) fn encode_range(&self, range: &Range) -> Option<EncodedRange> {
-        if !matches!(self.kind, FieldKind::Integer | FieldKind::Float) {
-            return None;
-        }
-        let lower = match (range.gt, range.gte) {
-            (Some(gt), Some(gte)) if gte > gt => Bound::Included(encode_number(gte)),
-            (Some(gt), _) => Bound::Excluded(encode_number(gt)),
-            (None, Some(gte)) => Bound::Included(encode_number(gte)),
-            (None, None) => Bound::Included(vec![b'n']),
-        };
-        let upper = match (range.lt, range.lte) {
-            (Some(lt), Some(lte)) if lte < lt => Bound::Included(encode_number(lte)),
-            (Some(lt), _) => Bound::Excluded(encode_number(lt)),
-            (None, Some(lte)) => Bound::Included(encode_number(lte)),
-            (None, None) => Bound::Included(vec![b'n', 0xff]),
-        };
-        Some((lower, upper))
-    }
 }
 
+fn encode_range<T: PartialOrd + Copy>(range: &Range<T>, encode: impl Fn(T) -> Vec<u8>) -> EncodedRange {
+    let lower = match (range.gt, range.gte) {
+        (Some(gt), Some(gte)) if gte > gt => Bound::Included(encode(gte)),
+        (Some(gt), _) => Bound::Excluded(encode(gt)),
+        (None, Some(gte)) => Bound::Included(encode(gte)),
+        (None, None) => Bound::Unbounded,
+    };
+    let upper = match (range.lt, range.lte) {
+        (Some(lt), Some(lte)) if lte < lt => Bound::Included(encode(lte)),
+        (Some(lt), _) => Bound::Excluded(encode(lt)),
+        (None, Some(lte)) => Bound::Included(encode(lte)),
+        (None, None) => Bound::Unbounded,
+    };
+    (lower, upper)
+}
+
+/// Texts that spell the same UUID are equal.
 fn encode_keyword(text: &str) -> Vec<u8> {
-    if text.len() <= INLINE_KEYWORD {
+    if let Some(id) = uuid_of(text) {
+        encode_uuid(id)
+    } else if text.len() <= INLINE_KEYWORD {
         [&[b'k', text.len() as u8], text.as_bytes()].concat()
     } else {
-        [
-            b"h".as_slice(),
-            uuid::Uuid::new_v5(&uuid::Uuid::NAMESPACE_OID, text.as_bytes()).as_bytes(),
-        ]
-        .concat()
+        let digest = uuid::Uuid::new_v5(&uuid::Uuid::NAMESPACE_OID, text.as_bytes());
+        [b"h".as_slice(), digest.as_bytes()].concat()
     }
 }
 
-/// Flips bits so that the byte order is the numeric order; -0 is 0.
-fn encode_number(number: f64) -> Vec<u8> {
-    let bits = (number + 0.0).to_bits();
+fn encode_uuid(id: uuid::Uuid) -> Vec<u8> {
+    [b"u".as_slice(), id.as_bytes()].concat()
+}
+
+fn encode_bool(value: bool) -> Vec<u8> {
+    vec![b'b', u8::from(value)]
+}
+
+/// Flips the sign bit, so that the byte order is the order in time.
+fn encode_datetime(moment: Datetime) -> Vec<u8> {
+    let ordered = moment.microseconds() as u64 ^ (1 << 63);
+    [b"d".as_slice(), &ordered.to_be_bytes()].concat()
+}
+
+/// Flips bits of the float, so that the byte order is the numeric order; how far the number is above it follows.
+fn encode_number(number: Number) -> Vec<u8> {
+    let (float, rest) = number.parts();
+    let bits = float.to_bits();
     let ordered = if bits >> 63 == 0 { bits ^ (1 << 63) } else { !bits };
-    let mut encoded = vec![b'n'];
-    encoded.extend(ordered.to_be_bytes());
-    encoded
+    [b"n".as_slice(), &ordered.to_be_bytes(), &rest.to_be_bytes()].concat()
 }
 
 #[cfg(test)]
@@ -144,29 +208,53 @@ mod tests {
     use super::*;
 
     #[test]
-    fn encoded_numbers_sort_as_numbers() {
-        let numbers = [
-            f64::MIN,
-            -1e9,
-            -1.5,
-            -1.0,
-            -f64::MIN_POSITIVE,
-            0.0,
-            1e-9,
-            1.0,
-            2.0,
-            1e300,
-            f64::MAX,
+    fn encoded_values_sort_as_values() {
+        let far = 1i64 << 53;
+        let floats = [f64::MIN, -1e19, -1.5, -f64::MIN_POSITIVE, 1e-9, 1.5, 1e19, f64::MAX].map(Number::from);
+        let integers = [
+            i64::MIN,
+            -far - 1,
+            -far,
+            -1,
+            0,
+            1,
+            far,
+            far + 1,
+            far + 2,
+            i64::MAX - 1,
+            i64::MAX,
         ];
+        let mut numbers = [&floats[..], &integers.map(Number::from)].concat();
+        numbers.sort_by(|a, b| a.partial_cmp(b).unwrap());
         let encoded: Vec<_> = numbers.iter().map(|&number| encode_number(number)).collect();
-        assert!(encoded.is_sorted());
-        assert_eq!(encode_number(-0.0), encode_number(0.0));
-        assert!(encoded.iter().all(|number| *number < vec![b'n', 0xff, 0xff]));
+        assert!(encoded.is_sorted_by(|a, b| a < b));
+        assert_eq!(encode_number(Number::from(-0.0)), encode_number(Number::from(0i64)));
+        let moments = [
+            "0001-01-01",
+            "1969-12-31T23:59:59.999999Z",
+            "1970-01-01",
+            "1970-01-01T00:00:00.000001Z",
+            "9999-01-01",
+        ];
+        let encoded: Vec<_> = moments
+            .iter()
+            .map(|moment| encode_datetime(moment.parse().unwrap()))
+            .collect();
+        assert!(encoded.is_sorted_by(|a, b| a < b));
     }
 
     #[test]
     fn no_keyword_is_the_beginning_of_another() {
-        let words = ["", "a", "ab", "abc", &"x".repeat(64), &"x".repeat(65), &"x".repeat(66)];
+        let words = [
+            "",
+            "a",
+            "ab",
+            "abc",
+            "00000000-0000-0000-0000-00000000000a",
+            &"x".repeat(64),
+            &"x".repeat(65),
+            &"x".repeat(66),
+        ];
         let encoded: Vec<_> = words.iter().map(|word| encode_keyword(word)).collect();
         for (i, a) in encoded.iter().enumerate() {
             for (j, b) in encoded.iter().enumerate() {

@@ -3,7 +3,7 @@
 use bincode::{Decode, Encode};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use twofold_types::{CollectionConfig, CollectionName, Payload, PayloadSchemaType, PointId};
+use twofold_types::{CollectionConfig, CollectionName, Payload, PayloadIndexParams, PayloadSchemaType, PointId};
 
 use crate::error::{Result, StorageError};
 
@@ -114,6 +114,7 @@ pub(crate) struct CollectionRecord {
 
 impl DiskRecord for CollectionRecord {
     const WHAT: &'static str = "collection record";
+    const VERSION: u8 = 2;
 }
 
 impl CollectionRecord {
@@ -136,6 +137,12 @@ impl CollectionRecord {
 
     pub(crate) fn config(&self) -> Result<CollectionConfig> {
         from_json(Self::WHAT, &self.config)
+    }
+
+    /// Takes out the payload indexes of a key and says their numbers.
+    pub(crate) fn take_fields(&mut self, key: &str) -> Vec<u16> {
+        let taken = self.fields.extract_if(.., |field| field.key == key);
+        taken.map(|field| field.number).collect()
     }
 
     pub(crate) fn set_config(&mut self, config: &CollectionConfig) {
@@ -162,6 +169,26 @@ pub(crate) struct FieldRecord {
     pub(crate) key: String,
     /// The type of the values.
     pub(crate) kind: FieldKind,
+    /// What it was asked for with as JSON, where that was more than its type.
+    params: Option<Vec<u8>>,
+}
+
+impl FieldRecord {
+    pub(crate) fn new(number: u16, key: &str, kind: FieldKind, params: Option<&PayloadIndexParams>) -> Self {
+        Self {
+            number,
+            key: key.to_owned(),
+            kind,
+            params: params.map(json),
+        }
+    }
+
+    pub(crate) fn params(&self) -> Result<Option<PayloadIndexParams>> {
+        let params = self.params.as_deref();
+        params
+            .map(|params| from_json("payload index record", params))
+            .transpose()
+    }
 }
 
 /// What a payload index holds.
@@ -171,6 +198,8 @@ pub(crate) enum FieldKind {
     Integer,
     Float,
     Bool,
+    Datetime,
+    Uuid,
 }
 
 impl From<PayloadSchemaType> for FieldKind {
@@ -180,6 +209,8 @@ impl From<PayloadSchemaType> for FieldKind {
             PayloadSchemaType::Integer => Self::Integer,
             PayloadSchemaType::Float => Self::Float,
             PayloadSchemaType::Bool => Self::Bool,
+            PayloadSchemaType::Datetime => Self::Datetime,
+            PayloadSchemaType::Uuid => Self::Uuid,
         }
     }
 }
@@ -191,6 +222,8 @@ impl From<FieldKind> for PayloadSchemaType {
             FieldKind::Integer => Self::Integer,
             FieldKind::Float => Self::Float,
             FieldKind::Bool => Self::Bool,
+            FieldKind::Datetime => Self::Datetime,
+            FieldKind::Uuid => Self::Uuid,
         }
     }
 }
@@ -206,14 +239,18 @@ impl DiskRecord for DocumentRecord {
     const WHAT: &'static str = "document record";
 }
 
-/// Offsets that one write touched and that an ANN index has yet to follow.
+/// Offsets that one write touched and that an ANN index or a checkpoint has yet to follow.
 #[derive(Debug, Clone, PartialEq, Encode, Decode)]
 pub(crate) struct LogRecord {
-    pub(crate) offsets: Vec<u32>,
+    /// Those whose vectors it touched, and perhaps their payloads.
+    pub(crate) vectors: Vec<u32>,
+    /// Those of which it touched the payload only.
+    pub(crate) payloads: Vec<u32>,
 }
 
 impl DiskRecord for LogRecord {
     const WHAT: &'static str = "index log record";
+    const VERSION: u8 = 2;
 }
 
 /// A value of ours as JSON inside a record.
@@ -258,10 +295,20 @@ mod tests {
             CounterRecord::from_bytes(&[1, 3, 4]).unwrap(),
             CounterRecord { seq: 3, next_offset: 4 }
         );
-        assert_eq!(LogRecord::from_bytes(&[1, 2, 5, 250]).unwrap().offsets, [5, 250]);
         assert_eq!(
             DocumentRecord::from_bytes(&[1, 2, 3]).unwrap(),
             DocumentRecord { chunks: 2, task: 3 }
         );
+    }
+
+    // The same for these of version 2; of their version 1 there was no release.
+    #[test]
+    fn version_2_is_read() {
+        let log = LogRecord::from_bytes(&[2, 2, 5, 250, 1, 7]).unwrap();
+        assert_eq!((log.vectors, log.payloads), (vec![5, 250], vec![7]));
+        let bytes = [2, 1, b'c', 0, 0, 1, 3, 1, b'a', 5, 1, 2, b'{', b'}', 4];
+        let record = CollectionRecord::from_bytes(&bytes).unwrap();
+        assert_eq!((record.name.as_str(), record.next_field), ("c", 4));
+        assert_eq!((record.fields[0].number, record.fields[0].kind), (3, FieldKind::Uuid));
     }
 }

@@ -30,8 +30,8 @@ pub(crate) struct State {
     pub(crate) arenas: Vec<Arena>,
     /// By the number of the vector; none where there is no index.
     pub(crate) indexes: Vec<Option<Arc<dyn VectorIndex>>>,
-    /// By the place of the payload index in the schema.
-    pub(crate) columns: Vec<Arc<Column>>,
+    /// By the place of the payload index in the schema; none where it is on disk.
+    pub(crate) columns: Vec<Option<Arc<Column>>>,
     /// How many vectors writes have touched since the collection was opened.
     pub(crate) touched: u64,
     /// When the last write was.

@@ -1,21 +1,27 @@
 //! Reading: one consistent state of a collection in memory and on disk.
 
+use std::ops::{Bound, ControlFlow};
 use std::sync::Arc;
 
 use twofold_types::api::{PayloadSelector, WithPayload, WithVector};
-use twofold_types::{FieldTest, Filter, Match, Payload, PointId, Record, VectorsOutput};
-use twofold_vector::Bitmap;
+use twofold_types::{FieldTest, Filter, Payload, PointId, Record, VectorsOutput};
+use twofold_vector::{Bitmap, Union};
 
+use crate::column::Column;
 use crate::error::{Result, StorageError};
 use crate::filter::CompiledFilter;
 use crate::key::{CollectionId, PointOffset};
 use crate::path::PayloadPath;
+use crate::posting::{Field, Lookup, is_above, is_below};
 use crate::record::{DiskRecord, DocumentRecord, PointRecord};
 use crate::rocks::{Cf, Snapshot};
 use crate::state::State;
 
 /// Points are read one by one below this share of the collection, and all in order above it.
 const SPARSE_READ: u64 = 8;
+
+/// So many postings are read from disk in the time of one payload.
+const POSTINGS_PER_READ: u64 = 16;
 
 /// One consistent state of a collection: the published [`State`] and the RocksDB snapshot of the same write.
 pub(crate) struct View<'a> {
@@ -78,23 +84,77 @@ impl View<'_> {
         Ok(())
     }
 
-    /// The points that a payload index finds for a test; none where no index can tell.
-    pub(crate) fn postings(&self, key: &str, test: &FieldTest) -> Option<Bitmap> {
-        let fields = self.state.schema.fields.iter().zip(&self.state.columns);
-        fields
-            .filter(|(field, _)| field.key == key)
-            .find_map(|(field, column)| match test {
-                FieldTest::Match(Match::Value(value)) => Some(column.value(&field.encode_match(value)?)),
-                FieldTest::Match(Match::Any(values)) => {
-                    let mut points = Bitmap::new();
-                    for value in values {
-                        points |= &column.value(&field.encode_match(value)?);
-                    }
-                    Some(points)
+    /// The payload index of a key with what it looks for in it; none where the index cannot tell.
+    fn lookup(&self, key: &str, test: &FieldTest) -> Option<(&Field, Option<&Column>, Lookup)> {
+        let mut fields = self.state.schema.fields.iter().zip(&self.state.columns);
+        let (field, column) = fields.find(|(field, _)| field.key == key)?;
+        Some((field, column.as_deref(), field.lookup(test)?))
+    }
+
+    /// How many points a payload index finds for a test, at most; none where no column can tell.
+    pub(crate) fn estimate(&self, key: &str, test: &FieldTest) -> Option<u64> {
+        let (_, column, lookup) = self.lookup(key, test)?;
+        Some(column?.count(&lookup))
+    }
+
+    /// The points that a payload index finds for a test; none where no index can tell, or where it takes longer than to
+    /// read the payloads of the points that are left.
+    pub(crate) fn postings(&self, key: &str, test: &FieldTest, left: u64) -> Result<Option<Bitmap>> {
+        match self.lookup(key, test) {
+            None => Ok(None),
+            Some((_, Some(column), lookup)) => Ok(Some(column.find(&lookup))),
+            Some((field, None, lookup)) => self.scan_postings(field, &lookup, left.saturating_mul(POSTINGS_PER_READ)),
+        }
+    }
+
+    /// The points that postings on disk name; none where more than `limit` postings would have to be read.
+    fn scan_postings(&self, field: &Field, lookup: &Lookup, limit: u64) -> Result<Option<Bitmap>> {
+        let (mut union, mut read) = (Union::default(), 0);
+        let mut visit = |key: &[u8]| {
+            read += 1;
+            if let Some(offset) = PointOffset::from_key(key) {
+                union.insert(offset.0);
+            }
+            match read > limit {
+                true => ControlFlow::Break(()),
+                false => ControlFlow::Continue(()),
+            }
+        };
+        match lookup {
+            Lookup::Any(values) => {
+                for value in values {
+                    let prefix = field.value_prefix(self.collection, value);
+                    self.snapshot.scan_keys(Cf::Postings, &prefix, &[], &mut visit)?;
                 }
-                FieldTest::Match(Match::Except(_)) => None,
-                FieldTest::Range(range) => Some(column.range(&field.encode_range(range)?)),
-            })
+            }
+            Lookup::Range((lower, upper)) => {
+                let start = match lower {
+                    Bound::Included(value) | Bound::Excluded(value) => field.value_prefix(self.collection, value),
+                    Bound::Unbounded => Vec::new(),
+                };
+                let prefix = self.collection.field_prefix(field.number);
+                self.snapshot.scan_keys(Cf::Postings, &prefix, &start, |key| {
+                    let value = field.value_of_key(self.collection, key);
+                    match (is_above(lower, value), is_below(upper, value)) {
+                        (true, true) => visit(key),
+                        (false, _) => ControlFlow::Continue(()),
+                        (_, false) => ControlFlow::Break(()),
+                    }
+                })?;
+            }
+        }
+        Ok((read <= limit).then(|| union.into()))
+    }
+
+    /// How many points have a value in a payload index.
+    pub(crate) fn indexed(&self, field: &Field, column: Option<&Column>) -> Result<u64> {
+        let everything = Lookup::Range((Bound::Unbounded, Bound::Unbounded));
+        match column {
+            Some(column) => Ok(column.find(&everything).len()),
+            None => Ok(self
+                .scan_postings(field, &everything, u64::MAX)?
+                .map_or(0, |points| points.len())),
+        }
     }
 
     /// The living points that match a filter; all of them without one.

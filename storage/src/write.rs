@@ -58,7 +58,7 @@ pub(crate) struct Change {
 }
 
 impl<'a> Write<'a> {
-    /// Prepares an operation on top of `view`. Nothing is written yet. With `log`, ANN indexes will follow it.
+    /// Prepares an operation on top of `view`. Nothing is written yet. With `log`, indexes and checkpoints will follow it.
     pub(crate) fn prepare(
         view: &'a View<'a>,
         batch: Batch<'a>,
@@ -320,19 +320,19 @@ impl<'a> Write<'a> {
         self.batch
             .put(Cf::Meta, &self.view.collection.counter_key(), &counter.to_bytes());
         let touched: Bitmap = self.vectors.keys().map(|(_, offset)| offset.0).collect();
-        let tail = (log && !touched.is_empty()).then(|| {
+        let mut payloads: Bitmap = self.postings.iter().map(|change| change.offset.0).collect();
+        payloads -= &touched;
+        if log && !(touched.is_empty() && payloads.is_empty()) {
             let record = LogRecord {
-                offsets: touched.iter().collect(),
+                vectors: touched.iter().collect(),
+                payloads: payloads.iter().collect(),
             };
-            self.batch.put(
-                Cf::IndexLog,
-                &self.view.collection.log_key(self.seq),
-                &record.to_bytes(),
-            );
-            TailEntry {
-                seq: self.seq,
-                offsets: touched,
-            }
+            let key = self.view.collection.log_key(self.seq);
+            self.batch.put(Cf::IndexLog, &key, &record.to_bytes());
+        }
+        let tail = (log && !touched.is_empty()).then_some(TailEntry {
+            seq: self.seq,
+            offsets: touched,
         });
         let (mut born, mut died) = (Vec::new(), Vec::new());
         for (&offset, record) in &self.points {
@@ -385,7 +385,10 @@ impl Change {
             }
         }
         for change in self.postings {
-            let column = Arc::make_mut(&mut state.columns[change.column]);
+            let Some(column) = &mut state.columns[change.column] else {
+                continue;
+            };
+            let column = Arc::make_mut(column);
             match change.added {
                 true => column.insert(&change.value, change.offset.0),
                 false => column.remove(&change.value, change.offset.0),

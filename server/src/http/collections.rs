@@ -121,7 +121,14 @@ fn info(collection: &Collection) -> Result<CollectionInfo> {
             chunking: config.chunking,
         },
         payload_schema: indexes
-            .map(|(key, (data_type, points))| (key, PayloadIndexInfo { data_type, points }))
+            .map(|(key, index)| {
+                let info = PayloadIndexInfo {
+                    data_type: index.data_type,
+                    params: index.params,
+                    points: index.points,
+                };
+                (key, info)
+            })
             .collect(),
     })
 }

@@ -7,8 +7,8 @@ use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 
 use crate::{
-    ChunkingParams, CollectionName, Document, EncoderParams, Filter, Payload, PayloadSchemaType, PointId, PointStruct,
-    Record, ScoredPoint, TaskId, VectorInput, VectorsConfig, VectorsInput,
+    ChunkingParams, CollectionName, Document, EncoderParams, Filter, Payload, PayloadFieldSchema, PayloadIndexParams,
+    PayloadSchemaType, PointId, PointStruct, Record, ScoredPoint, TaskId, VectorInput, VectorsConfig, VectorsInput,
 };
 
 /// The envelope of a successful answer.
@@ -139,39 +139,20 @@ pub struct CollectionParams {
 pub struct PayloadIndexInfo {
     /// The type.
     pub data_type: PayloadSchemaType,
+    /// The parameters it was asked for with, where there were any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub params: Option<PayloadIndexParams>,
     /// How many points have an indexed value.
     pub points: u64,
 }
 
 /// `PUT /collections/{collection}/index`
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct CreatePayloadIndex {
     /// The payload key.
     pub field_name: String,
-    /// The type of its values.
-    pub field_schema: PayloadSchemaType,
-}
-
-impl<'de> Deserialize<'de> for CreatePayloadIndex {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        #[derive(Deserialize)]
-        struct Wire {
-            field_name: String,
-            field_schema: Value,
-        }
-        let wire = Wire::deserialize(deserializer)?;
-        // The long form is an object of parameters whose `type` is what counts.
-        let schema = match wire.field_schema {
-            Value::Object(mut params) => params.remove("type").unwrap_or_default(),
-            short => short,
-        };
-        let field_schema = PayloadSchemaType::deserialize(schema)
-            .map_err(|error| D::Error::custom(format!("field_schema: {error}")))?;
-        Ok(Self {
-            field_name: wire.field_name,
-            field_schema,
-        })
-    }
+    /// The type of its values, alone or with parameters.
+    pub field_schema: PayloadFieldSchema,
 }
 
 /// `PUT /collections/{collection}/points`: rows or columns.

@@ -211,20 +211,6 @@ pub struct CollectionConfig {
     pub metadata: Option<Payload>,
 }
 
-/// The type of a payload index.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum PayloadSchemaType {
-    /// Strings, matched exactly.
-    Keyword,
-    /// Integers, matched exactly or by range.
-    Integer,
-    /// Numbers, by range.
-    Float,
-    /// Booleans.
-    Bool,
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -3,8 +3,9 @@
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
+use uuid::Uuid;
 
-use crate::PointId;
+use crate::{Datetime, Number, PointId};
 
 /// A boolean combination of conditions. All parts that are given must hold.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -125,8 +126,8 @@ pub struct FieldCondition {
 pub enum FieldTest {
     /// A value equal to, or in, or not in the given ones.
     Match(Match),
-    /// A number within bounds.
-    Range(Range),
+    /// A number or a moment within bounds.
+    Range(RangeTest),
 }
 
 impl<'de> Deserialize<'de> for FieldCondition {
@@ -148,7 +149,7 @@ impl<'de> Deserialize<'de> for FieldCondition {
             (Some((name, value)), None) if name == "match" => Match::deserialize(value)
                 .map(FieldTest::Match)
                 .map_err(D::Error::custom)?,
-            (Some((name, value)), None) if name == "range" => Range::deserialize(value)
+            (Some((name, value)), None) if name == "range" => RangeTest::deserialize(value)
                 .map(FieldTest::Range)
                 .map_err(D::Error::custom)?,
             (Some((name, _)), None) => {
@@ -210,40 +211,86 @@ impl MatchValue {
     pub fn matches(&self, value: &Value) -> bool {
         match (self, value) {
             (Self::Bool(expected), Value::Bool(value)) => expected == value,
-            (Self::Integer(expected), Value::Number(value)) => {
-                value.as_i64() == Some(*expected) || (value.is_f64() && value.as_f64() == Some(*expected as f64))
+            (Self::Integer(expected), value) => Number::of(value) == Some(Number::from(*expected)),
+            (Self::Keyword(expected), Value::String(value)) => {
+                expected == value || uuid_of(value).is_some_and(|id| uuid_of(expected) == Some(id))
             }
-            (Self::Keyword(expected), Value::String(value)) => expected == value,
             _ => false,
         }
     }
 }
 
-/// Bounds of a number.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Range {
-    /// Less than.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub lt: Option<f64>,
-    /// Less than or equal to.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub lte: Option<f64>,
-    /// Greater than.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub gt: Option<f64>,
-    /// Greater than or equal to.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub gte: Option<f64>,
+/// The UUID that a text spells: with or without hyphens, in any case, in braces or as a URN. Texts that spell the same one
+/// are equal.
+pub fn uuid_of(text: &str) -> Option<Uuid> {
+    const SPELLINGS: std::ops::RangeInclusive<usize> = 32..=45;
+    SPELLINGS.contains(&text.len()).then(|| Uuid::parse_str(text).ok())?
 }
 
-impl Range {
-    /// Whether a number lies within the bounds.
-    pub fn contains(&self, value: f64) -> bool {
-        self.lt.is_none_or(|bound| value < bound)
-            && self.lte.is_none_or(|bound| value <= bound)
-            && self.gt.is_none_or(|bound| value > bound)
-            && self.gte.is_none_or(|bound| value >= bound)
+/// Bounds of numbers or of moments, as the bounds are written.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(untagged)]
+pub enum RangeTest {
+    /// A number within bounds.
+    Number(Range<Number>),
+    /// A text that is a moment within bounds.
+    Datetime(Range<Datetime>),
+}
+
+impl RangeTest {
+    /// Whether a payload value lies within the bounds.
+    pub fn contains(&self, value: &Value) -> bool {
+        match (self, value) {
+            (Self::Number(range), value) => Number::of(value).is_some_and(|number| range.contains(number)),
+            (Self::Datetime(range), Value::String(text)) => text.parse().is_ok_and(|moment| range.contains(moment)),
+            (Self::Datetime(_), _) => false,
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for RangeTest {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let value = Value::deserialize(deserializer)?;
+        let has_text = value
+            .as_object()
+            .is_some_and(|bounds| bounds.values().any(Value::is_string));
+        match has_text {
+            true => Range::deserialize(value).map(Self::Datetime),
+            false => Range::deserialize(value).map(Self::Number),
+        }
+        .map_err(D::Error::custom)
+    }
+}
+
+/// Bounds.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Range<T> {
+    /// Less than.
+    #[serde(default = "none", skip_serializing_if = "Option::is_none")]
+    pub lt: Option<T>,
+    /// Less than or equal to.
+    #[serde(default = "none", skip_serializing_if = "Option::is_none")]
+    pub lte: Option<T>,
+    /// Greater than.
+    #[serde(default = "none", skip_serializing_if = "Option::is_none")]
+    pub gt: Option<T>,
+    /// Greater than or equal to.
+    #[serde(default = "none", skip_serializing_if = "Option::is_none")]
+    pub gte: Option<T>,
+}
+
+fn none<T>() -> Option<T> {
+    None
+}
+
+impl<T: PartialOrd> Range<T> {
+    /// Whether a value lies within the bounds.
+    pub fn contains(&self, value: T) -> bool {
+        self.lt.as_ref().is_none_or(|bound| value < *bound)
+            && self.lte.as_ref().is_none_or(|bound| value <= *bound)
+            && self.gt.as_ref().is_none_or(|bound| value > *bound)
+            && self.gte.as_ref().is_none_or(|bound| value >= *bound)
     }
 }
 
@@ -262,6 +309,41 @@ mod tests {
         let filter: Filter = serde_json::from_str(json).unwrap();
         let back: Filter = serde_json::from_str(&serde_json::to_string(&filter).unwrap()).unwrap();
         assert_eq!(filter, back);
+    }
+
+    #[test]
+    fn ranges_are_of_numbers_or_of_moments() {
+        let range = |json: &str| serde_json::from_str::<RangeTest>(json);
+        let far = range(r#"{"gte": 9007199254740993, "lt": null}"#).unwrap();
+        assert!(far.contains(&9_007_199_254_740_993u64.into()));
+        assert!(!far.contains(&9_007_199_254_740_992u64.into()));
+        assert!(!far.contains(&"9007199254740993".into()));
+        let leap = range(r#"{"gte": "2024-02-29", "lt": "2024-02-29T13:00:00+01:00"}"#).unwrap();
+        assert!(leap.contains(&"2024-02-29 11:59:59".into()));
+        assert!(!leap.contains(&"2024-02-29T12:00:00Z".into()));
+        assert!(!leap.contains(&"soon".into()) && !leap.contains(&1.into()));
+        let back: RangeTest = serde_json::from_str(&serde_json::to_string(&leap).unwrap()).unwrap();
+        assert_eq!(back, leap);
+        assert!(
+            range(r#"{"gte": "soon"}"#)
+                .unwrap_err()
+                .to_string()
+                .contains("RFC 3339")
+        );
+        assert!(range(r#"{"gte": 1, "lt": "2024-02-29"}"#).is_err());
+    }
+
+    #[test]
+    fn values_are_equal_in_every_spelling() {
+        let id = "00000000-0000-0000-0000-00000000000A";
+        let matches = |expected: &str, value: &str| MatchValue::Keyword(expected.to_owned()).matches(&value.into());
+        assert!(matches(id, "0000000000000000000000000000000a"));
+        assert!(matches(id, id) && matches("{00000000-0000-0000-0000-00000000000a}", id));
+        assert!(!matches(id, "00000000-0000-0000-0000-00000000000b") && !matches(id, "A") && !matches("a", "A"));
+        assert!(MatchValue::Integer(30).matches(&30.0.into()) && !MatchValue::Integer(30).matches(&30.5.into()));
+        assert!(MatchValue::Integer(i64::MAX).matches(&i64::MAX.into()));
+        assert!(!MatchValue::Integer(i64::MAX).matches(&(i64::MAX - 1).into()));
+        assert!(!MatchValue::Integer(i64::MAX).matches(&9_223_372_036_854_775_808.0.into()));
     }
 
     #[test]

@@ -15,17 +15,25 @@
 
 pub mod api;
 mod collection;
+mod datetime;
 mod filter;
 mod model;
+mod number;
+mod payload_schema;
 mod point;
 mod task;
 
 pub use collection::{
     ChunkingParams, CollectionConfig, CollectionName, Datatype, Distance, EncoderParams, InvalidCollectionName,
-    PayloadSchemaType, VectorParams, VectorsConfig,
+    VectorParams, VectorsConfig,
 };
-pub use filter::{Condition, FieldCondition, FieldTest, Filter, Match, MatchValue, PayloadField, Range};
+pub use datetime::{Datetime, InvalidDatetime};
+pub use filter::{
+    Condition, FieldCondition, FieldTest, Filter, Match, MatchValue, PayloadField, Range, RangeTest, uuid_of,
+};
 pub use model::{ModelId, Role};
+pub use number::Number;
+pub use payload_schema::{Memory, PayloadFieldSchema, PayloadIndexParams, PayloadSchemaType};
 pub use point::{
     InvalidPointId, Payload, PointId, PointStruct, Record, ScoredPoint, TextInput, VectorInput, VectorsInput,
     VectorsOutput,

@@ -63,7 +63,7 @@ impl Chunk {
             Self::Sparse(list) => match list.binary_search(&low) {
                 Ok(_) => false,
                 Err(_) if list.len() == SPARSE_LIMIT => {
-                    *self = Self::from_words(self.to_words());
+                    *self = Self::from_words(&self.to_words());
                     self.insert(low)
                 }
                 Err(place) => {
@@ -99,7 +99,7 @@ impl Chunk {
                     Arc::make_mut(words)[word] &= !mask;
                     *len -= 1;
                     if *len as usize <= SPARSE_LIMIT / 2 {
-                        *self = Self::from_words(Words::clone(words));
+                        *self = Self::from_words(words);
                     }
                 }
                 member
@@ -122,65 +122,96 @@ impl Chunk {
     }
 
     /// In the shape that suits how many bits are set.
-    fn from_words(words: Words) -> Self {
+    fn from_words(words: &Words) -> Self {
         let len = words.iter().map(|word| word.count_ones()).sum::<u32>();
         if len as usize > SPARSE_LIMIT / 2 {
-            return Self::Dense {
-                words: Arc::new(words),
-                len,
-            };
+            let words = Arc::new(*words);
+            return Self::Dense { words, len };
         }
         let mut list = Vec::with_capacity(len as usize);
-        for_each_bit(&words, |low| list.push(low));
+        for_each_bit(words, |low| list.push(low));
         Self::Sparse(Arc::new(list))
     }
 
-    fn retain(list: &[u16], keep: impl Fn(u16) -> bool) -> Self {
-        Self::Sparse(Arc::new(list.iter().copied().filter(|&low| keep(low)).collect()))
-    }
-
-    fn and(&self, other: &Self) -> Self {
-        match (self, other) {
-            (Self::Sparse(list), other) | (other, Self::Sparse(list)) => Self::retain(list, |low| other.contains(low)),
-            (Self::Dense { words: a, .. }, Self::Dense { words: b, .. }) => {
-                Self::from_words(std::array::from_fn(|i| a[i] & b[i]))
+    /// Combines the bits of a chunk with others, in place where no clone shares them.
+    fn combine(&mut self, combine: impl Fn(&mut Words)) {
+        let shape = match self {
+            Self::Sparse(_) => {
+                let mut words = self.to_words();
+                combine(&mut words);
+                Some(Self::from_words(&words))
             }
+            Self::Dense { words, len } => {
+                let words = Arc::make_mut(words);
+                combine(words);
+                *len = words.iter().map(|word| word.count_ones()).sum();
+                (*len as usize <= SPARSE_LIMIT / 2).then(|| Self::from_words(words))
+            }
+        };
+        if let Some(shape) = shape {
+            *self = shape;
         }
     }
 
-    fn or(&self, other: &Self) -> Self {
-        match (self, other) {
-            (Self::Sparse(a), Self::Sparse(b)) if a.is_empty() || b.is_empty() => {
-                Self::Sparse(if a.is_empty() { b.clone() } else { a.clone() })
+    fn retain(list: &mut Arc<Vec<u16>>, keep: impl Fn(u16) -> bool) {
+        match Arc::get_mut(list) {
+            Some(list) => list.retain(|&low| keep(low)),
+            None => *list = Arc::new(list.iter().copied().filter(|&low| keep(low)).collect()),
+        }
+    }
+
+    fn and(&mut self, other: &Self) {
+        match (&mut *self, other) {
+            (Self::Sparse(list), other) => Self::retain(list, |low| other.contains(low)),
+            (mine, Self::Sparse(list)) => {
+                let mut list = list.clone();
+                Self::retain(&mut list, |low| mine.contains(low));
+                *self = Self::Sparse(list);
             }
-            (Self::Dense { words: a, .. }, Self::Dense { words: b, .. }) => {
-                Self::from_words(std::array::from_fn(|i| a[i] | b[i]))
-            }
-            (Self::Sparse(list), other) | (other, Self::Sparse(list)) => {
-                let mut words = other.to_words();
-                for &low in list.iter() {
+            (mine, Self::Dense { words: theirs, .. }) => mine.combine(|words| {
+                words
+                    .iter_mut()
+                    .zip(theirs.iter())
+                    .for_each(|(mine, theirs)| *mine &= theirs);
+            }),
+        }
+    }
+
+    fn or(&mut self, other: &Self) {
+        match (&mut *self, other) {
+            (_, Self::Sparse(list)) if list.is_empty() => {}
+            (Self::Sparse(list), other) if list.is_empty() => *self = other.clone(),
+            (mine, Self::Sparse(list)) => mine.combine(|words| {
+                list.iter().for_each(|&low| {
                     let (word, mask) = bit(low);
                     words[word] |= mask;
-                }
-                Self::from_words(words)
-            }
+                });
+            }),
+            (mine, Self::Dense { words: theirs, .. }) => mine.combine(|words| {
+                words
+                    .iter_mut()
+                    .zip(theirs.iter())
+                    .for_each(|(mine, theirs)| *mine |= theirs);
+            }),
         }
     }
 
-    fn minus(&self, other: &Self) -> Self {
-        match (self, other) {
+    fn minus(&mut self, other: &Self) {
+        match (&mut *self, other) {
             (Self::Sparse(list), other) => Self::retain(list, |low| !other.contains(low)),
-            (Self::Dense { words: a, .. }, Self::Dense { words: b, .. }) => {
-                Self::from_words(std::array::from_fn(|i| a[i] & !b[i]))
-            }
-            (Self::Dense { words, .. }, Self::Sparse(list)) => {
-                let mut words = Words::clone(words);
-                for &low in list.iter() {
+            (_, Self::Sparse(list)) if list.is_empty() => {}
+            (mine, Self::Sparse(list)) => mine.combine(|words| {
+                list.iter().for_each(|&low| {
                     let (word, mask) = bit(low);
                     words[word] &= !mask;
-                }
-                Self::from_words(words)
-            }
+                });
+            }),
+            (mine, Self::Dense { words: theirs, .. }) => mine.combine(|words| {
+                words
+                    .iter_mut()
+                    .zip(theirs.iter())
+                    .for_each(|(mine, theirs)| *mine &= !theirs);
+            }),
         }
     }
 
@@ -214,7 +245,7 @@ impl Bitmap {
 
     /// The set of the numbers below `end`.
     pub fn below(end: u32) -> Self {
-        let full = Chunk::from_words([u64::MAX; WORDS]);
+        let full = Chunk::from_words(&[u64::MAX; WORDS]);
         let (chunks, rest) = split(end);
         let mut set = Self {
             chunks: vec![full; chunks],
@@ -229,7 +260,7 @@ impl Bitmap {
                     _ => u64::MAX,
                 };
             }
-            set.chunks.push(Chunk::from_words(words));
+            set.chunks.push(Chunk::from_words(&words));
         }
         set
     }
@@ -316,41 +347,64 @@ impl Bitmap {
             .sum()
     }
 
-    /// The union of many sets and single offsets, in any order and with doubles. Much faster than one by one.
-    pub fn union<'a>(sets: impl IntoIterator<Item = &'a Self>, offsets: &[u32]) -> Self {
-        let mut words: Vec<u64> = Vec::new();
-        let reserve = |words: &mut Vec<u64>, chunks: usize| {
-            if words.len() < chunks * WORDS {
-                words.resize(chunks * WORDS, 0);
-            }
-        };
-        for set in sets {
-            reserve(&mut words, set.chunks.len());
-            for (words, chunk) in words.as_chunks_mut::<WORDS>().0.iter_mut().zip(&set.chunks) {
-                match chunk {
-                    Chunk::Sparse(list) => list.iter().for_each(|&low| {
-                        let (word, mask) = bit(low);
-                        words[word] |= mask;
-                    }),
-                    Chunk::Dense { words: theirs, .. } => {
-                        words
-                            .iter_mut()
-                            .zip(theirs.iter())
-                            .for_each(|(mine, theirs)| *mine |= theirs);
-                    }
+    /// Bytes on the heap, with those that clones share.
+    pub fn heap_bytes(&self) -> usize {
+        let chunks = self.chunks.iter().map(|chunk| match chunk {
+            Chunk::Sparse(list) => size_of::<Vec<u16>>() + list.capacity() * size_of::<u16>(),
+            Chunk::Dense { .. } => size_of::<Words>(),
+        });
+        self.chunks.capacity() * size_of::<Chunk>() + chunks.sum::<usize>()
+    }
+}
+
+/// Sets and single offsets, in any order and with doubles, on their way to one set. Much faster than one by one.
+#[derive(Debug, Default)]
+pub struct Union {
+    words: Vec<u64>,
+}
+
+impl Union {
+    fn reserve(&mut self, chunks: usize) {
+        if self.words.len() < chunks * WORDS {
+            self.words.resize(chunks * WORDS, 0);
+        }
+    }
+
+    /// Adds a set.
+    pub fn add(&mut self, set: &Bitmap) {
+        self.reserve(set.chunks.len());
+        for (words, chunk) in self.words.as_chunks_mut::<WORDS>().0.iter_mut().zip(&set.chunks) {
+            match chunk {
+                Chunk::Sparse(list) => list.iter().for_each(|&low| {
+                    let (word, mask) = bit(low);
+                    words[word] |= mask;
+                }),
+                Chunk::Dense { words: theirs, .. } => {
+                    words
+                        .iter_mut()
+                        .zip(theirs.iter())
+                        .for_each(|(mine, theirs)| *mine |= theirs);
                 }
             }
         }
-        for &offset in offsets {
-            let place = (offset >> 6) as usize;
-            if place >= words.len() {
-                reserve(&mut words, split(offset).0 + 1);
-            }
-            words[place] |= 1 << (offset & 63);
+    }
+
+    /// Adds an offset.
+    #[inline]
+    pub fn insert(&mut self, offset: u32) {
+        let place = (offset >> 6) as usize;
+        if place >= self.words.len() {
+            self.reserve(split(offset).0 + 1);
         }
-        let (chunks, _) = words.as_chunks::<WORDS>();
+        self.words[place] |= 1 << (offset & 63);
+    }
+}
+
+impl From<Union> for Bitmap {
+    fn from(union: Union) -> Self {
+        let (chunks, _) = union.words.as_chunks::<WORDS>();
         Self {
-            chunks: chunks.iter().map(|words| Chunk::from_words(*words)).collect(),
+            chunks: chunks.iter().map(Chunk::from_words).collect(),
         }
     }
 }
@@ -366,7 +420,9 @@ impl FromIterator<u32> for Bitmap {
             });
             return set;
         }
-        Self::union([], &offsets)
+        let mut union = Union::default();
+        offsets.into_iter().for_each(|offset| union.insert(offset));
+        union.into()
     }
 }
 
@@ -382,7 +438,7 @@ impl BitAndAssign<&Bitmap> for Bitmap {
     fn bitand_assign(&mut self, other: &Self) {
         self.chunks.truncate(other.chunks.len());
         for (mine, theirs) in self.chunks.iter_mut().zip(&other.chunks) {
-            *mine = mine.and(theirs);
+            mine.and(theirs);
         }
     }
 }
@@ -390,9 +446,7 @@ impl BitAndAssign<&Bitmap> for Bitmap {
 impl BitOrAssign<&Bitmap> for Bitmap {
     fn bitor_assign(&mut self, other: &Self) {
         for (mine, theirs) in self.chunks.iter_mut().zip(&other.chunks) {
-            if theirs.len() > 0 {
-                *mine = mine.or(theirs);
-            }
+            mine.or(theirs);
         }
         let common = self.chunks.len().min(other.chunks.len());
         self.chunks.extend_from_slice(&other.chunks[common..]);
@@ -402,9 +456,7 @@ impl BitOrAssign<&Bitmap> for Bitmap {
 impl SubAssign<&Bitmap> for Bitmap {
     fn sub_assign(&mut self, other: &Self) {
         for (mine, theirs) in self.chunks.iter_mut().zip(&other.chunks) {
-            if theirs.len() > 0 {
-                *mine = mine.minus(theirs);
-            }
+            mine.minus(theirs);
         }
     }
 }
@@ -465,7 +517,11 @@ mod tests {
             check(&one_by_one, &(&a - &b));
             check(&set_a, &a);
             let some: Vec<u32> = b.iter().copied().take(20).collect();
-            check(&Bitmap::union([&set_a, &minus], &some), &(&a | &some.iter().copied().collect()));
+            let mut union = Union::default();
+            union.add(&set_a);
+            union.add(&minus);
+            some.iter().for_each(|&offset| union.insert(offset));
+            check(&union.into(), &(&a | &some.iter().copied().collect()));
             prop_assert_eq!(set_a.intersection_len(&set_b), and.len());
         }
 

@@ -16,7 +16,7 @@ mod probe;
 mod rotation;
 
 pub use arena::Arena;
-pub use bitmap::Bitmap;
+pub use bitmap::{Bitmap, Union};
 pub use file::{Checkpoint, CheckpointError, read_checkpoint, write_checkpoint};
 pub use ivf::{Cancel, Ivf};
 pub use probe::{Effort, Neighbour, Probe, exact, gather};

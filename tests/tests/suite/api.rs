@@ -182,7 +182,7 @@ async fn a_payload_index_changes_no_answer() {
     ] {
         let index = CreatePayloadIndex {
             field_name: key.to_owned(),
-            field_schema: schema,
+            field_schema: schema.into(),
         };
         client.create_payload_index(&things, &index).await.unwrap();
     }

@@ -9,7 +9,7 @@ use rand::{RngExt, SeedableRng};
 use serde_json::json;
 use twofold_client::Client;
 use twofold_tests::Server;
-use twofold_types::api::{GetPoints, PointsSelector, ScrollPoints, UpsertPoints};
+use twofold_types::api::{CountPoints, GetPoints, PointsSelector, ScrollPoints, UpsertPoints};
 use twofold_types::{CollectionName, PointId, TaskId};
 
 use crate::support::{BINARY, count, document, documents, encoded_collection, finished, from_json, name};
@@ -87,6 +87,8 @@ async fn create_collections(client: &Client) {
     // Texts have an index in memory, these one on disk.
     let plain = from_json(json!({"vectors": {"size": 2, "distance": "Dot", "on_disk": true}}));
     client.create_collection(&name("plain"), &plain).await.unwrap();
+    let index = from_json(json!({"field_name": "n", "field_schema": "integer"}));
+    client.create_payload_index(&name("plain"), &index).await.unwrap();
 }
 
 /// After everything is worked off: every acknowledged document is there once, every point as it was last.
@@ -134,6 +136,17 @@ async fn check(client: &Client, seen: &Acknowledged) {
         .map(|hit| hit.id)
         .collect();
     assert_eq!(nearest, points.iter().map(|point| point.id).collect());
+    // The payload index has exactly the values that stand in the payloads.
+    let matching = async |condition: serde_json::Value| {
+        let count: CountPoints = from_json(json!({"filter": {"must": [condition]}}));
+        client.count_points(&name("plain"), &count).await.unwrap() as usize
+    };
+    assert_eq!(matching(json!({"key": "n", "range": {}})).await, points.len());
+    for point in &points {
+        let n = &point.payload.as_ref().unwrap()["n"];
+        let same = points.iter().filter(|other| other.payload.as_ref().unwrap()["n"] == *n);
+        assert_eq!(matching(json!({"key": "n", "match": {"value": n}})).await, same.count());
+    }
 }
 
 async fn all_document_ids(client: &Client, collection: &CollectionName) -> Vec<String> {
@@ -225,6 +238,16 @@ async fn a_crash_after_an_index_takes_its_place_loses_nothing() {
 #[tokio::test]
 async fn a_crash_after_a_checkpoint_loses_nothing() {
     survives("index::after_checkpoint:3").await;
+}
+
+#[tokio::test]
+async fn a_crash_before_a_column_checkpoint_takes_its_place_loses_nothing() {
+    survives("column::before_rename:3").await;
+}
+
+#[tokio::test]
+async fn a_crash_after_a_column_checkpoint_loses_nothing() {
+    survives("column::after_checkpoint:3").await;
 }
 
 #[tokio::test]

@@ -1,0 +1,159 @@
+//! What filters cost on 1,000,000 points: each condition alone, five together, after writes and after a start, and how long a
+//! start takes with the payload indexes.
+//!
+//! `filter-speed DIR [COUNT]` makes the collection in `DIR` where it is missing, without vectors, and prints a table.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::atomic::AtomicBool;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use serde_json::{Value, json};
+use twofold_storage::{Collection, NewPoint, Operation, Options, Selector, Store};
+use twofold_tests::measure::rss_megabytes;
+use twofold_types::{CollectionConfig, CollectionName, Distance, Filter, PayloadSchemaType, PointId, VectorParams};
+
+// As in the server's binary.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+const BATCH: u64 = 10_000;
+const ROUNDS: usize = 101;
+
+/// The payload indexes, by what they have: 10 values, 10,000, 1,000, as many as there are points, and 2.
+const INDEXES: [(&str, PayloadSchemaType); 5] = [
+    ("language", PayloadSchemaType::Keyword),
+    ("author", PayloadSchemaType::Keyword),
+    ("thousandth", PayloadSchemaType::Integer),
+    ("price", PayloadSchemaType::Float),
+    ("open", PayloadSchemaType::Bool),
+];
+
+/// Besides, 10,000 values of 100 points each, for ranges.
+const DAY: (&str, PayloadSchemaType) = ("day", PayloadSchemaType::Integer);
+
+fn payload(number: u64) -> Value {
+    let mixed = number.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 20;
+    json!({
+        "language": format!("language {}", mixed % 10),
+        "author": format!("author {}", mixed / 10 % 10_000),
+        "thousandth": mixed / 7 % 1_000,
+        "price": mixed as f64 / 1e6,
+        "open": (mixed / 3).is_multiple_of(3),
+        "day": mixed / 7_919 % 10_000,
+    })
+}
+
+fn fill(store: &Store, name: &CollectionName, count: u64) -> Result<()> {
+    let config = CollectionConfig {
+        vectors: BTreeMap::from([(String::new(), VectorParams::new(1, Distance::Dot))]),
+        encoders: BTreeMap::new(),
+        chunking: None,
+        metadata: None,
+    };
+    let collection = store.create_collection(name, &config)?;
+    for first in (0..count).step_by(BATCH as usize) {
+        let points = (first..(first + BATCH).min(count)).map(|number| NewPoint {
+            id: number.into(),
+            vectors: BTreeMap::new(),
+            payload: payload(number).as_object().cloned().unwrap_or_default(),
+        });
+        collection.apply(Operation::Upsert(points.collect()))?;
+    }
+    for (key, kind) in INDEXES.into_iter().chain([DAY]) {
+        collection.create_payload_index(key, kind)?;
+    }
+    collection.update_indexes(&AtomicBool::new(false))?;
+    Ok(())
+}
+
+fn open(dir: &Path) -> Result<(Store, Duration)> {
+    let started = Instant::now();
+    let store = Store::open(Options::new(dir))?;
+    Ok((store, started.elapsed()))
+}
+
+/// The median time of a filter in microseconds and how many points match; before each round, `before` is called.
+fn median(collection: &Collection, filter: &Filter, mut before: impl FnMut() -> Result<()>) -> Result<(f64, u64)> {
+    let (mut times, mut matching) = (Vec::new(), 0);
+    for _ in 0..ROUNDS {
+        before()?;
+        let started = Instant::now();
+        matching = collection.count(Some(filter))?;
+        times.push(started.elapsed().as_secs_f64() * 1e6);
+    }
+    times.sort_by(f64::total_cmp);
+    Ok((times[ROUNDS / 2], matching))
+}
+
+fn main() -> Result<()> {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let (dir, count) = match &args[..] {
+        [dir] => (Path::new(dir), 1_000_000),
+        [dir, count] => (Path::new(dir), count.parse()?),
+        _ => anyhow::bail!("usage: filter-speed DIR [COUNT]"),
+    };
+    let name: CollectionName = "filters".parse()?;
+    let (store, _) = open(dir)?;
+    if store.collection(&name).is_err() {
+        let started = Instant::now();
+        fill(&store, &name, count)?;
+        println!("written and indexed in {:.1} s", started.elapsed().as_secs_f64());
+    }
+    drop(store);
+    let (store, opened) = open(dir)?;
+    let collection = store.collection(&name)?;
+    println!(
+        "opened in {:.2} s, {} MB resident",
+        opened.as_secs_f64(),
+        rss_megabytes()
+    );
+    let conditions = [
+        json!({"key": "language", "match": {"value": "language 3"}}),
+        json!({"key": "author", "match": {"any": ["author 3", "author 999", "author 7777"]}}),
+        json!({"key": "thousandth", "range": {"gte": 100}}),
+        json!({"key": "price", "range": {"gte": 1.5e6, "lt": 15.1e6}}),
+        json!({"key": "open", "match": {"value": true}}),
+        json!({"key": "day", "range": {"gt": 1_000, "lte": 6_000}}),
+        json!({"key": "day", "range": {"gte": 37, "lt": 9_961}}),
+    ];
+    let five = [0, 2, 3, 4, 5].map(|place| conditions[place].clone());
+    let worst = json!([
+        {"key": "day", "range": {"gte": 37, "lt": 9_961}},
+        {"key": "day", "range": {"gt": 1_011, "lte": 9_722}},
+        {"key": "price", "range": {"gte": 0.9e6, "lt": 17.1e6}},
+        {"key": "thousandth", "range": {"gte": 51}},
+        {"key": "thousandth", "range": {"lt": 951}},
+    ]);
+    let named = conditions
+        .iter()
+        .map(|condition| (condition.to_string(), json!([condition])));
+    let named = named.chain([
+        ("five conditions".to_owned(), json!(five)),
+        ("five ranges, the worst case".to_owned(), worst),
+    ]);
+    println!(
+        "{:>9} {:>9} {:>12} {:>9}",
+        "first us", "p50 us", "written p50", "matching"
+    );
+    let mut written = 0u64;
+    for (name, must) in named {
+        let filter: Filter = serde_json::from_value(json!({"must": must})).context("a filter")?;
+        let started = Instant::now();
+        collection.count(Some(&filter))?;
+        let first = started.elapsed().as_secs_f64() * 1e6;
+        let (still, matching) = median(&collection, &filter, || Ok(()))?;
+        let (after_write, _) = median(&collection, &filter, || {
+            // One point gets the values of another.
+            written += 7_919;
+            collection.apply(Operation::OverwritePayload {
+                selector: Selector::Ids(vec![PointId::Num(written % count)]),
+                payload: payload(written + 1).as_object().cloned().unwrap_or_default(),
+            })?;
+            Ok(())
+        })?;
+        println!("{first:>9.0} {still:>9.0} {after_write:>12.0} {matching:>9}  {name}");
+    }
+    Ok(())
+}
