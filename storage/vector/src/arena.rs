@@ -9,14 +9,11 @@ use memmap2::Mmap;
 use twofold_types::Distance;
 
 use crate::bitmap::Bitmap;
-use crate::kernel::{kernels, prefetch};
+use crate::kernel::{BIAS, kernels, prefetch};
 use crate::rotation::Rotation;
 
 /// Vectors of a block. A write copies the blocks it touches while readers hold the old ones, so they are small.
 pub(crate) const BLOCK: usize = 128;
-
-/// What a byte is stored with added, so that it is unsigned.
-const BIAS: i32 = 128;
 
 /// Numbers that belong to a byte code.
 #[derive(Debug, Clone, Copy, PartialEq, bytemuck::Pod, bytemuck::Zeroable)]
@@ -242,7 +239,7 @@ impl Arena {
     pub(crate) fn code(&self, offset: u32) -> (&[u8], CodeFactors) {
         let (block, row) = (offset as usize / BLOCK, offset as usize % BLOCK);
         let block = &self.blocks[block];
-        let size = block.codes.len() / block.factors.len();
+        let size = self.rotation.as_ref().map_or(0, |rotation| rotation.size());
         (&block.codes[row * size..(row + 1) * size], block.factors[row])
     }
 
@@ -259,7 +256,7 @@ impl Arena {
     /// How near the query is by the byte code at an offset; in the order of nearness, but not on its scale.
     pub(crate) fn estimate(&self, query: &QueryCode, offset: u32) -> f32 {
         let (code, factors) = self.code(offset);
-        let product = (kernels().dot_bytes(code, &query.bytes) - query.excess) as f32 * (factors.step * query.step);
+        let product = kernels().dot_bytes(code, &query.bytes, query.excess) as f32 * (factors.step * query.step);
         match self.distance {
             Distance::Cosine | Distance::Dot => product,
             Distance::Euclid | Distance::Manhattan => product - factors.half_norm,

@@ -20,15 +20,16 @@ use bytemuck::{AnyBitPattern, NoUninit};
 use memmap2::Mmap;
 
 use crate::arena::{Arena, Block, CodeFactors};
+use crate::calibrate::{Costs, Reach};
 use crate::centroids::Centroids;
-use crate::ivf::{Costs, Ivf, Reach, expansion};
-use crate::kernel::{BLOCK, Lanes};
+use crate::ivf::{Ivf, expansion, sketches};
+use crate::kernel::{BLOCK, Lanes, SLICE, Slice};
 use crate::list::List;
 
 /// What a checkpoint begins with; the last byte is the version.
 const MAGIC: [u8; 64] = {
     let mut magic = [0; 64];
-    let text = b"twofold vectors\x01";
+    let text = b"twofold vectors\x02";
     let mut i = 0;
     while i < text.len() {
         magic[i] = text[i];
@@ -102,8 +103,7 @@ struct Facts {
     radius_squared: f32,
     slack: f32,
     filtered: f32,
-    candidates: f32,
-    costs: [f32; 4],
+    costs: [f32; 5],
 }
 
 /// Writes a checkpoint of an arena and its index as of a write. Either it is there as a whole afterwards, durable, or it is not.
@@ -121,10 +121,9 @@ pub fn write_checkpoint(path: &Path, arena: &Arena, index: Option<&Ivf>, seq: u6
         radius_squared: index.map_or(0.0, |index| index.radius_squared),
         slack: index.map_or(0.0, |index| index.reach.slack),
         filtered: index.map_or(0.0, |index| index.reach.filtered),
-        candidates: index.map_or(0.0, |index| index.reach.candidates),
-        costs: index.map_or([0.0; 4], |index| {
-            let [all, tenth, hundredth] = index.costs.search;
-            [all, tenth, hundredth, index.costs.gather]
+        costs: index.map_or([0.0; 5], |index| {
+            let ([all, tenth, hundredth], [start, each]) = (index.costs.search, index.costs.gather);
+            [all, tenth, hundredth, start, each]
         }),
     };
     let blocks = arena.blocks();
@@ -314,8 +313,8 @@ fn read_index(sections: &mut Sections<'_>, facts: &Facts, arena: &Arena) -> Resu
     let (lengths, _) = sections.next::<u32>(Tag::ListLengths)?;
     let (spreads, _) = sections.next::<f32>(Tag::ListSpreads)?;
     let (mut offsets, _) = sections.next::<u32>(Tag::ListOffsets)?;
-    let (mut bits, _) = sections.next::<Lanes<u32>>(Tag::ListBits)?;
-    let (mut factors, _) = sections.next::<Lanes<f32>>(Tag::ListFactors)?;
+    let (mut bits, _) = sections.next::<Slice>(Tag::ListBits)?;
+    let (mut factors, _) = sections.next::<Lanes>(Tag::ListFactors)?;
     let count = lengths.len();
     if origin.len() != code_size
         || centroids.len() != count * rotation.size()
@@ -325,25 +324,27 @@ fn read_index(sections: &mut Sections<'_>, facts: &Facts, arena: &Arena) -> Resu
     {
         return Err(misfit());
     }
-    let words = code_size / 32;
+    let slices = code_size / SLICE;
     let mut lists = Vec::with_capacity(count);
     for (&length, &spread) in lengths.iter().zip(spreads) {
         let blocks = (length as usize).div_ceil(BLOCK);
         let mine = offsets.split_off(..length as usize).ok_or_else(misfit)?;
-        let bits = bits.split_off(..blocks * words).ok_or_else(misfit)?;
+        let bits = bits.split_off(..blocks * slices).ok_or_else(misfit)?;
         let factors = factors.split_off(..2 * blocks).ok_or_else(misfit)?;
-        let list = List::from_parts(words, mine.to_vec(), bits.to_vec(), factors.to_vec(), spread);
+        let list = List::from_parts(slices, mine.to_vec(), bits.to_vec(), factors.to_vec(), spread);
         lists.push(Arc::new(list.ok_or_else(misfit)?));
     }
-    let [all, tenth, hundredth, gather] = facts.costs;
+    let [all, tenth, hundredth, start, each] = facts.costs;
     let index = Ivf {
         distance: arena.distance(),
         radius_squared: facts.radius_squared,
+        sketches: sketches(&rotation),
         expansion,
         origin: Arc::new(origin.to_vec()),
         centroids: Arc::new(Centroids::from_parts(rotation.size(), centroids, lifts)),
         rotation,
         lists,
+        spreads: Vec::new(),
         homes: Default::default(),
         len: 0,
         trained_on: facts.trained_on,
@@ -351,14 +352,13 @@ fn read_index(sections: &mut Sections<'_>, facts: &Facts, arena: &Arena) -> Resu
         reach: Reach {
             slack: facts.slack,
             filtered: facts.filtered,
-            candidates: facts.candidates,
         },
         costs: Costs {
             search: [all, tenth, hundredth],
-            gather,
+            gather: [start, each],
         },
     };
-    index.with_homes().ok_or_else(misfit)
+    index.completed(arena).ok_or_else(misfit)
 }
 
 #[cfg(test)]
