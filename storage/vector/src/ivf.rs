@@ -229,6 +229,13 @@ impl Ivf {
         self.len == 0
     }
 
+    /// Bytes on the heap.
+    pub fn heap_bytes(&self) -> usize {
+        let lists: usize = self.lists.iter().map(|list| list.heap_bytes()).sum();
+        let homes = self.homes.chunks.len() * Homes::CHUNK * size_of::<Home>();
+        lists + homes + self.centroids.heap_bytes()
+    }
+
     /// How many lists it has.
     pub fn lists(&self) -> usize {
         self.lists.len()

@@ -15,8 +15,8 @@ mod list;
 mod probe;
 mod rotation;
 
-pub use arena::Arena;
+pub use arena::{Arena, BlockIds, HeapBytes};
 pub use bitmap::Bitmap;
-pub use file::{Checkpoint, CheckpointError, read_checkpoint, write_checkpoint};
+pub use file::{Checkpoint, CheckpointError, MappedRows, read_checkpoint, write_checkpoint};
 pub use ivf::{Cancel, Ivf};
 pub use probe::{Effort, Neighbour, Probe, exact, gather};
