@@ -126,6 +126,20 @@ impl<'a> Found<'a> {
 }
 
 impl Column {
+    /// Bytes on the heap.
+    pub(crate) fn heap_bytes(&self) -> usize {
+        let buckets = self.groups.iter().flat_map(|group| &group.buckets);
+        let entries = buckets.flat_map(|bucket| &bucket.entries);
+        let entry = |(value, points): &(Box<[u8]>, Points)| {
+            let points = match points {
+                Points::One(_) => 0,
+                Points::Many(points) => points.heap_bytes(),
+            };
+            size_of::<(Box<[u8]>, Points)>() + value.len() + points
+        };
+        entries.map(entry).sum()
+    }
+
     /// The group that holds a value or would.
     fn place(&self, value: &[u8]) -> usize {
         self.groups

@@ -6,6 +6,7 @@ use serde::de::DeserializeOwned;
 use twofold_types::{CollectionConfig, CollectionName, Payload, PayloadSchemaType, PointId};
 
 use crate::error::{Result, StorageError};
+use crate::placement::Placement;
 
 const CONFIG: bincode::config::Configuration = bincode::config::standard();
 
@@ -15,6 +16,11 @@ pub(crate) trait DiskRecord: Encode + Decode<()> {
     const WHAT: &'static str;
     /// The version that is written.
     const VERSION: u8 = 1;
+
+    /// Reads the body of an earlier version; none where there was no such.
+    fn from_earlier(_version: u8, _body: &[u8]) -> Option<Result<Self>> {
+        None
+    }
 
     fn to_bytes(&self) -> Vec<u8> {
         let mut bytes = vec![Self::VERSION];
@@ -28,16 +34,26 @@ pub(crate) trait DiskRecord: Encode + Decode<()> {
             reason,
         };
         match bytes.split_first() {
-            Some((&version, body)) if version == Self::VERSION => bincode::decode_from_slice(body, CONFIG)
-                .map(|(record, _)| record)
-                .map_err(|error| corrupt(error.to_string())),
-            Some((version, _)) => Err(corrupt(format!(
-                "version {version} is unknown to this release, which writes {}",
-                Self::VERSION
-            ))),
+            Some((&version, body)) if version == Self::VERSION => decode(Self::WHAT, body),
+            Some((&version, body)) => Self::from_earlier(version, body).unwrap_or_else(|| {
+                Err(corrupt(format!(
+                    "version {version} is unknown to this release, which writes {}",
+                    Self::VERSION
+                )))
+            }),
             None => Err(corrupt("it is empty".to_owned())),
         }
     }
+}
+
+fn decode<T: Decode<()>>(what: &'static str, body: &[u8]) -> Result<T> {
+    let decoded = bincode::decode_from_slice(body, CONFIG);
+    decoded
+        .map(|(record, _)| record)
+        .map_err(|error| StorageError::Corrupt {
+            what,
+            reason: error.to_string(),
+        })
 }
 
 /// A [`PointId`] in bincode.
@@ -114,17 +130,53 @@ pub(crate) struct CollectionRecord {
 
 impl DiskRecord for CollectionRecord {
     const WHAT: &'static str = "collection record";
+    const VERSION: u8 = 2;
+
+    fn from_earlier(version: u8, body: &[u8]) -> Option<Result<Self>> {
+        (version == 1).then(|| decode::<CollectionRecordV1>(Self::WHAT, body)?.upgraded())
+    }
+}
+
+/// A collection as version 1 has it: vectors are where their parameters ask for.
+#[derive(Decode)]
+struct CollectionRecordV1 {
+    name: String,
+    config: Vec<u8>,
+    vectors: Vec<(String, Option<u32>, u32)>,
+    fields: Vec<FieldRecord>,
+    next_field: u16,
+}
+
+impl CollectionRecordV1 {
+    fn upgraded(self) -> Result<CollectionRecord> {
+        let config: CollectionConfig = from_json(CollectionRecord::WHAT, &self.config)?;
+        let vectors = self.vectors.into_iter().zip(config.vectors.values());
+        let vectors = vectors.map(|((name, generation, next_generation), params)| VectorRecord {
+            name,
+            placement: Placement::asked(params),
+            generation,
+            next_generation,
+        });
+        Ok(CollectionRecord {
+            name: self.name,
+            config: self.config,
+            vectors: vectors.collect(),
+            fields: self.fields,
+            next_field: self.next_field,
+        })
+    }
 }
 
 impl CollectionRecord {
     pub(crate) fn new(name: &CollectionName, config: &CollectionConfig) -> Self {
-        let vectors = config.vectors.keys();
+        let vectors = config.vectors.iter();
         Self {
             name: name.to_string(),
             config: json(config),
             vectors: vectors
-                .map(|name| VectorRecord {
+                .map(|(name, params)| VectorRecord {
                     name: name.clone(),
+                    placement: Placement::asked(params),
                     generation: None,
                     next_generation: 0,
                 })
@@ -138,6 +190,10 @@ impl CollectionRecord {
         from_json(Self::WHAT, &self.config)
     }
 
+    pub(crate) fn placements(&self) -> Vec<Placement> {
+        self.vectors.iter().map(|vector| vector.placement).collect()
+    }
+
     pub(crate) fn set_config(&mut self, config: &CollectionConfig) {
         self.config = json(config);
     }
@@ -147,7 +203,9 @@ impl CollectionRecord {
 #[derive(Debug, Clone, PartialEq, Encode, Decode)]
 pub(crate) struct VectorRecord {
     pub(crate) name: String,
-    /// The generation of its ANN index that answers.
+    /// Where the vectors are: as their parameters ask for, or below that.
+    pub(crate) placement: Placement,
+    /// The generation of its index on disk that answers.
     pub(crate) generation: Option<u32>,
     /// The first generation that has never been built.
     pub(crate) next_generation: u32,
@@ -263,5 +321,22 @@ mod tests {
             DocumentRecord::from_bytes(&[1, 2, 3]).unwrap(),
             DocumentRecord { chunks: 2, task: 3 }
         );
+        let config = br#"{"vectors":{"":{"size":2,"distance":"Dot","on_disk":true}}}"#;
+        let mut bytes = vec![1, 1, b'c', config.len() as u8];
+        bytes.extend(config);
+        bytes.extend([1, 0, 1, 3, 4, 1, 0, 1, b'k', 0, 1]);
+        let record = CollectionRecord::from_bytes(&bytes).unwrap();
+        let vector = VectorRecord {
+            name: String::new(),
+            placement: Placement::Disk,
+            generation: Some(3),
+            next_generation: 4,
+        };
+        assert_eq!(
+            (record.name.as_str(), record.vectors.as_slice()),
+            ("c", [vector].as_slice())
+        );
+        assert_eq!((record.fields[0].key.as_str(), record.next_field), ("k", 1));
+        assert_eq!(CollectionRecord::from_bytes(&record.to_bytes()).unwrap(), record);
     }
 }

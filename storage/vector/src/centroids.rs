@@ -54,6 +54,11 @@ impl Centroids {
         self.lifts.len()
     }
 
+    pub(crate) fn heap_bytes(&self) -> usize {
+        // Besides their components and steps, centroids have four numbers each.
+        (self.exact.capacity() + 4 * self.len()) * size_of::<f32>() + self.bytes.capacity()
+    }
+
     pub(crate) fn get(&self, centroid: usize) -> (&[f32], f32) {
         (
             &self.exact[centroid * self.size..(centroid + 1) * self.size],

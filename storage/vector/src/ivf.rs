@@ -210,6 +210,14 @@ impl Ivf {
         self.len == 0
     }
 
+    /// Bytes on the heap.
+    pub fn heap_bytes(&self) -> usize {
+        let lists: usize = self.lists.iter().map(|list| list.heap_bytes()).sum();
+        let homes = self.homes.chunks.len() * Homes::CHUNK * size_of::<Home>();
+        let sketches = self.sketches.as_ref().map_or(0, Sketches::heap_bytes);
+        lists + homes + sketches + self.centroids.heap_bytes()
+    }
+
     /// How many lists it has.
     pub fn lists(&self) -> usize {
         self.lists.len()

@@ -95,6 +95,9 @@ fn quantise_body(x: &[f32], factor: f32, bytes: &mut [i8]) {
     }
 }
 
+/// Codes, query, base, threshold, first block, what passed: the block that comes next.
+type Scan = unsafe fn(Codes<'_>, &ScanQuery, f32, f32, usize, &mut Passed) -> usize;
+
 /// The kernels for one instruction set.
 pub struct Kernels {
     /// The instruction set.
@@ -108,7 +111,7 @@ pub struct Kernels {
     quantise: unsafe fn(&[f32], f32, &mut [i8]),
     product: unsafe fn(&ScanQuery, &[u8]) -> f32,
     scan_query: unsafe fn(&[f32]) -> ScanQuery,
-    scan: unsafe fn(Codes<'_>, &ScanQuery, f32, f32, usize, &mut Passed) -> usize,
+    scan: Scan,
 }
 
 macro_rules! kernels {

@@ -19,9 +19,9 @@ mod probe;
 mod rotation;
 mod sketch;
 
-pub use arena::Arena;
+pub use arena::{Arena, BlockIds, HeapBytes};
 pub use bitmap::Bitmap;
 pub use exact::{exact, gather};
-pub use file::{Checkpoint, CheckpointError, read_checkpoint, write_checkpoint};
+pub use file::{Checkpoint, CheckpointError, MappedRows, read_checkpoint, write_checkpoint};
 pub use ivf::{Cancel, Ivf};
 pub use probe::{Effort, Neighbour, Probe};

@@ -84,6 +84,12 @@ impl List {
         self.offsets.len()
     }
 
+    pub(crate) fn heap_bytes(&self) -> usize {
+        self.offsets.capacity() * size_of::<u32>()
+            + self.bits.capacity() * size_of::<Slice>()
+            + self.factors.capacity() * size_of::<Lanes>()
+    }
+
     pub(crate) fn offsets(&self) -> &[u32] {
         &self.offsets
     }

@@ -5,5 +5,6 @@ mod crash;
 mod freshness;
 mod ingest;
 mod model;
+mod placement;
 mod search;
 mod support;
