@@ -95,6 +95,9 @@ fn quantise_body(x: &[f32], factor: f32, bytes: &mut [i8]) {
     }
 }
 
+/// Code, rows, their excesses, where the products go.
+type DotsBytes = unsafe fn(&[u8], &[i8], &[i32], &mut [i32]);
+
 /// Codes, query, base, threshold, first block, what passed: the block that comes next.
 type Scan = unsafe fn(Codes<'_>, &ScanQuery, f32, f32, usize, &mut Passed) -> usize;
 
@@ -106,7 +109,7 @@ pub struct Kernels {
     squared_euclid: unsafe fn(&[f32], &[f32]) -> f32,
     manhattan: unsafe fn(&[f32], &[f32]) -> f32,
     dot_bytes: unsafe fn(&[u8], &[i8], i32) -> i32,
-    dots_bytes: unsafe fn(&[u8], &[i8], &[i32], &mut [i32]),
+    dots_bytes: DotsBytes,
     hadamard: unsafe fn(&mut [f32]),
     quantise: unsafe fn(&[f32], f32, &mut [i8]),
     product: unsafe fn(&ScanQuery, &[u8]) -> f32,
