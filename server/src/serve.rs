@@ -52,6 +52,9 @@ pub struct ServeOptions {
     /// Components (points times dimensions) up to which vectors on disk are all compared instead of asking an index
     #[arg(long, env = "TWOFOLD_EXACT_SCAN_COMPONENTS", value_name = "N", default_value_t = StorageOptions::new("").exact_scan_components)]
     pub exact_scan_components: u64,
+    /// Bytes that vectors and their indexes may take in memory before they are moved to disk [default: half of the memory]
+    #[arg(long, env = "TWOFOLD_MEMORY_BUDGET", value_name = "BYTES")]
+    pub memory_budget: Option<u64>,
     /// Bytes of a request's body at most
     #[arg(long, env = "TWOFOLD_MAX_BODY_BYTES", default_value_t = Limits::default().body_bytes, value_name = "BYTES")]
     pub max_body_bytes: usize,
@@ -63,13 +66,15 @@ pub async fn run(options: ServeOptions) -> anyhow::Result<()> {
         Some(dir) => dir,
         None => default_models_dir()?,
     };
+    let defaults = StorageOptions::new(&options.data_dir);
     let engine_options = Options {
         storage: StorageOptions {
             index_threshold: options.index_threshold,
             index_lag: options.index_lag,
             checkpoint_changes: options.checkpoint_changes,
             exact_scan_components: options.exact_scan_components,
-            ..StorageOptions::new(&options.data_dir)
+            memory_budget_bytes: options.memory_budget.unwrap_or(defaults.memory_budget_bytes),
+            ..defaults
         },
         device: options.device,
         ingest_lanes: options.ingest_lanes,

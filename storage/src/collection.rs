@@ -20,6 +20,7 @@ use crate::label::{Label, Labels};
 use crate::operation::{Operation, chunk_id};
 use crate::options::Options;
 use crate::payload_index::{ColumnCheckpoints, Loading};
+use crate::placement::Placement;
 use crate::posting::Field;
 use crate::record::{CollectionRecord, CounterRecord, DiskRecord, LogRecord, PointRecord};
 use crate::rocks::{Cf, Rocks, Snapshot};
@@ -57,6 +58,19 @@ pub(crate) struct Writer {
     pub(crate) hold: Option<SeqNo>,
 }
 
+/// Where the vectors under one name are, and what of them is in memory.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct VectorMemory {
+    /// The name.
+    pub name: String,
+    /// Where they are.
+    pub placement: Placement,
+    /// Where their parameters ask for them to be: there, or above that if the memory budget was exceeded.
+    pub asked: Placement,
+    /// Bytes of vectors and of their index that are in memory. What is mapped does not count.
+    pub heap_bytes: u64,
+}
+
 /// A document that has been cut into chunks.
 #[derive(Debug, Clone)]
 pub struct StoredDocument {
@@ -80,6 +94,7 @@ impl Collection {
         };
         let schema = Schema {
             config: record.config()?,
+            placements: record.placements(),
             fields: open_fields(&record)?,
         };
         let name = record
@@ -151,7 +166,7 @@ impl Collection {
                     let changed = state.touched_since(SeqNo(checkpoint.seq));
                     refresh_arena(&snapshot, id, number, checkpoint.arena, &changed)?
                 }
-                None => load_arena(&snapshot, id, number, empty_arena(params))?,
+                None => load_arena(&snapshot, id, number, empty_arena(params, vector.placement))?,
             };
             indexes.push(slot);
             state.arenas.push(arena);
@@ -194,6 +209,19 @@ impl Collection {
     /// The vector that is meant when none is named.
     pub fn default_vector(&self) -> Result<String> {
         Ok(self.state().schema.default_vector()?.to_owned())
+    }
+
+    /// Where its vectors are, in the order of their names.
+    pub fn vector_memory(&self) -> Vec<VectorMemory> {
+        let state = self.state();
+        let vectors = state.schema.config.vectors.iter().zip(state.held());
+        let memory = vectors.map(|((name, params), held)| VectorMemory {
+            name: name.clone(),
+            placement: held.placement,
+            asked: Placement::asked(params),
+            heap_bytes: held.rows + held.codes,
+        });
+        memory.collect()
     }
 
     pub(crate) fn state(&self) -> Arc<State> {
@@ -278,6 +306,7 @@ impl Collection {
         state.columns = columns.collect();
         state.schema = Arc::new(Schema {
             config: record.config()?,
+            placements: record.placements(),
             fields,
         });
         let mut batch = self.rocks.batch();

@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use twofold_vector::{Arena, Bitmap, Effort, Neighbour};
+use twofold_vector::{Arena, Bitmap, Effort, Neighbour, Probe};
 
 use crate::error::Result;
 use crate::key::SeqNo;
@@ -33,6 +33,15 @@ pub(crate) struct Ask<'a> {
 impl Ask<'_> {
     pub(crate) fn arena(&self) -> &Arena {
         &self.state.arenas[self.number]
+    }
+
+    fn probe<'a>(&'a self, overlay: &'a Bitmap) -> Probe<'a> {
+        Probe {
+            k: self.k,
+            mask: self.mask,
+            overlay,
+            effort: self.effort,
+        }
     }
 }
 
@@ -80,6 +89,11 @@ pub(crate) trait VectorIndex: Send + Sync {
 
     /// The nearest of the masked points, nearest first.
     fn search(&self, ask: &Ask<'_>) -> Result<(Vec<Neighbour>, Effort)>;
+
+    /// The same by comparing every masked point, with what the index knows to help.
+    fn gather(&self, ask: &Ask<'_>) -> (Vec<Neighbour>, Effort) {
+        twofold_vector::gather(ask.arena(), ask.query, ask.k, ask.mask)
+    }
 
     /// The index in memory, for a checkpoint.
     fn in_memory(&self) -> Option<&twofold_vector::Ivf> {
@@ -132,13 +146,13 @@ impl VectorIndex for MemoryIndex {
     }
 
     fn search(&self, ask: &Ask<'_>) -> Result<(Vec<Neighbour>, Effort)> {
-        let probe = twofold_vector::Probe {
-            k: ask.k,
-            mask: ask.mask,
-            overlay: &ask.state.touched_since(self.applied),
-            effort: ask.effort,
-        };
-        Ok(self.ivf.search(ask.arena(), ask.query, probe))
+        let overlay = ask.state.touched_since(self.applied);
+        Ok(self.ivf.search(ask.arena(), ask.query, ask.probe(&overlay)))
+    }
+
+    fn gather(&self, ask: &Ask<'_>) -> (Vec<Neighbour>, Effort) {
+        let overlay = ask.state.touched_since(self.applied);
+        self.ivf.gather(ask.arena(), ask.query, ask.probe(&overlay))
     }
 
     fn in_memory(&self) -> Option<&twofold_vector::Ivf> {

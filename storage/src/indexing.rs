@@ -6,14 +6,16 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 use twofold_types::VectorParams;
-use twofold_vector::{Arena, Checkpoint, Ivf, read_checkpoint, write_checkpoint};
+use twofold_vector::{Arena, Checkpoint, Ivf, read_checkpoint};
 
 use crate::ann;
+use crate::checkpoint::checkpoint_seq;
 use crate::collection::{Collection, index_dir};
 use crate::error::{Result, StorageError};
 use crate::index::{Cancel, Followed, MemoryIndex, VectorIndex};
 use crate::key::SeqNo;
 use crate::options::Options;
+use crate::placement::Placement;
 use crate::record::VectorRecord;
 use crate::rocks::Cf;
 use crate::state::State;
@@ -21,22 +23,23 @@ use crate::state::State;
 /// A checkpoint is written again when one vector in this many has changed since the last, and as many more as the options say.
 pub(crate) const SAVED_SHARE: u64 = 5;
 
+/// How often an index does what it needs before others have their turn: one that is written to without a pause always needs
+/// something.
+const ROUNDS: usize = 8;
+
 /// A collection is at rest when it was not written to for so long.
 const REST: Duration = Duration::from_secs(2);
 
-const CHECKPOINT: &str = "vectors-";
-
 /// What of one vector's index is not in the state: its place on disk. The indexer alone changes it.
 pub(crate) struct IndexSlot {
-    dir: PathBuf,
-    on_disk: bool,
+    pub(crate) dir: PathBuf,
     /// A search failed on it: it answers nothing any more and is built again.
     pub(crate) broken: AtomicBool,
     next_generation: AtomicU32,
     /// The write that the checkpoint follows; 0 without one.
-    saved: AtomicU64,
+    pub(crate) saved: AtomicU64,
     /// What [`State::touched`] was at the checkpoint.
-    saved_touched: AtomicU64,
+    pub(crate) saved_touched: AtomicU64,
 }
 
 /// What was found of one vector's index at open.
@@ -69,6 +72,8 @@ struct Standing {
     pending: Option<(u64, u64)>,
     /// It failed, or its data has become different.
     unfit: bool,
+    /// Rows are read from a checkpoint even if there is no index to save with them.
+    mapped: bool,
     /// Offsets that changed since the checkpoint, and how many may besides a share.
     unsaved: u64,
     unsaved_least: u64,
@@ -80,30 +85,43 @@ fn need(standing: Standing) -> Need {
         None if !small => Need::Build,
         Some(_) if standing.unfit && !small => Need::Build,
         Some((pending, allowed)) if pending > allowed => Need::Follow,
-        Some(_) if standing.unsaved > standing.present / SAVED_SHARE + standing.unsaved_least => Need::Save,
+        pending
+            if (pending.is_some() || standing.mapped)
+                && standing.unsaved > standing.present / SAVED_SHARE + standing.unsaved_least =>
+        {
+            Need::Save
+        }
         _ => Need::Nothing,
     }
 }
 
-/// An arena for one vector, as its parameters call for: vectors on disk have no codes in memory.
-pub(crate) fn empty_arena(params: &VectorParams) -> Arena {
-    Arena::new(params.size, params.distance, !params.on_disk.unwrap_or(false))
+/// An arena for one vector.
+pub(crate) fn empty_arena(params: &VectorParams, placement: Placement) -> Arena {
+    Arena::new(params.size, params.distance, placement.has_codes())
+}
+
+/// Vectors from which on an index is worth its while.
+pub(crate) fn threshold(placement: Placement, arena: &Arena, options: &Options) -> u64 {
+    match placement.has_codes() {
+        true => options.index_threshold,
+        false => options.exact_scan_components / arena.dimensions() as u64,
+    }
 }
 
 impl IndexSlot {
     /// Opens what the record and the files name and deletes all else. What cannot be used is made again later.
     pub(crate) fn open(dir: PathBuf, record: &VectorRecord, params: &VectorParams, last: SeqNo) -> Restored {
-        let on_disk = params.on_disk.unwrap_or(false);
+        let placement = record.placement;
         let mut files: Vec<(SeqNo, PathBuf)> = Vec::new();
         let generation = record
             .generation
-            .filter(|_| on_disk)
+            .filter(|_| !placement.has_codes())
             .map(|generation| generation.to_string());
         for entry in std::fs::read_dir(&dir).into_iter().flatten().flatten() {
             let name = entry.file_name().into_string().unwrap_or_default();
-            match name.strip_prefix(CHECKPOINT).and_then(|seq| seq.parse().ok()) {
+            match checkpoint_seq(&name) {
                 // One that is ahead has followed writes that were lost with an unsynced log.
-                Some(seq) if SeqNo(seq) <= last => files.push((SeqNo(seq), entry.path())),
+                Some(seq) if seq <= last => files.push((seq, entry.path())),
                 _ if generation.as_deref() == Some(name.as_str()) => {}
                 _ => ann::remove(&entry.path()),
             }
@@ -112,7 +130,7 @@ impl IndexSlot {
         let mut checkpoint = None;
         while let Some((_, path)) = files.pop() {
             if checkpoint.is_none() {
-                match read_checkpoint(&path, &empty_arena(params), on_disk) {
+                match read_checkpoint(&path, &empty_arena(params, placement), placement.is_mapped()) {
                     Ok(read) => {
                         checkpoint = Some(read);
                         continue;
@@ -126,7 +144,7 @@ impl IndexSlot {
         }
         let saved = checkpoint.as_ref().map_or(0, |checkpoint| checkpoint.seq);
         let index = match &mut checkpoint {
-            Some(checkpoint) if !on_disk => checkpoint.index.take().map(|ivf| {
+            Some(checkpoint) if placement.has_codes() => checkpoint.index.take().map(|ivf| {
                 let applied = SeqNo(saved);
                 Arc::new(MemoryIndex { ivf, applied }) as Arc<dyn VectorIndex>
             }),
@@ -134,7 +152,6 @@ impl IndexSlot {
         };
         let slot = Self {
             dir,
-            on_disk,
             broken: AtomicBool::new(false),
             next_generation: AtomicU32::new(record.next_generation),
             saved: AtomicU64::new(saved),
@@ -155,10 +172,6 @@ impl IndexSlot {
         }
     }
 
-    fn checkpoint_path(&self, seq: SeqNo) -> PathBuf {
-        self.dir.join(format!("{CHECKPOINT}{}", seq.0))
-    }
-
     fn standing(&self, state: &State, number: usize, options: &Options) -> Standing {
         let arena = &state.arenas[number];
         let present = arena.present().len();
@@ -170,18 +183,16 @@ impl IndexSlot {
         let outgrown = state.indexes[number]
             .as_ref()
             .is_some_and(|index| index.is_outgrown(at_rest));
-        let threshold = if self.on_disk {
-            options.exact_scan_components / arena.dimensions() as u64
-        } else {
-            options.index_threshold
-        };
+        let placement = state.schema.placements[number];
         Standing {
             present,
-            threshold,
+            threshold: threshold(placement, arena, options),
             pending,
             unfit: outgrown || self.broken.load(Ordering::Relaxed),
+            mapped: placement.is_mapped(),
             unsaved: match self.saved() {
                 Some(_) => state.touched - self.saved_touched.load(Ordering::Relaxed),
+                None if pending.is_none() => present,
                 None => u64::MAX,
             },
             unsaved_least: options.checkpoint_changes,
@@ -206,24 +217,33 @@ fn open_generation(dir: &Path, params: &VectorParams, last: SeqNo) -> Option<Arc
 }
 
 impl Collection {
-    /// Lets every index follow as far as it needs to. Called by the indexer thread alone; writes and searches go on
+    /// Lets every index follow as far as it needs to; where there is no end to that, others have their turn first. Called by the indexer thread alone; writes and searches go on
     /// meanwhile. Stops early, with nothing lost, when `cancel` becomes true.
     pub fn update_indexes(&self, cancel: &AtomicBool) -> Result<()> {
-        let cancel = &|| cancel.load(Ordering::Relaxed) || self.dropped.load(Ordering::Relaxed);
+        let cancel = &|| self.is_cancelled(cancel);
         for (number, slot) in self.indexes.iter().enumerate() {
-            while !cancel() {
+            for _ in 0..ROUNDS {
+                if cancel() {
+                    return Ok(());
+                }
                 let state = self.state();
                 match need(slot.standing(&state, number, &self.options)) {
                     Need::Nothing => break,
                     Need::Follow => self.follow_index(number, &state, cancel)?,
-                    Need::Build if slot.on_disk => self.build_on_disk(slot, number, cancel)?,
+                    Need::Build if !state.schema.placements[number].has_codes() => {
+                        self.build_on_disk(slot, number, cancel)?
+                    }
                     Need::Build => self.build_in_memory(slot, number, cancel)?,
-                    Need::Save => self.save(slot, number)?,
+                    Need::Save => self.save(number)?,
                 }
                 self.trim_log()?;
             }
         }
         self.save_columns(cancel)
+    }
+
+    pub(crate) fn is_cancelled(&self, cancel: &AtomicBool) -> bool {
+        cancel.load(Ordering::Relaxed) || self.dropped.load(Ordering::Relaxed)
     }
 
     /// Whether an index is behind or missing.
@@ -275,30 +295,44 @@ impl Collection {
         self.writer.lock().hold = None;
     }
 
-    /// Trains a new index beside the one that answers, which follows meanwhile.
-    fn build_in_memory(&self, slot: &IndexSlot, number: usize, cancel: Cancel<'_>) -> Result<()> {
+    /// Builds in a thread of its own. An index in memory that answers meanwhile follows.
+    fn build_beside<T: Send>(
+        &self,
+        slot: &IndexSlot,
+        number: usize,
+        cancel: Cancel<'_>,
+        build: impl FnOnce() -> T + Send,
+    ) -> Result<T> {
         const PAUSE: Duration = Duration::from_millis(20);
-        let state = self.begin_build()?;
-        let arena = &state.arenas[number];
-        let threads = rayon::current_num_threads();
-        tracing::info!(collection = %self.name(), vector = number, points = arena.present().len(), "training an index");
-        let built = std::thread::scope(|scope| {
-            let training = std::thread::Builder::new().name("train".to_owned());
-            let training = training.spawn_scoped(scope, || Ivf::build(arena, threads, &|| cancel()));
-            let training = training.map_err(|error| StorageError::Index(error.to_string()))?;
-            while !training.is_finished() {
+        std::thread::scope(|scope| {
+            let building = std::thread::Builder::new().name("train".to_owned());
+            let building = building.spawn_scoped(scope, build);
+            let building = building.map_err(|error| StorageError::Index(error.to_string()))?;
+            while !building.is_finished() {
                 let now = self.state();
+                let index = now.indexes[number].as_ref();
                 let lag = slot.standing(&now, number, &self.options).pending;
-                if lag.is_some_and(|(pending, allowed)| pending > allowed) {
+                if index.is_some_and(|index| index.in_memory().is_some())
+                    && lag.is_some_and(|(pending, allowed)| pending > allowed)
+                {
                     self.follow_index(number, &now, cancel)?;
                 } else {
                     std::thread::sleep(PAUSE);
                 }
             }
-            training
+            building
                 .join()
-                .map_err(|_| StorageError::Index("training panicked".to_owned()))
-        });
+                .map_err(|_| StorageError::Index("building panicked".to_owned()))
+        })
+    }
+
+    /// Trains a new index beside the one that answers.
+    fn build_in_memory(&self, slot: &IndexSlot, number: usize, cancel: Cancel<'_>) -> Result<()> {
+        let state = self.begin_build()?;
+        let arena = &state.arenas[number];
+        let threads = rayon::current_num_threads();
+        tracing::info!(collection = %self.name(), vector = number, points = arena.present().len(), "training an index");
+        let built = self.build_beside(slot, number, cancel, || Ivf::build(arena, threads, &|| cancel()));
         self.end_build();
         if let Some(ivf) = built? {
             let applied = state.seq;
@@ -309,21 +343,45 @@ impl Collection {
     }
 
     /// Builds a new generation beside the one that answers, then puts it in its place.
-    fn build_on_disk(&self, slot: &IndexSlot, number: usize, cancel: Cancel<'_>) -> Result<()> {
+    pub(crate) fn build_on_disk(&self, slot: &IndexSlot, number: usize, cancel: Cancel<'_>) -> Result<()> {
         let state = self.begin_build()?;
-        let built = self.build_generation(slot, number, &state, cancel);
+        let threads = rayon::ThreadPoolBuilder::new().num_threads(rayon::current_num_threads());
+        let built = threads
+            .build()
+            .map_err(|error| StorageError::Index(error.to_string()))
+            .and_then(|threads| {
+                let build = || threads.install(|| self.build_generation(slot, number, &state, cancel));
+                self.build_beside(slot, number, cancel, build)?
+            });
         self.end_build();
-        let Some((generation, index)) = built? else {
-            return Ok(());
-        };
-        let mut writer = self.lock_writer().inspect_err(|_| index.discard())?;
+        match built? {
+            Some(built) => self.put_on_disk(slot, number, Some(built)),
+            None => Ok(()),
+        }
+    }
+
+    /// From here on vectors are on disk, with this generation of their index.
+    pub(crate) fn put_on_disk(
+        &self,
+        slot: &IndexSlot,
+        number: usize,
+        built: Option<(u32, Arc<dyn VectorIndex>)>,
+    ) -> Result<()> {
+        let (generation, index) = built.unzip();
+        let mut writer = self
+            .lock_writer()
+            .inspect_err(|_| index.iter().for_each(|index| index.discard()))?;
         let mut record = writer.record.clone();
-        record.vectors[number].generation = Some(generation);
-        record.vectors[number].next_generation = generation + 1;
+        let vector = &mut record.vectors[number];
+        vector.placement = Placement::Disk;
+        vector.generation = generation;
+        if let Some(generation) = generation {
+            vector.next_generation = generation + 1;
+        }
         self.alter(&mut writer, record)?;
         fail::fail_point!("index::after_flip");
         let mut state = State::clone(&self.state());
-        let old = state.indexes[number].replace(index);
+        let old = std::mem::replace(&mut state.indexes[number], index);
         state.trim_tail(writer.hold);
         self.publish_in_memory(state);
         slot.broken.store(false, Ordering::Relaxed);
@@ -364,42 +422,6 @@ impl Collection {
                 }
             }
         }
-    }
-
-    /// Writes a checkpoint. Vectors on disk are read from it from then on.
-    fn save(&self, slot: &IndexSlot, number: usize) -> Result<()> {
-        let state = self.state();
-        let arena = &state.arenas[number];
-        let index = state.indexes[number]
-            .as_ref()
-            .and_then(|index| index.in_memory().map(|ivf| (ivf, index)));
-        let seq = match &index {
-            Some((_, index)) => index.applied()?,
-            None => state.seq,
-        };
-        let path = slot.checkpoint_path(seq);
-        let failed = |source: std::io::Error| StorageError::Io {
-            path: path.clone(),
-            source,
-        };
-        std::fs::create_dir_all(&slot.dir).map_err(failed)?;
-        write_checkpoint(&path, arena, index.map(|(ivf, _)| ivf), seq.0).map_err(failed)?;
-        fail::fail_point!("index::after_checkpoint");
-        slot.saved_touched.store(state.touched, Ordering::Relaxed);
-        let old = slot.saved.swap(seq.0, Ordering::Relaxed);
-        if old != 0 && old != seq.0 {
-            ann::remove(&slot.checkpoint_path(SeqNo(old)));
-        }
-        if slot.on_disk {
-            let stored = read_checkpoint(&path, &empty_arena(&state.params(number)), true)
-                .map_err(|error| StorageError::Index(error.to_string()))?;
-            let writer = self.lock_writer()?;
-            let mut now = State::clone(&self.state());
-            now.arenas[number].adopt(arena, &stored.arena);
-            self.publish_in_memory(now);
-            drop(writer);
-        }
-        Ok(())
     }
 
     /// Forgets the part of the log that every checkpoint and every index has followed; all of it where there is none. A
@@ -459,6 +481,7 @@ mod tests {
             threshold: 1_000,
             pending: None,
             unfit: false,
+            mapped: false,
             unsaved: u64::MAX,
             unsaved_least: 100,
         };
@@ -484,5 +507,12 @@ mod tests {
         assert_eq!(need(Standing { unfit: true, ..saved }), Need::Build);
         assert_eq!(need(Standing { unsaved: 301, ..saved }), Need::Save);
         assert_eq!(need(Standing { unsaved: 300, ..saved }), Need::Nothing);
+        let mapped = Standing {
+            mapped: true,
+            unsaved: 301,
+            ..standing
+        };
+        assert_eq!(need(mapped), Need::Save);
+        assert_eq!(need(Standing { unsaved: 300, ..mapped }), Need::Nothing);
     }
 }

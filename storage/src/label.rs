@@ -28,6 +28,10 @@ impl Labels {
         self.blocks[offset.0 as usize / BLOCK][offset.0 as usize % BLOCK]
     }
 
+    pub(crate) fn heap_bytes(&self) -> usize {
+        self.blocks.len() * BLOCK * size_of::<Label>()
+    }
+
     pub(crate) fn set(&mut self, offset: PointOffset, label: Label) {
         const NOBODY: Label = Label {
             id: PointId::Num(0),

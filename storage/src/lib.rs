@@ -39,6 +39,8 @@
 //! ```
 
 mod ann;
+mod budget;
+mod checkpoint;
 mod collection;
 mod column;
 mod error;
@@ -52,6 +54,7 @@ mod operation;
 mod options;
 mod path;
 mod payload_index;
+mod placement;
 mod posting;
 mod queue;
 mod record;
@@ -62,12 +65,13 @@ mod store;
 mod view;
 mod write;
 
-pub use collection::{Collection, StoredDocument};
+pub use collection::{Collection, StoredDocument, VectorMemory};
 pub use error::{Fault, InvalidInput, Result, StorageError};
 pub use key::SeqNo;
 pub use operation::{DocumentWrite, NewPoint, Operation, Selector, TaskProgress, chunk_id};
 pub use options::Options;
 pub use payload_index::PayloadIndex;
+pub use placement::Placement;
 pub use queue::{Queue, TaskRecord};
 pub use search::{Explanation, Plan, Search, Target};
 pub use store::{MAX_DIMENSIONS, Store};

@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use crate::budget;
+
 /// Options of storage. The defaults suit a machine with a few gigabytes of memory.
 #[derive(Debug, Clone)]
 pub struct Options {
@@ -22,6 +24,11 @@ pub struct Options {
     /// Above how many vector components (points times dimensions) vectors on disk (`on_disk: true`) get an index. Default:
     /// 10,000,000, some 5 ms. Too high makes searches slow, too low makes them approximate without need.
     pub exact_scan_components: u64,
+    /// Bytes that vectors, their indexes in memory, payload indexes and ids of all collections may take. Default: half of the
+    /// memory that the machine or the process's control group has; no limit where the system does not tell. What training
+    /// takes for a while, RocksDB (its block cache above all), encoders, and the system's cache of mapped vectors come on top:
+    /// too high ends in swapping or in the process being killed, too low moves vectors to disk that have room in memory.
+    pub memory_budget_bytes: u64,
 }
 
 impl Options {
@@ -34,6 +41,7 @@ impl Options {
             index_lag: 512,
             checkpoint_changes: 10_000,
             exact_scan_components: 10_000_000,
+            memory_budget_bytes: budget::default_bytes(),
         }
     }
 }

@@ -6,6 +6,7 @@ use serde::de::DeserializeOwned;
 use twofold_types::{CollectionConfig, CollectionName, Payload, PayloadIndexParams, PayloadSchemaType, PointId};
 
 use crate::error::{Result, StorageError};
+use crate::placement::Placement;
 
 const CONFIG: bincode::config::Configuration = bincode::config::standard();
 
@@ -28,9 +29,7 @@ pub(crate) trait DiskRecord: Encode + Decode<()> {
             reason,
         };
         match bytes.split_first() {
-            Some((&version, body)) if version == Self::VERSION => bincode::decode_from_slice(body, CONFIG)
-                .map(|(record, _)| record)
-                .map_err(|error| corrupt(error.to_string())),
+            Some((&version, body)) if version == Self::VERSION => decode(Self::WHAT, body),
             Some((version, _)) => Err(corrupt(format!(
                 "version {version} is unknown to this release, which writes {}",
                 Self::VERSION
@@ -38,6 +37,16 @@ pub(crate) trait DiskRecord: Encode + Decode<()> {
             None => Err(corrupt("it is empty".to_owned())),
         }
     }
+}
+
+fn decode<T: Decode<()>>(what: &'static str, body: &[u8]) -> Result<T> {
+    let decoded = bincode::decode_from_slice(body, CONFIG);
+    decoded
+        .map(|(record, _)| record)
+        .map_err(|error| StorageError::Corrupt {
+            what,
+            reason: error.to_string(),
+        })
 }
 
 /// A [`PointId`] in bincode.
@@ -119,13 +128,14 @@ impl DiskRecord for CollectionRecord {
 
 impl CollectionRecord {
     pub(crate) fn new(name: &CollectionName, config: &CollectionConfig) -> Self {
-        let vectors = config.vectors.keys();
+        let vectors = config.vectors.iter();
         Self {
             name: name.to_string(),
             config: json(config),
             vectors: vectors
-                .map(|name| VectorRecord {
+                .map(|(name, params)| VectorRecord {
                     name: name.clone(),
+                    placement: Placement::asked(params),
                     generation: None,
                     next_generation: 0,
                 })
@@ -145,6 +155,10 @@ impl CollectionRecord {
         taken.map(|field| field.number).collect()
     }
 
+    pub(crate) fn placements(&self) -> Vec<Placement> {
+        self.vectors.iter().map(|vector| vector.placement).collect()
+    }
+
     pub(crate) fn set_config(&mut self, config: &CollectionConfig) {
         self.config = json(config);
     }
@@ -154,7 +168,9 @@ impl CollectionRecord {
 #[derive(Debug, Clone, PartialEq, Encode, Decode)]
 pub(crate) struct VectorRecord {
     pub(crate) name: String,
-    /// The generation of its ANN index that answers.
+    /// Where the vectors are: as their parameters ask for, or below that.
+    pub(crate) placement: Placement,
+    /// The generation of its index on disk that answers.
     pub(crate) generation: Option<u32>,
     /// The first generation that has never been built.
     pub(crate) next_generation: u32,

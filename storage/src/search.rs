@@ -187,9 +187,10 @@ impl Collection {
                 }
             }
         }
-        let (neighbours, effort) = match explanation.plan {
-            Plan::Exact => exact(arena, ask.query, ask.k, ask.mask),
-            _ => gather(arena, ask.query, ask.k, ask.mask),
+        let (neighbours, effort) = match (explanation.plan, index) {
+            (Plan::Gather, Some(index)) => index.gather(ask),
+            (Plan::Gather, None) => gather(arena, ask.query, ask.k, ask.mask),
+            _ => exact(arena, ask.query, ask.k, ask.mask),
         };
         explanation.effort = effort;
         (neighbours, explanation)

@@ -4,14 +4,16 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Instant;
 
-use twofold_types::{CollectionConfig, VectorParams};
-use twofold_vector::{Arena, Bitmap};
+use twofold_types::CollectionConfig;
+use twofold_vector::{Arena, Bitmap, HeapBytes};
 
+use crate::budget::Held;
 use crate::column::Column;
 use crate::error::{InvalidInput, Result};
 use crate::index::VectorIndex;
 use crate::key::SeqNo;
 use crate::label::Labels;
+use crate::placement::Placement;
 use crate::posting::Field;
 
 /// What a query sees. Writers clone it (which shares the vectors), change the clone and publish that.
@@ -67,9 +69,25 @@ impl State {
         self.tail.retain(|entry| entry.seq > followed);
     }
 
-    pub(crate) fn params(&self, number: usize) -> VectorParams {
-        let params = self.schema.config.vectors.values().nth(number);
-        params.expect("a vector number counts the configured vectors").clone()
+    /// What the vectors hold on the heap, by their number.
+    pub(crate) fn held(&self) -> Vec<Held> {
+        let vectors = self.arenas.iter().zip(&self.indexes).zip(&self.schema.placements);
+        let held = vectors.map(|((arena, index), &placement)| {
+            let HeapBytes { rows, codes } = arena.heap_bytes();
+            let index = index.as_ref().and_then(|index| Some(index.in_memory()?.heap_bytes()));
+            Held {
+                placement,
+                rows: rows as u64,
+                codes: (codes + index.unwrap_or(0)) as u64,
+            }
+        });
+        held.collect()
+    }
+
+    /// Bytes on the heap beside those of vectors: of payload indexes and labels.
+    pub(crate) fn bytes_beside_vectors(&self) -> u64 {
+        let columns: usize = self.columns.iter().map(|column| column.heap_bytes()).sum();
+        (columns + self.labels.heap_bytes()) as u64
     }
 }
 
@@ -77,6 +95,8 @@ impl State {
 #[derive(Debug)]
 pub(crate) struct Schema {
     pub(crate) config: CollectionConfig,
+    /// Where vectors are, by their number.
+    pub(crate) placements: Vec<Placement>,
     /// The payload indexes.
     pub(crate) fields: Vec<Field>,
 }

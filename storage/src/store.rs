@@ -2,14 +2,18 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::RwLock;
 use twofold_types::{CollectionConfig, CollectionName};
 
-use crate::collection::Collection;
+use crate::budget::{Closed, Relief, opening, relief};
+use crate::checkpoint::checkpoint_bytes;
+use crate::collection::{Collection, index_dir};
 use crate::error::{InvalidInput, Result, StorageError};
 use crate::key::CollectionId;
 use crate::options::Options;
+use crate::placement::Placement;
 use crate::queue::Queue;
 use crate::record::{CollectionRecord, CounterRecord, DiskRecord};
 use crate::rocks::{Cf, Rocks};
@@ -26,6 +30,10 @@ pub struct Store {
     options: Arc<Options>,
     collections: RwLock<BTreeMap<CollectionName, Arc<Collection>>>,
     queue: Queue,
+    /// The memory budget was exceeded, and is not kept with some room to spare yet.
+    relieving: AtomicBool,
+    /// The memory budget is exceeded, and nothing is left to be given up.
+    exhausted: AtomicBool,
 }
 
 impl Store {
@@ -40,14 +48,18 @@ impl Store {
             options.block_cache_bytes,
         )?);
         let options = Arc::new(options);
-        let mut collections = BTreeMap::new();
+        let mut records = Vec::new();
         for entry in rocks.snapshot().scan(Cf::Collections, &[], &[]) {
             let (key, value) = entry?;
             let id = CollectionId::from_key(&key).ok_or(StorageError::Corrupt {
                 what: "collection key",
                 reason: "it is not 4 bytes long".to_owned(),
             })?;
-            let record = CollectionRecord::from_bytes(&value)?;
+            records.push((id, CollectionRecord::from_bytes(&value)?));
+        }
+        place(&rocks, &options, &mut records)?;
+        let mut collections = BTreeMap::new();
+        for (id, record) in records {
             let collection = Collection::open(id, record, rocks.clone(), options.clone())?;
             collections.insert(collection.name().clone(), Arc::new(collection));
         }
@@ -57,6 +69,8 @@ impl Store {
             options,
             collections: RwLock::new(collections),
             queue,
+            relieving: AtomicBool::new(false),
+            exhausted: AtomicBool::new(false),
         })
     }
 
@@ -74,6 +88,42 @@ impl Store {
     /// All collections in the order of their names.
     pub fn collections(&self) -> Vec<Arc<Collection>> {
         self.collections.read().values().cloned().collect()
+    }
+
+    /// Does one thing about too much memory, if the memory budget is exceeded, and says whether it did: there may be more to
+    /// do then. Called by the indexer thread alone; writes and searches go on meanwhile. Stops early, with nothing lost, when
+    /// `cancel` becomes true.
+    pub fn relieve_memory(&self, cancel: &AtomicBool) -> Result<bool> {
+        let budget = self.options.memory_budget_bytes;
+        let (mut held, mut places, mut others) = (Vec::new(), Vec::new(), 0);
+        for collection in self.collections() {
+            let state = collection.state();
+            others += state.bytes_beside_vectors();
+            let vectors = state.held();
+            places.extend((0..vectors.len()).map(|number| (collection.clone(), number)));
+            held.extend(vectors);
+        }
+        let relief = relief(&held, others, budget, self.relieving.load(Ordering::Relaxed));
+        self.relieving.store(relief.is_some(), Ordering::Relaxed);
+        let exhausted = relief == Some(Relief::Exhausted);
+        if exhausted && !self.exhausted.load(Ordering::Relaxed) {
+            tracing::warn!(
+                budget,
+                "the memory budget is exceeded, and no vectors are left to be moved to disk"
+            );
+        }
+        self.exhausted.store(exhausted, Ordering::Relaxed);
+        match relief {
+            None | Some(Relief::Exhausted) => Ok(false),
+            Some(Relief::Checkpoint(place)) => {
+                let (collection, number) = &places[place];
+                collection.save(*number).map(|()| true)
+            }
+            Some(Relief::StepDown(place)) => {
+                let (collection, number) = &places[place];
+                collection.step_down(*number, cancel).map(|()| true)
+            }
+        }
     }
 
     /// Makes a collection.
@@ -131,6 +181,35 @@ impl Store {
         self.rocks.sync()?;
         Ok(true)
     }
+}
+
+/// Decides where vectors are to be, and records it where that is elsewhere than before.
+fn place(rocks: &Rocks, options: &Options, records: &mut [(CollectionId, CollectionRecord)]) -> Result<()> {
+    let mut closed = Vec::new();
+    for (id, record) in &*records {
+        let dir = index_dir(options, *id);
+        for (number, (vector, params)) in record.vectors.iter().zip(record.config()?.vectors.values()).enumerate() {
+            closed.push(Closed {
+                asked: Placement::asked(params),
+                recorded: vector.placement,
+                bytes: checkpoint_bytes(&dir.join(number.to_string())),
+            });
+        }
+    }
+    let mut placements = opening(&closed, options.memory_budget_bytes).into_iter();
+    let mut batch = rocks.batch();
+    for (id, record) in records {
+        let before = record.placements();
+        for (vector, placement) in record.vectors.iter_mut().zip(&mut placements) {
+            vector.placement = placement;
+            vector.generation = vector.generation.filter(|_| !placement.has_codes());
+        }
+        if record.placements() != before {
+            batch.put(Cf::Collections, &id.key(), &record.to_bytes());
+        }
+    }
+    rocks.write(batch)?;
+    rocks.sync()
 }
 
 fn check(config: &CollectionConfig) -> Result<(), InvalidInput> {

@@ -73,8 +73,17 @@ pub fn process_time() -> Duration {
 
 /// Resident memory.
 pub fn rss_megabytes() -> u64 {
+    status_megabytes("VmRSS:")
+}
+
+/// Resident memory that is the process's own, without what is mapped from files.
+pub fn own_megabytes() -> u64 {
+    status_megabytes("RssAnon:")
+}
+
+fn status_megabytes(key: &str) -> u64 {
     number("/proc/self/status", |text| {
-        let line = text.lines().find(|line| line.starts_with("VmRSS"))?;
+        let line = text.lines().find(|line| line.starts_with(key))?;
         line.split_whitespace().nth(1)?.parse().ok()
     }) / 1024
 }

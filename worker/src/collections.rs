@@ -33,6 +33,11 @@ impl Engine {
         if vectors.values().any(|params| params.multivector_config.is_some()) {
             return Err(WorkerError::Unsupported("multivector_config"));
         }
+        if let Some(quantisation) = &request.quantization_config {
+            for params in vectors.values_mut() {
+                params.quantization_config.get_or_insert_with(|| quantisation.clone());
+            }
+        }
         for (vector, params) in &encoders {
             let expected = self.models.get(&params.model)?.dimensions();
             let received = vectors

@@ -2,11 +2,11 @@
 
 use axum::extract::State;
 use serde_json::json;
-use twofold_storage::Collection;
+use twofold_storage::{Collection, VectorMemory};
 use twofold_types::VectorsConfig;
 use twofold_types::api::{
     CollectionConfigInfo, CollectionDescription, CollectionExists, CollectionInfo, CollectionParams, CollectionsList,
-    CreateCollection, CreatePayloadIndex, PayloadIndexInfo, UpdateCollection, UpdateResult,
+    CreateCollection, CreatePayloadIndex, PayloadIndexInfo, UpdateCollection, UpdateResult, VectorPlacement,
 };
 use twofold_worker::Result;
 
@@ -95,6 +95,15 @@ pub(super) async fn delete_index(
     .await
 }
 
+fn placement(memory: VectorMemory) -> (String, VectorPlacement) {
+    let placement = VectorPlacement {
+        current: memory.placement.as_str().to_owned(),
+        asked: memory.asked.as_str().to_owned(),
+        heap_bytes: memory.heap_bytes,
+    };
+    (memory.name, placement)
+}
+
 fn info(collection: &Collection) -> Result<CollectionInfo> {
     let config = collection.config();
     let indexes = collection.payload_indexes()?.into_iter();
@@ -130,5 +139,6 @@ fn info(collection: &Collection) -> Result<CollectionInfo> {
                 (key, info)
             })
             .collect(),
+        placement: collection.vector_memory().into_iter().map(placement).collect(),
     })
 }

@@ -51,6 +51,9 @@ pub struct CreateCollection {
     /// The encoders by the name of the vector they fill. Also read from `metadata.encoders`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub encoders: Option<BTreeMap<String, EncoderParams>>,
+    /// For vectors that have none of their own; see [`VectorParams`](crate::VectorParams).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quantization_config: Option<Value>,
     /// How documents are cut into chunks. Also read from `metadata.chunking`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub chunking: Option<ChunkingParams>,
@@ -105,6 +108,20 @@ pub struct CollectionInfo {
     pub config: CollectionConfigInfo,
     /// Payload indexes by key.
     pub payload_schema: BTreeMap<String, PayloadIndexInfo>,
+    /// Where vectors are, by name; ours.
+    #[serde(default)]
+    pub placement: BTreeMap<String, VectorPlacement>,
+}
+
+/// Where the vectors under one name are.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VectorPlacement {
+    /// `memory`, `mapped` (codes and index in memory, full precision read from a file) or `disk`.
+    pub current: String,
+    /// What their parameters ask for: the same, or more memory than the server's budget had.
+    pub asked: String,
+    /// Bytes of vectors and of their index in memory.
+    pub heap_bytes: u64,
 }
 
 /// The configuration in a [`CollectionInfo`].

@@ -84,13 +84,15 @@ pub struct VectorParams {
     pub size: usize,
     /// How two such vectors are compared.
     pub distance: Distance,
-    /// Whether vectors are kept on disk, read when they are needed, and searched by an index on disk. In memory by default.
+    /// Whether vectors are kept on disk and read when they are needed. They are then searched by an index on disk as well, unless
+    /// `quantization_config` asks for one in memory. In memory by default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub on_disk: Option<bool>,
     /// Accepted and answered, without meaning yet.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hnsw_config: Option<serde_json::Value>,
-    /// Accepted and answered, without meaning yet.
+    /// With `on_disk`, `always_ram` of `scalar`, `product` or `binary` keeps byte codes and an index in memory and full precision
+    /// on disk. It has no other meaning: codes are what they are.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub quantization_config: Option<serde_json::Value>,
     /// The type of the components; `float32` is accepted.

@@ -3,20 +3,19 @@
 //! A byte code is the vector after the common [rotation](crate::rotation), each component as a whole number of steps, with
 //! a step for every vector. It depends on the vector alone, so it never has to be made again when an index is trained.
 
-use std::sync::Arc;
+use std::ops::Range;
+use std::sync::{Arc, Weak};
 
 use memmap2::Mmap;
 use twofold_types::Distance;
 
 use crate::bitmap::Bitmap;
-use crate::kernel::{kernels, prefetch};
+use crate::file::MappedRows;
+use crate::kernel::{BIAS, kernels, prefetch};
 use crate::rotation::Rotation;
 
 /// Vectors of a block. A write copies the blocks it touches while readers hold the old ones, so they are small.
 pub(crate) const BLOCK: usize = 128;
-
-/// What a byte is stored with added, so that it is unsigned.
-const BIAS: i32 = 128;
 
 /// Numbers that belong to a byte code.
 #[derive(Debug, Clone, Copy, PartialEq, bytemuck::Pod, bytemuck::Zeroable)]
@@ -29,25 +28,18 @@ pub(crate) struct CodeFactors {
 }
 
 /// Full-precision rows of a block, on the heap or in a file that is mapped.
-#[derive(Debug)]
-enum Rows {
+#[derive(Debug, Clone)]
+pub(crate) enum Rows {
     Heap(Vec<f32>),
     Mapped { file: Arc<Mmap>, start: usize, len: usize },
 }
 
 impl Rows {
-    fn as_slice(&self) -> &[f32] {
+    pub(crate) fn as_slice(&self) -> &[f32] {
         match self {
             Self::Heap(rows) => rows,
             Self::Mapped { file, start, len } => bytemuck::cast_slice(&file[*start..*start + len * size_of::<f32>()]),
         }
-    }
-}
-
-impl Clone for Rows {
-    /// A clone is about to be written to.
-    fn clone(&self) -> Self {
-        Self::Heap(self.as_slice().to_vec())
     }
 }
 
@@ -67,27 +59,8 @@ impl Block {
         }
     }
 
-    pub(crate) fn from_parts(rows: Vec<f32>, codes: Vec<u8>, factors: Vec<CodeFactors>) -> Self {
-        Self {
-            rows: Rows::Heap(rows),
-            codes,
-            factors,
-        }
-    }
-
-    pub(crate) fn from_mapped(
-        file: &Arc<Mmap>,
-        start: usize,
-        len: usize,
-        codes: Vec<u8>,
-        factors: Vec<CodeFactors>,
-    ) -> Self {
-        let file = file.clone();
-        Self {
-            rows: Rows::Mapped { file, start, len },
-            codes,
-            factors,
-        }
+    pub(crate) fn from_parts(rows: Rows, codes: Vec<u8>, factors: Vec<CodeFactors>) -> Self {
+        Self { rows, codes, factors }
     }
 
     pub(crate) fn rows(&self) -> &[f32] {
@@ -102,14 +75,29 @@ impl Block {
         &self.factors
     }
 
-    fn heap_bytes(&self) -> usize {
-        let rows = match &self.rows {
-            Rows::Heap(rows) => rows.capacity() * size_of::<f32>(),
-            Rows::Mapped { .. } => 0,
-        };
-        rows + self.codes.capacity() + self.factors.capacity() * size_of::<CodeFactors>()
+    fn heap_bytes(&self) -> HeapBytes {
+        HeapBytes {
+            rows: match &self.rows {
+                Rows::Heap(rows) => rows.capacity() * size_of::<f32>(),
+                Rows::Mapped { .. } => 0,
+            },
+            codes: self.codes.capacity() + self.factors.capacity() * size_of::<CodeFactors>(),
+        }
     }
 }
+
+/// What an arena holds on the heap, in bytes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct HeapBytes {
+    /// Rows in full precision; what is mapped from a checkpoint does not count.
+    pub rows: usize,
+    /// Byte codes.
+    pub codes: usize,
+}
+
+/// Which blocks an arena had at some time. They are known again as long as they have not changed, and are not kept.
+#[derive(Debug)]
+pub struct BlockIds(Vec<Weak<Block>>);
 
 /// The vectors of a collection. Cloning shares the blocks.
 #[derive(Debug, Clone)]
@@ -222,9 +210,20 @@ impl Arena {
         &self.present
     }
 
-    /// Bytes on the heap.
-    pub fn heap_bytes(&self) -> usize {
-        self.blocks.iter().map(|block| block.heap_bytes()).sum()
+    /// What it holds on the heap.
+    pub fn heap_bytes(&self) -> HeapBytes {
+        self.blocks.iter().fold(HeapBytes::default(), |sum, block| {
+            let HeapBytes { rows, codes } = block.heap_bytes();
+            HeapBytes {
+                rows: sum.rows + rows,
+                codes: sum.codes + codes,
+            }
+        })
+    }
+
+    /// The numbers of its blocks, as [`map_rows`](Self::map_rows) and [`drop_codes`](Self::drop_codes) take them.
+    pub fn block_numbers(&self) -> Range<usize> {
+        0..self.blocks.len()
     }
 
     /// The vector at an offset.
@@ -242,7 +241,7 @@ impl Arena {
     pub(crate) fn code(&self, offset: u32) -> (&[u8], CodeFactors) {
         let (block, row) = (offset as usize / BLOCK, offset as usize % BLOCK);
         let block = &self.blocks[block];
-        let size = block.codes.len() / block.factors.len();
+        let size = self.rotation.as_ref().map_or(0, |rotation| rotation.size());
         (&block.codes[row * size..(row + 1) * size], block.factors[row])
     }
 
@@ -259,7 +258,7 @@ impl Arena {
     /// How near the query is by the byte code at an offset; in the order of nearness, but not on its scale.
     pub(crate) fn estimate(&self, query: &QueryCode, offset: u32) -> f32 {
         let (code, factors) = self.code(offset);
-        let product = (kernels().dot_bytes(code, &query.bytes) - query.excess) as f32 * (factors.step * query.step);
+        let product = kernels().dot_bytes(code, &query.bytes, query.excess) as f32 * (factors.step * query.step);
         match self.distance {
             Distance::Cosine | Distance::Dot => product,
             Distance::Euclid | Distance::Manhattan => product - factors.half_norm,
@@ -307,7 +306,7 @@ impl Arena {
         }
         let block = Arc::make_mut(&mut self.blocks[block]);
         if let Rows::Mapped { .. } = block.rows {
-            block.rows = block.rows.clone();
+            block.rows = Rows::Heap(block.rows.as_slice().to_vec());
         }
         let Rows::Heap(rows) = &mut block.rows else {
             unreachable!("mapped rows were copied to the heap")
@@ -328,12 +327,36 @@ impl Arena {
         self.present.insert(offset);
     }
 
-    /// Takes blocks over that are the same as those of `written`, in the form that `stored` has them.
-    pub fn adopt(&mut self, written: &Self, stored: &Self) {
-        let pairs = written.blocks.iter().zip(&stored.blocks);
-        for (mine, (written, stored)) in self.blocks.iter_mut().zip(pairs) {
-            if Arc::ptr_eq(mine, written) {
-                *mine = stored.clone();
+    /// Its blocks as they are now.
+    pub fn block_ids(&self) -> BlockIds {
+        BlockIds(self.blocks.iter().map(Arc::downgrade).collect())
+    }
+
+    /// Lets the rows of some blocks go from the heap: those that are still as they were written are read from the checkpoint
+    /// from now on.
+    pub fn map_rows(&mut self, written: &BlockIds, stored: &MappedRows, blocks: Range<usize>) {
+        for number in blocks {
+            let same = written.0.get(number).zip(self.blocks.get_mut(number));
+            if let Some((_, mine)) = same.filter(|(written, mine)| written.as_ptr() == Arc::as_ptr(mine)) {
+                *mine = Arc::new(Block {
+                    rows: stored.block(number),
+                    codes: mine.codes.clone(),
+                    factors: mine.factors.clone(),
+                });
+            }
+        }
+    }
+
+    /// Keeps no byte codes from now on, and lets those of some blocks go. The others are not read any more either: they go
+    /// with later calls.
+    pub fn drop_codes(&mut self, blocks: Range<usize>) {
+        self.rotation = None;
+        for block in &mut self.blocks[blocks] {
+            if !block.codes.is_empty() {
+                *block = Arc::new(Block {
+                    rows: block.rows.clone(),
+                    ..Block::empty()
+                });
             }
         }
     }

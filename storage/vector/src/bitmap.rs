@@ -270,6 +270,15 @@ impl Bitmap {
         self.chunks.iter().map(|chunk| chunk.len() as u64).sum()
     }
 
+    /// Bytes on the heap; what is shared with clones counts in each of them.
+    pub fn heap_bytes(&self) -> usize {
+        let chunk = |chunk: &Chunk| match chunk {
+            Chunk::Sparse(list) => list.capacity() * size_of::<u16>(),
+            Chunk::Dense { .. } => size_of::<Words>(),
+        };
+        self.chunks.capacity() * size_of::<Chunk>() + self.chunks.iter().map(chunk).sum::<usize>()
+    }
+
     /// Whether there is no member.
     pub fn is_empty(&self) -> bool {
         self.chunks.iter().all(|chunk| chunk.len() == 0)

@@ -1,7 +1,7 @@
 //! The centroids of inverted lists, and k-means over byte codes.
 
 use crate::arena::quantise;
-use crate::kernel::kernels;
+use crate::kernel::{BIAS, kernels};
 
 /// Rows that are compared together come in multiples of this.
 const GROUP: usize = 8;
@@ -19,9 +19,10 @@ pub(crate) struct Centroids {
     lifts: Vec<f32>,
     /// `[n, size]` in steps, `n` rounded up to whole groups.
     bytes: Vec<i8>,
-    /// By centroid: what a step is worth, what the bias of a row adds to a product, half of the squared length.
-    steps: Vec<f32>,
+    /// What the bias of a row adds to a product; as many as there are rows of `bytes`.
     excess: Vec<i32>,
+    /// By centroid: what a step is worth, half of the squared length.
+    steps: Vec<f32>,
     halves: Vec<f32>,
 }
 
@@ -53,6 +54,11 @@ impl Centroids {
         self.lifts.len()
     }
 
+    pub(crate) fn heap_bytes(&self) -> usize {
+        // Besides their components and steps, centroids have four numbers each.
+        (self.exact.capacity() + 4 * self.len()) * size_of::<f32>() + self.bytes.capacity()
+    }
+
     pub(crate) fn get(&self, centroid: usize) -> (&[f32], f32) {
         (
             &self.exact[centroid * self.size..(centroid + 1) * self.size],
@@ -67,7 +73,7 @@ impl Centroids {
         self.bytes.resize(padded * self.size, 0);
         self.lifts.push(0.0);
         self.steps.push(0.0);
-        self.excess.push(0);
+        self.excess.resize(padded, 0);
         self.halves.push(0.0);
         self.set(centroid, components, lift);
     }
@@ -76,7 +82,7 @@ impl Centroids {
         let range = centroid * self.size..(centroid + 1) * self.size;
         self.exact[range.clone()].copy_from_slice(components);
         self.steps[centroid] = quantise(components, &mut self.bytes[range.clone()]);
-        self.excess[centroid] = 128 * self.bytes[range].iter().map(|&byte| i32::from(byte)).sum::<i32>();
+        self.excess[centroid] = BIAS * self.bytes[range].iter().map(|&byte| i32::from(byte)).sum::<i32>();
         self.lifts[centroid] = lift;
         self.halves[centroid] = (kernels().dot(components, components) + lift * lift) / 2.0;
     }
@@ -91,7 +97,8 @@ impl Centroids {
         }
         self.lifts.truncate(last);
         self.steps.truncate(last);
-        self.excess.truncate(last);
+        self.excess.truncate(last.next_multiple_of(GROUP));
+        self.excess[last..].fill(0);
         self.halves.truncate(last);
         self.exact.truncate(last * self.size);
         self.bytes.truncate(last.next_multiple_of(GROUP) * self.size);
@@ -102,19 +109,13 @@ impl Centroids {
     /// order of the distance.
     pub(crate) fn scores(&self, row: Row<'_>, scores: &mut Vec<f32>, sums: &mut Vec<i32>) {
         sums.resize(self.bytes.len() / self.size, 0);
-        kernels().dots_bytes(row.code, &self.bytes, sums);
+        kernels().dots_bytes(row.code, &self.bytes, &self.excess, sums);
         scores.clear();
-        let factors = self
-            .steps
-            .iter()
-            .zip(&self.excess)
-            .zip(self.halves.iter().zip(&self.lifts));
+        let factors = self.steps.iter().zip(self.halves.iter().zip(&self.lifts));
         scores.extend(
             sums.iter()
                 .zip(factors)
-                .map(|(&sum, ((&step, &excess), (&half, &lift)))| {
-                    (sum - excess) as f32 * (step * row.step) + lift * row.lift - half
-                }),
+                .map(|(&sum, (&step, (&half, &lift)))| sum as f32 * (step * row.step) + lift * row.lift - half),
         );
     }
 

@@ -19,16 +19,17 @@ use std::sync::Arc;
 use bytemuck::{AnyBitPattern, NoUninit};
 use memmap2::Mmap;
 
-use crate::arena::{Arena, Block, CodeFactors};
+use crate::arena::{Arena, Block, CodeFactors, Rows};
+use crate::calibrate::{Costs, Reach};
 use crate::centroids::Centroids;
-use crate::ivf::{Costs, Ivf, Reach, expansion};
-use crate::kernel::{BLOCK, Lanes};
+use crate::ivf::{Ivf, expansion, sketches};
+use crate::kernel::{BLOCK, Lanes, SLICE, Slice};
 use crate::list::List;
 
 /// What a checkpoint begins with; the last byte is the version.
 const MAGIC: [u8; 64] = {
     let mut magic = [0; 64];
-    let text = b"twofold vectors\x01";
+    let text = b"twofold vectors\x02";
     let mut i = 0;
     while i < text.len() {
         magic[i] = text[i];
@@ -102,8 +103,7 @@ struct Facts {
     radius_squared: f32,
     slack: f32,
     filtered: f32,
-    candidates: f32,
-    costs: [f32; 4],
+    costs: [f32; 5],
 }
 
 /// Writes a checkpoint of an arena and its index as of a write. Either it is there as a whole afterwards, durable, or it is not.
@@ -121,10 +121,9 @@ pub fn write_checkpoint(path: &Path, arena: &Arena, index: Option<&Ivf>, seq: u6
         radius_squared: index.map_or(0.0, |index| index.radius_squared),
         slack: index.map_or(0.0, |index| index.reach.slack),
         filtered: index.map_or(0.0, |index| index.reach.filtered),
-        candidates: index.map_or(0.0, |index| index.reach.candidates),
-        costs: index.map_or([0.0; 4], |index| {
-            let [all, tenth, hundredth] = index.costs.search;
-            [all, tenth, hundredth, index.costs.gather]
+        costs: index.map_or([0.0; 5], |index| {
+            let ([all, tenth, hundredth], [start, each]) = (index.costs.search, index.costs.gather);
+            [all, tenth, hundredth, start, each]
         }),
     };
     let blocks = arena.blocks();
@@ -200,6 +199,13 @@ struct Sections<'a> {
 }
 
 impl<'a> Sections<'a> {
+    fn of(file: &'a Mmap) -> Result<Self, CheckpointError> {
+        match file.get(..MAGIC.len()) {
+            Some(magic) if magic == MAGIC => Ok(Self { file, at: MAGIC.len() }),
+            _ => Err(CheckpointError::Damaged("it does not begin as one of this release")),
+        }
+    }
+
     /// The next section, checked, and where it begins.
     fn next<T: AnyBitPattern>(&mut self, tag: Tag) -> Result<(&'a [T], usize), CheckpointError> {
         let start = self.at + size_of::<SectionHeader>();
@@ -228,59 +234,69 @@ impl<'a> Sections<'a> {
     }
 }
 
-/// Reads a checkpoint for vectors like those of `empty`. With `mapped`, full-precision vectors stay in the file and are read
-/// when they are needed.
-pub fn read_checkpoint(path: &Path, empty: &Arena, mapped: bool) -> Result<Checkpoint, CheckpointError> {
-    let misfit = CheckpointError::Damaged;
+fn map(path: &Path) -> Result<Arc<Mmap>, CheckpointError> {
     // SAFETY: see the head of this file.
-    let file = Arc::new(unsafe { Mmap::map(&File::open(path)?)? });
-    if file.get(..MAGIC.len()) != Some(&MAGIC) {
-        return Err(misfit("it does not begin as one of this release"));
+    Ok(Arc::new(unsafe { Mmap::map(&File::open(path)?)? }))
+}
+
+/// The full-precision vectors of a checkpoint, which stay in the file and are read when they are needed.
+#[derive(Debug)]
+pub struct MappedRows {
+    file: Arc<Mmap>,
+    /// Where the rows of a block begin, and how many numbers they are.
+    blocks: Vec<(usize, usize)>,
+}
+
+impl MappedRows {
+    /// Those of a checkpoint of vectors with so many dimensions.
+    pub fn open(path: &Path, dimensions: usize) -> Result<Self, CheckpointError> {
+        let file = map(path)?;
+        let vectors = read_vectors(&mut Sections::of(&file)?, dimensions)?;
+        Ok(vectors.mapped(&file, dimensions))
     }
-    let mut sections = Sections {
-        file: &file,
-        at: MAGIC.len(),
-    };
+
+    pub(crate) fn block(&self, number: usize) -> Rows {
+        let (start, len) = self.blocks[number];
+        let file = self.file.clone();
+        Rows::Mapped { file, start, len }
+    }
+}
+
+/// The sections that say which vectors there are.
+struct Vectors<'a> {
+    facts: Facts,
+    present: &'a [u32],
+    block_rows: &'a [u32],
+    rows: &'a [f32],
+    /// Where the rows begin in the file.
+    start: usize,
+}
+
+impl Vectors<'_> {
+    fn mapped(&self, file: &Arc<Mmap>, dimensions: usize) -> MappedRows {
+        let mut start = self.start;
+        let block = |&rows: &u32| {
+            let block = (start, rows as usize * dimensions);
+            start += block.1 * size_of::<f32>();
+            block
+        };
+        MappedRows {
+            file: file.clone(),
+            blocks: self.block_rows.iter().map(block).collect(),
+        }
+    }
+}
+
+fn read_vectors<'a>(sections: &mut Sections<'a>, dimensions: usize) -> Result<Vectors<'a>, CheckpointError> {
+    let misfit = CheckpointError::Damaged;
     let (facts, _) = sections.next::<Facts>(Tag::Facts)?;
     let facts = *facts.first().ok_or(misfit("it has no facts"))?;
-    let dimensions = empty.dimensions();
-    if facts.dimensions != dimensions as u64 || (facts.has_codes != 0) != empty.has_codes() {
+    if facts.dimensions != dimensions as u64 {
         return Err(misfit("it is of other vectors"));
     }
     let (present, _) = sections.next::<u32>(Tag::Present)?;
     let (block_rows, _) = sections.next::<u32>(Tag::BlockRows)?;
-    let (rows, rows_start) = sections.next::<f32>(Tag::Rows)?;
-    let (codes, _) = sections.next::<u8>(Tag::Codes)?;
-    let (code_factors, _) = sections.next::<CodeFactors>(Tag::CodeFactors)?;
-    let code_size = empty.rotation().map_or(0, |rotation| rotation.size());
-    let total: usize = block_rows.iter().map(|&rows| rows as usize).sum();
-    let coded = if code_size > 0 { total } else { 0 };
-    if rows.len() != total * dimensions || codes.len() != total * code_size || code_factors.len() != coded {
-        return Err(misfit("its vectors do not fit together"));
-    }
-    let mut blocks = Vec::with_capacity(block_rows.len());
-    let mut first = 0;
-    for &count in block_rows {
-        let range = first..first + count as usize;
-        first = range.end;
-        let (codes, factors) = match code_size {
-            0 => (Vec::new(), Vec::new()),
-            size => (
-                codes[range.start * size..range.end * size].to_vec(),
-                code_factors[range.clone()].to_vec(),
-            ),
-        };
-        blocks.push(Arc::new(if mapped {
-            let start = rows_start + range.start * dimensions * size_of::<f32>();
-            Block::from_mapped(&file, start, range.len() * dimensions, codes, factors)
-        } else {
-            Block::from_parts(
-                rows[range.start * dimensions..range.end * dimensions].to_vec(),
-                codes,
-                factors,
-            )
-        }));
-    }
+    let (rows, start) = sections.next::<f32>(Tag::Rows)?;
     let held = |offset: &u32| {
         let (block, row) = (
             *offset as usize / crate::arena::BLOCK,
@@ -288,13 +304,63 @@ pub fn read_checkpoint(path: &Path, empty: &Arena, mapped: bool) -> Result<Check
         );
         block_rows.get(block).is_some_and(|&rows| row < rows)
     };
-    if !present.iter().all(held) {
+    let total: usize = block_rows.iter().map(|&rows| rows as usize).sum();
+    if rows.len() != total * dimensions || !present.iter().all(held) {
         return Err(misfit("its vectors do not fit together"));
     }
-    let arena = Arena::from_blocks(empty, blocks, present.iter().copied().collect());
+    Ok(Vectors {
+        facts,
+        present,
+        block_rows,
+        rows,
+        start,
+    })
+}
+
+/// Reads a checkpoint for vectors like those of `empty`. With `mapped`, full-precision vectors stay in the file and are read
+/// when they are needed. Where `empty` keeps no byte codes, those of the checkpoint and its index are passed over.
+pub fn read_checkpoint(path: &Path, empty: &Arena, mapped: bool) -> Result<Checkpoint, CheckpointError> {
+    let misfit = CheckpointError::Damaged;
+    let file = map(path)?;
+    let mut sections = Sections::of(&file)?;
+    let dimensions = empty.dimensions();
+    let vectors = read_vectors(&mut sections, dimensions)?;
+    let facts = vectors.facts;
+    let mut codes: (&[u8], &[CodeFactors]) = (&[], &[]);
+    let code_size = empty.rotation().map_or(0, |rotation| rotation.size());
+    if code_size > 0 {
+        if facts.has_codes == 0 {
+            return Err(misfit("it is of vectors without byte codes"));
+        }
+        codes = (sections.next(Tag::Codes)?.0, sections.next(Tag::CodeFactors)?.0);
+        let total = vectors.rows.len() / dimensions;
+        if codes.0.len() != total * code_size || codes.1.len() != total {
+            return Err(misfit("its vectors do not fit together"));
+        }
+    }
+    let stored = vectors.mapped(&file, dimensions);
+    let mut blocks = Vec::with_capacity(vectors.block_rows.len());
+    let mut first = 0;
+    for (number, &count) in vectors.block_rows.iter().enumerate() {
+        let range = first..first + count as usize;
+        first = range.end;
+        let rows = match mapped {
+            true => stored.block(number),
+            false => Rows::Heap(vectors.rows[range.start * dimensions..range.end * dimensions].to_vec()),
+        };
+        let (codes, factors) = match code_size {
+            0 => (Vec::new(), Vec::new()),
+            size => (
+                codes.0[range.start * size..range.end * size].to_vec(),
+                codes.1[range].to_vec(),
+            ),
+        };
+        blocks.push(Arc::new(Block::from_parts(rows, codes, factors)));
+    }
+    let arena = Arena::from_blocks(empty, blocks, vectors.present.iter().copied().collect());
     let index = match facts.has_index {
-        0 => None,
-        _ => Some(read_index(&mut sections, &facts, &arena)?),
+        1.. if code_size > 0 => Some(read_index(&mut sections, &facts, &arena)?),
+        _ => None,
     };
     Ok(Checkpoint {
         seq: facts.seq,
@@ -314,8 +380,8 @@ fn read_index(sections: &mut Sections<'_>, facts: &Facts, arena: &Arena) -> Resu
     let (lengths, _) = sections.next::<u32>(Tag::ListLengths)?;
     let (spreads, _) = sections.next::<f32>(Tag::ListSpreads)?;
     let (mut offsets, _) = sections.next::<u32>(Tag::ListOffsets)?;
-    let (mut bits, _) = sections.next::<Lanes<u32>>(Tag::ListBits)?;
-    let (mut factors, _) = sections.next::<Lanes<f32>>(Tag::ListFactors)?;
+    let (mut bits, _) = sections.next::<Slice>(Tag::ListBits)?;
+    let (mut factors, _) = sections.next::<Lanes>(Tag::ListFactors)?;
     let count = lengths.len();
     if origin.len() != code_size
         || centroids.len() != count * rotation.size()
@@ -325,25 +391,27 @@ fn read_index(sections: &mut Sections<'_>, facts: &Facts, arena: &Arena) -> Resu
     {
         return Err(misfit());
     }
-    let words = code_size / 32;
+    let slices = code_size / SLICE;
     let mut lists = Vec::with_capacity(count);
     for (&length, &spread) in lengths.iter().zip(spreads) {
         let blocks = (length as usize).div_ceil(BLOCK);
         let mine = offsets.split_off(..length as usize).ok_or_else(misfit)?;
-        let bits = bits.split_off(..blocks * words).ok_or_else(misfit)?;
+        let bits = bits.split_off(..blocks * slices).ok_or_else(misfit)?;
         let factors = factors.split_off(..2 * blocks).ok_or_else(misfit)?;
-        let list = List::from_parts(words, mine.to_vec(), bits.to_vec(), factors.to_vec(), spread);
+        let list = List::from_parts(slices, mine.to_vec(), bits.to_vec(), factors.to_vec(), spread);
         lists.push(Arc::new(list.ok_or_else(misfit)?));
     }
-    let [all, tenth, hundredth, gather] = facts.costs;
+    let [all, tenth, hundredth, start, each] = facts.costs;
     let index = Ivf {
         distance: arena.distance(),
         radius_squared: facts.radius_squared,
+        sketches: sketches(&rotation),
         expansion,
         origin: Arc::new(origin.to_vec()),
         centroids: Arc::new(Centroids::from_parts(rotation.size(), centroids, lifts)),
         rotation,
         lists,
+        spreads: Vec::new(),
         homes: Default::default(),
         len: 0,
         trained_on: facts.trained_on,
@@ -351,14 +419,13 @@ fn read_index(sections: &mut Sections<'_>, facts: &Facts, arena: &Arena) -> Resu
         reach: Reach {
             slack: facts.slack,
             filtered: facts.filtered,
-            candidates: facts.candidates,
         },
         costs: Costs {
             search: [all, tenth, hundredth],
-            gather,
+            gather: [start, each],
         },
     };
-    index.with_homes().ok_or_else(misfit)
+    index.completed(arena).ok_or_else(misfit)
 }
 
 #[cfg(test)]
@@ -366,6 +433,7 @@ mod tests {
     use twofold_types::Distance;
 
     use super::*;
+    use crate::arena::HeapBytes;
     use crate::bitmap::Bitmap;
     use crate::probe::Probe;
 
@@ -454,6 +522,41 @@ mod tests {
         let read = read_checkpoint(&path, &Arena::new(24, Distance::Cosine, false), true).unwrap();
         assert!(read.index.is_none());
         assert_eq!(read.arena.get(699), arena.get(699));
-        assert_eq!(read.arena.heap_bytes(), 0);
+        assert_eq!(read.arena.heap_bytes(), HeapBytes::default());
+        let coded = read_checkpoint(&path, &Arena::new(24, Distance::Cosine, true), true);
+        assert!(coded.is_err(), "there are no codes to read");
+    }
+
+    #[test]
+    fn rows_and_codes_leave_the_heap_while_vectors_stay_as_they_are() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("vectors");
+        let written = arena(2_000, true);
+        write_checkpoint(&path, &written, None, 5).unwrap();
+        let (ids, mut moved) = (written.block_ids(), written.clone());
+        moved.set(1_999, &[0.25; 24]);
+        let stored = MappedRows::open(&path, 24).unwrap();
+        let blocks = moved.block_numbers();
+        moved.map_rows(&ids, &stored, 0..8);
+        moved.map_rows(&ids, &stored, 8..blocks.end);
+        let held = moved.heap_bytes();
+        assert!(held.codes > 0 && held.codes <= written.heap_bytes().codes, "{held:?}");
+        assert!(held.rows > 0 && held.rows <= crate::arena::BLOCK * 24 * 4, "{held:?}");
+        let mut uncoded = moved.clone();
+        uncoded.drop_codes(0..8);
+        uncoded.set(3, &[0.5; 24]);
+        uncoded.drop_codes(8..blocks.end);
+        assert_eq!(uncoded.heap_bytes().codes, 0);
+        assert!(!uncoded.has_codes());
+        for offset in [0, 2, 501, 1_998] {
+            assert_eq!(moved.get(offset), written.get(offset));
+            assert_eq!(uncoded.get(offset), written.get(offset));
+        }
+        assert_eq!(uncoded.get(1_999), Some([0.25; 24].as_slice()));
+        assert_eq!(uncoded.get(3), Some([0.5; 24].as_slice()));
+        // A checkpoint with codes serves vectors that keep none.
+        let read = read_checkpoint(&path, &Arena::new(24, Distance::Cosine, false), true).unwrap();
+        assert_eq!(read.arena.heap_bytes(), HeapBytes::default());
+        assert_eq!(read.arena.get(1_998), written.get(1_998));
     }
 }

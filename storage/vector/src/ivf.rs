@@ -14,10 +14,12 @@ use twofold_types::Distance;
 
 use crate::arena::Arena;
 use crate::bitmap::Bitmap;
-use crate::centroids::{Centroids, Row, in_parallel, largest_places};
-use crate::kernel::kernels;
+use crate::calibrate::{Costs, Reach};
+use crate::centroids::{Centroids, Row, decode, in_parallel, largest_places};
+use crate::kernel::{SLICE, kernels};
 use crate::list::{Entry, List};
 use crate::rotation::Rotation;
+use crate::sketch::Sketches;
 
 /// Up to this many vectors one list is as fast as many.
 pub(crate) const FLAT_LIMIT: u64 = 16_384;
@@ -85,28 +87,6 @@ impl Homes {
     }
 }
 
-/// How far a search has to go for the recall that is aimed at.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub(crate) struct Reach {
-    /// How far beyond the nearest list lists are read; see [`crate::probe`].
-    pub(crate) slack: f32,
-    /// What is left of the slack where only every tenth vector counts: a list then holds fewer surprises.
-    pub(crate) filtered: f32,
-    /// How many candidates the estimates hand on, as a multiple of the usual number.
-    pub(crate) candidates: f32,
-}
-
-impl Reach {
-    /// A slack at which every list is read.
-    pub(crate) const EVERYTHING: f32 = 1e6;
-
-    /// The slack where this share of the vectors counts.
-    pub(crate) fn slack_for(&self, share: f32) -> f32 {
-        let decades = -share.clamp(0.01, 1.0).log10();
-        self.slack * self.filtered.powf(decades)
-    }
-}
-
 /// An inverted-file index.
 #[derive(Debug, Clone)]
 pub struct Ivf {
@@ -121,6 +101,10 @@ pub struct Ivf {
     pub(crate) origin: Arc<Vec<f32>>,
     pub(crate) centroids: Arc<Centroids>,
     pub(crate) lists: Vec<Arc<List>>,
+    /// The spread of every list.
+    pub(crate) spreads: Vec<f32>,
+    /// None where they would not be smaller than byte codes.
+    pub(crate) sketches: Option<Sketches>,
     pub(crate) homes: Homes,
     pub(crate) len: u64,
     pub(crate) trained_on: u64,
@@ -132,13 +116,11 @@ pub struct Ivf {
     pub(crate) costs: Costs,
 }
 
-/// What searches cost, in nanoseconds.
-#[derive(Debug, Clone, Copy, PartialEq, Default)]
-pub(crate) struct Costs {
-    /// A search where all vectors count, every tenth, and every hundredth.
-    pub(crate) search: [f32; 3],
-    /// One vector that is compared by its byte code alone.
-    pub(crate) gather: f32,
+/// Where a vector goes.
+struct Placed {
+    home: Home,
+    entries: Vec<Entry>,
+    sketch: Option<Entry>,
 }
 
 /// Says whether a long computation is to be given up.
@@ -178,15 +160,13 @@ impl Ivf {
             origin: Arc::new(vec![0.0; code_size]),
             centroids: Arc::new(Centroids::new(rotation.size())),
             lists: Vec::new(),
+            spreads: Vec::new(),
+            sketches: sketches(&rotation),
             homes: Homes::default(),
             len: 0,
             trained_on: len,
             changed: [0; 2],
-            reach: Reach {
-                slack: Reach::EVERYTHING,
-                filtered: 1.0,
-                candidates: 1.0,
-            },
+            reach: Reach::EVERYTHING,
             costs: Costs::default(),
             rotation,
         };
@@ -204,8 +184,9 @@ impl Ivf {
             index.origin = Arc::new(index.expand(mean.get(0).0).into_owned());
         }
         index.lists = (0..centroids.len())
-            .map(|_| Arc::new(List::new(code_size / 32)))
+            .map(|_| Arc::new(List::new(code_size / SLICE)))
             .collect();
+        index.spreads = vec![0.0; centroids.len()];
         index.centroids = Arc::new(centroids);
         let all: Vec<u32> = arena.present().iter().collect();
         for offsets in all.chunks(BATCH) {
@@ -227,6 +208,14 @@ impl Ivf {
     /// Whether it holds no vector.
     pub fn is_empty(&self) -> bool {
         self.len == 0
+    }
+
+    /// Bytes on the heap.
+    pub fn heap_bytes(&self) -> usize {
+        let lists: usize = self.lists.iter().map(|list| list.heap_bytes()).sum();
+        let homes = self.homes.chunks.len() * Homes::CHUNK * size_of::<Home>();
+        let sketches = self.sketches.as_ref().map_or(0, Sketches::heap_bytes);
+        lists + homes + sketches + self.centroids.heap_bytes()
     }
 
     /// How many lists it has.
@@ -287,6 +276,23 @@ impl Ivf {
         }
     }
 
+    /// Half of a squared length, where it counts for how near a vector is: by Cosine and Dot all are as long.
+    fn counted(&self, half_norm: impl Fn() -> f32) -> f32 {
+        match self.distance {
+            Distance::Cosine | Distance::Dot => 0.0,
+            Distance::Euclid | Distance::Manhattan => half_norm(),
+        }
+    }
+
+    /// Half of the squared length of vectors where it does not count.
+    pub(crate) fn uncounted(&self) -> f32 {
+        match self.distance {
+            Distance::Cosine => 0.5,
+            Distance::Dot => self.radius_squared / 2.0,
+            Distance::Euclid | Distance::Manhattan => 0.0,
+        }
+    }
+
     fn lift(&self, half_norm: f32) -> f32 {
         match self.distance {
             Distance::Dot => (self.radius_squared - 2.0 * half_norm).max(0.0).sqrt(),
@@ -302,6 +308,9 @@ impl Ivf {
             if home[0] != NONE {
                 self.len -= 1;
                 self.homes.set(offset, [NONE; 2]);
+                if let Some(sketches) = &mut self.sketches {
+                    sketches.remove(offset);
+                }
                 for list in home.into_iter().filter(|&list| list != NONE) {
                     leaving.entry(list).or_default().push(offset);
                 }
@@ -318,27 +327,36 @@ impl Ivf {
             .collect();
         let index = &*self;
         let placed = in_parallel(&present, threads, |offsets| index.code(arena, offsets));
-        for (home, entries) in placed {
-            let offset = entries[0].offset;
-            self.homes.set(offset, home);
+        for Placed { home, entries, sketch } in placed {
+            self.homes.set(entries[0].offset, home);
             self.len += 1;
             for (list, entry) in home.into_iter().zip(&entries) {
                 Arc::make_mut(&mut self.lists[list as usize]).push(entry);
             }
+            if let Some((sketches, sketch)) = self.sketches.as_mut().zip(sketch) {
+                sketches.set(&sketch);
+            }
         }
+        self.spreads = self.lists.iter().map(|list| list.spread()).collect();
+    }
+
+    /// The sketch of the vector at an offset.
+    fn sketch(&self, arena: &Arena, offset: u32) -> Entry {
+        let (code, factors) = arena.code(offset);
+        let half_norm = self.counted(|| factors.half_norm);
+        let mut rotated = vec![0.0; code.len()];
+        decode(&self.row(arena, offset), &mut rotated);
+        Entry::new(offset, &rotated, half_norm, &self.origin, &self.origin)
     }
 
     /// The lists that offsets belong to, with their codes there.
-    fn code(&self, arena: &Arena, offsets: &[u32]) -> Vec<(Home, Vec<Entry>)> {
+    fn code(&self, arena: &Arena, offsets: &[u32]) -> Vec<Placed> {
         let mut rotated = vec![0.0; self.rotation.size()];
         let (mut scores, mut sums) = (Vec::new(), Vec::new());
         let code = |&offset: &u32| {
             let row = self.row(arena, offset);
             self.rotation.apply(arena.row(offset), &mut rotated);
-            let half_norm = match self.distance {
-                Distance::Dot => 0.0,
-                _ => kernels().dot(&rotated, &rotated) / 2.0,
-            };
+            let half_norm = self.counted(|| kernels().dot(&rotated, &rotated) / 2.0);
             let coded = self.expand(&rotated);
             let entry = |list: u32| {
                 let (centroid, _) = self.centroids.get(list as usize);
@@ -355,7 +373,11 @@ impl Ivf {
                 .filter(|&list| list != NONE)
                 .map(entry)
                 .collect();
-            ([nearest, second], entries)
+            Placed {
+                home: [nearest, second],
+                entries,
+                sketch: self.sketches.is_some().then(|| self.sketch(arena, offset)),
+            }
         };
         offsets.iter().map(code).collect()
     }
@@ -427,7 +449,7 @@ impl Ivf {
         let (left, right) = (halves.get(0), halves.get(1));
         centroids.set(list, left.0, left.1);
         centroids.push(right.0, right.1);
-        self.lists.push(Arc::new(List::new(self.origin.len() / 32)));
+        self.lists.push(Arc::new(List::new(self.origin.len() / SLICE)));
         moving.sort_unstable();
         moving.dedup();
         self.place(arena, &moving, 1);
@@ -459,8 +481,9 @@ impl Ivf {
         self.place(arena, &members, 1);
     }
 
-    /// Finds the home of every offset in the lists; none where one is in more lists than it can be.
-    pub(crate) fn with_homes(mut self) -> Option<Self> {
+    /// Finds the home of every offset in the lists, and what else follows from them; none where one is in more lists than it
+    /// can be, or has no vector.
+    pub(crate) fn completed(mut self, arena: &Arena) -> Option<Self> {
         for (number, list) in self.lists.iter().enumerate() {
             for &offset in list.offsets() {
                 let home = match self.homes.get(offset) {
@@ -473,6 +496,15 @@ impl Ivf {
                 };
                 self.homes.set(offset, home);
             }
+        }
+        self.spreads = self.lists.iter().map(|list| list.spread()).collect();
+        if let Some(mut sketches) = self.sketches.take() {
+            for offset in arena.present().iter() {
+                if self.homes.get(offset)[0] != NONE {
+                    sketches.set(&self.sketch(arena, offset));
+                }
+            }
+            self.sketches = Some(sketches);
         }
         Some(self)
     }
@@ -512,6 +544,11 @@ impl Ivf {
     }
 }
 
+/// The sketches of an index over so rotated vectors; none where byte codes are as short.
+pub(crate) fn sketches(rotation: &Rotation) -> Option<Sketches> {
+    (rotation.size() >= CODE_BITS).then(|| Sketches::new(rotation.size()))
+}
+
 /// The second rotation of vectors whose byte codes are too short.
 pub(crate) fn expansion(rotation: &Rotation) -> Option<Arc<Rotation>> {
     (rotation.size() < CODE_BITS).then(|| Arc::new(Rotation::new(rotation.size(), CODE_BITS)))
@@ -520,7 +557,8 @@ pub(crate) fn expansion(rotation: &Rotation) -> Option<Arc<Rotation>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::probe::{Probe, exact};
+    use crate::exact::exact;
+    use crate::probe::Probe;
 
     /// Vectors around a few hundred centres, from the seed on always the same.
     struct Cloud {

@@ -8,15 +8,20 @@ pub mod kernel;
 
 mod arena;
 mod bitmap;
+mod calibrate;
 mod centroids;
+mod exact;
 mod file;
 mod ivf;
 mod list;
+mod pool;
 mod probe;
 mod rotation;
+mod sketch;
 
-pub use arena::Arena;
+pub use arena::{Arena, BlockIds, HeapBytes};
 pub use bitmap::{Bitmap, Union};
-pub use file::{Checkpoint, CheckpointError, read_checkpoint, write_checkpoint};
+pub use exact::{exact, gather};
+pub use file::{Checkpoint, CheckpointError, MappedRows, read_checkpoint, write_checkpoint};
 pub use ivf::{Cancel, Ivf};
-pub use probe::{Effort, Neighbour, Probe, exact, gather};
+pub use probe::{Effort, Neighbour, Probe};

@@ -10,15 +10,16 @@
 //! <r, q - m>      ~=  |r|²/|r|₁ * <sign r, q - m>
 //! ```
 //!
-//! The query is cut to a few bits, so that products with signs are counts of bits.
+//! The query is cut to a few bits; [`crate::kernel`] says how products with signs are made of them.
 
-use crate::kernel::{BLOCK, Codes, Lanes, PLANES, PlaneQuery, kernels, prefetch};
+use crate::kernel::{BLOCK, Codes, Lanes, SLICE, Slice, prefetch};
 
 /// One code on its way into a list.
 #[derive(Debug, Clone)]
 pub(crate) struct Entry {
     pub(crate) offset: u32,
-    pub(crate) bits: Vec<u32>,
+    /// `[size / 8]`
+    pub(crate) bits: Vec<u8>,
     pub(crate) scale: f32,
     pub(crate) add: f32,
     /// The squared length of the residual.
@@ -29,7 +30,7 @@ impl Entry {
     /// Codes `rotated`, which is half of `norm` long when squared, against its centroid and the origin.
     pub(crate) fn new(offset: u32, rotated: &[f32], half_norm: f32, centroid: &[f32], origin: &[f32]) -> Self {
         let (mut absolute, mut squared, mut with_origin) = (0.0f32, 0.0f32, 0.0f32);
-        let mut bits = Vec::with_capacity(rotated.len() / 32);
+        let mut bits = Vec::with_capacity(rotated.len() / 8);
         let parts = rotated
             .as_chunks::<32>()
             .0
@@ -45,7 +46,7 @@ impl Entry {
                 with_origin += residual * m[i];
                 word |= u32::from(residual > 0.0) << i;
             }
-            bits.push(word);
+            bits.extend(word.to_le_bytes());
         }
         Self {
             offset,
@@ -61,26 +62,32 @@ impl Entry {
 #[derive(Debug, Clone, Default)]
 pub(crate) struct List {
     offsets: Vec<u32>,
-    bits: Vec<Lanes<u32>>,
-    factors: Vec<Lanes<f32>>,
-    words: usize,
+    bits: Vec<Slice>,
+    factors: Vec<Lanes>,
+    slices: usize,
     /// The mean squared length of the residuals.
     spread: f32,
 }
 
 /// What an unused place of a block adds: it never passes.
-const NEVER: Lanes<f32> = Lanes([f32::NEG_INFINITY; BLOCK]);
+const NEVER: Lanes = Lanes([f32::NEG_INFINITY; BLOCK]);
 
 impl List {
-    pub(crate) fn new(words: usize) -> Self {
+    pub(crate) fn new(slices: usize) -> Self {
         Self {
-            words,
+            slices,
             ..Self::default()
         }
     }
 
     pub(crate) fn len(&self) -> usize {
         self.offsets.len()
+    }
+
+    pub(crate) fn heap_bytes(&self) -> usize {
+        self.offsets.capacity() * size_of::<u32>()
+            + self.bits.capacity() * size_of::<Slice>()
+            + self.factors.capacity() * size_of::<Lanes>()
     }
 
     pub(crate) fn offsets(&self) -> &[u32] {
@@ -95,25 +102,27 @@ impl List {
         Codes {
             bits: &self.bits,
             factors: &self.factors,
-            words: self.words,
+            slices: self.slices,
         }
     }
 
     /// Asks for the codes to be fetched.
     pub(crate) fn prefetch(&self) {
-        prefetch(&self.bits[..self.bits.len().min(2 * self.words)]);
+        prefetch(&self.bits[..self.bits.len().min(2 * self.slices)]);
         prefetch(&self.factors[..self.factors.len().min(4)]);
     }
 
     pub(crate) fn push(&mut self, entry: &Entry) {
         let (block, lane) = (self.offsets.len() / BLOCK, self.offsets.len() % BLOCK);
         if lane == 0 {
-            self.bits.extend(std::iter::repeat_n(Lanes([0; BLOCK]), self.words));
+            let empty = Slice([[0; BLOCK]; SLICE / 8]);
+            self.bits.extend(std::iter::repeat_n(empty, self.slices));
             self.factors.extend([Lanes([0.0; BLOCK]), NEVER]);
         }
-        for (word, &bits) in entry.bits.iter().enumerate() {
-            self.bits[block * self.words + word].0[lane] = bits;
-        }
+        let rows = self.bits[block * self.slices..]
+            .iter_mut()
+            .flat_map(|slice| &mut slice.0);
+        rows.zip(&entry.bits).for_each(|(row, &bits)| row[lane] = bits);
         self.factors[2 * block].0[lane] = entry.scale;
         self.factors[2 * block + 1].0[lane] = entry.add;
         self.offsets.push(entry.offset);
@@ -128,15 +137,18 @@ impl List {
         };
         let last = self.offsets.len() - 1;
         let (to, from) = ((place / BLOCK, place % BLOCK), (last / BLOCK, last % BLOCK));
-        for word in 0..self.words {
-            self.bits[to.0 * self.words + word].0[to.1] = self.bits[from.0 * self.words + word].0[from.1];
+        for slice in 0..self.slices {
+            for byte in 0..SLICE / 8 {
+                self.bits[to.0 * self.slices + slice].0[byte][to.1] =
+                    self.bits[from.0 * self.slices + slice].0[byte][from.1];
+            }
         }
         for factor in 0..2 {
             self.factors[2 * to.0 + factor].0[to.1] = self.factors[2 * from.0 + factor].0[from.1];
         }
         self.offsets.swap_remove(place);
         if from.1 == 0 {
-            self.bits.truncate(from.0 * self.words);
+            self.bits.truncate(from.0 * self.slices);
             self.factors.truncate(2 * from.0);
         } else {
             self.factors[2 * from.0 + 1].0[from.1] = f32::NEG_INFINITY;
@@ -144,53 +156,26 @@ impl List {
     }
 
     /// The parts that have to be kept: offsets, bits, factors.
-    pub(crate) fn parts(&self) -> (&[u32], &[Lanes<u32>], &[Lanes<f32>]) {
+    pub(crate) fn parts(&self) -> (&[u32], &[Slice], &[Lanes]) {
         (&self.offsets, &self.bits, &self.factors)
     }
 
     /// A list of parts; none where they do not fit together.
     pub(crate) fn from_parts(
-        words: usize,
+        slices: usize,
         offsets: Vec<u32>,
-        bits: Vec<Lanes<u32>>,
-        factors: Vec<Lanes<f32>>,
+        bits: Vec<Slice>,
+        factors: Vec<Lanes>,
         spread: f32,
     ) -> Option<Self> {
         let blocks = offsets.len().div_ceil(BLOCK);
-        (bits.len() == blocks * words && factors.len() == 2 * blocks).then_some(Self {
+        (bits.len() == blocks * slices && factors.len() == 2 * blocks).then_some(Self {
             offsets,
             bits,
             factors,
-            words,
+            slices,
             spread,
         })
-    }
-}
-
-/// Cuts what a query has beyond the origin to bit planes, with the step that loses least for normally distributed components.
-pub(crate) fn plane_query(rotated: &[f32], origin: &[f32]) -> PlaneQuery {
-    const STEP: f32 = [1.596, 0.9957, 0.586, 0.335][PLANES - 1];
-    let beyond: Vec<f32> = rotated.iter().zip(origin).map(|(q, m)| q - m).collect();
-    let size = beyond.len();
-    let deviation = (kernels().dot(&beyond, &beyond) / size as f32).sqrt();
-    let step = deviation * STEP;
-    let inverse = if step > 0.0 { 1.0 / step } else { 0.0 };
-    let levels = (1 << PLANES) as f32;
-    let words = size / 32;
-    let mut planes = vec![0u32; PLANES * words];
-    for (word, components) in beyond.as_chunks::<32>().0.iter().enumerate() {
-        for (bit, component) in components.iter().enumerate() {
-            let level = (component * inverse + levels / 2.0).clamp(0.0, levels - 1.0) as u32;
-            for plane in 0..PLANES {
-                planes[plane * words + word] |= (level >> plane & 1) << bit;
-            }
-        }
-    }
-    // A level u stands for step/2 * (2u - (levels - 1)); a sign bit and plane p agree or differ by 2^p * step/2.
-    PlaneQuery {
-        planes,
-        offset: step / 2.0 * (levels - 1.0) * size as f32,
-        step,
     }
 }
 
@@ -199,12 +184,12 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::kernel::Passed;
+    use crate::kernel::{Passed, kernels};
 
     fn entry(offset: u32) -> Entry {
         Entry {
             offset,
-            bits: vec![offset, !offset],
+            bits: [offset, !offset].map(u32::to_le_bytes).concat(),
             scale: offset as f32,
             add: -(offset as f32),
             squared: 1.0,
@@ -212,11 +197,7 @@ mod tests {
     }
 
     fn passing(list: &List) -> Vec<u32> {
-        let query = PlaneQuery {
-            planes: vec![0; 2 * PLANES],
-            offset: 0.0,
-            step: 0.0,
-        };
+        let query = kernels().scan_query(&[0.0; 2 * SLICE]);
         let mut passed = Passed::new();
         kernels().scan(list.codes(), &query, 0.0, f32::NEG_INFINITY, 0, &mut passed);
         passed.places[..passed.len]
@@ -243,7 +224,7 @@ mod tests {
             prop_assert_eq!(found, model.into_iter().collect::<Vec<_>>());
             for (place, &offset) in list.offsets().iter().enumerate() {
                 let (block, lane) = (place / BLOCK, place % BLOCK);
-                prop_assert_eq!(list.bits[2 * block].0[lane], offset);
+                prop_assert_eq!(list.bits[2 * block].0.map(|row| row[lane]), offset.to_le_bytes());
                 prop_assert_eq!(list.factors[2 * block].0[lane], offset as f32);
             }
         }
@@ -273,7 +254,7 @@ mod tests {
         let base = kernels().dot(&centroid, &query);
         kernels().scan(
             list.codes(),
-            &plane_query(&query, &origin),
+            &kernels().scan_query(&query.iter().zip(&origin).map(|(q, m)| q - m).collect::<Vec<_>>()),
             base,
             f32::NEG_INFINITY,
             0,

@@ -1,9 +1,12 @@
 //! What a large collection costs: writing, indexing, memory, disk, opening, searches alone and beside writes.
 //!
-//! `search-scale COUNT DIMENSIONS` makes vectors around random centres (with a few strong directions, as embeddings have), always
-//! the same, and prints a line of JSON.
+//! `search-scale COUNT DIMENSIONS [PLACEMENT]` makes vectors around random centres (with a few strong directions, as embeddings
+//! have), always the same, and prints a line of JSON. `PLACEMENT` is `memory` (the default), `mapped` or `disk`. What opening
+//! takes, and memory after it, is measured in a process of its own, which is this program with `reopen DIRECTORY COUNT DIMENSIONS`.
 
 use std::collections::{BTreeMap, HashSet};
+use std::path::Path;
+use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
@@ -12,7 +15,7 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use serde_json::{Value, json};
 use twofold_storage::{Collection, Fetch, NewPoint, Operation, Options, Search, Store, Target};
-use twofold_tests::measure::{disk_megabytes, process_time, rss_megabytes};
+use twofold_tests::measure::{disk_megabytes, own_megabytes, process_time, rss_megabytes, thread_time};
 use twofold_types::api::{WithPayload, WithVector};
 use twofold_types::{CollectionConfig, Distance, Filter, PayloadSchemaType, PointId, VectorParams};
 
@@ -123,20 +126,69 @@ fn recall(collection: &Collection, cloud: &Cloud, count: u64, filter: Option<&Fi
     Ok(hits as f64 / wanted as f64)
 }
 
-fn main() -> Result<()> {
-    twofold_server::memory::use_large_pages();
-    let numbers: Vec<u64> = std::env::args()
-        .skip(1)
-        .map(|arg| arg.parse())
-        .collect::<Result<_, _>>()?;
-    let [count, dimensions] = numbers[..] else {
-        anyhow::bail!("usage: search-scale COUNT DIMENSIONS")
+/// The parameters that ask for a placement.
+fn params(dimensions: u64, placement: &str) -> Result<VectorParams> {
+    let (on_disk, always_ram) = match placement {
+        "memory" => (false, false),
+        "mapped" => (true, true),
+        "disk" => (true, false),
+        _ => anyhow::bail!("{placement}: a placement is memory, mapped or disk"),
     };
+    Ok(VectorParams {
+        on_disk: Some(on_disk),
+        quantization_config: Some(json!({"scalar": {"type": "int8", "always_ram": always_ram}})),
+        ..VectorParams::new(dimensions as usize, Distance::Cosine)
+    })
+}
+
+/// Opens what another process has left, and says what that takes and what searches take then.
+fn reopen(dir: &Path, count: u64, dimensions: u64) -> Result<Value> {
+    let cloud = Cloud::new(dimensions as usize, count);
+    let started = Instant::now();
+    let store = Store::open(Options::new(dir))?;
+    let open = started.elapsed();
+    let collection = store.collection(&"scale".parse()?)?;
+    let (own, all) = (own_megabytes(), rss_megabytes());
+    let searches = (0..1_000).map(|query| search(cloud.vector(count + 2_000_000 + query), None, false));
+    let searches = searches.collect::<Result<Vec<_>>>()?;
+    latencies(&collection, &searches[..100])?;
+    let cpu = thread_time();
+    let mut line = latencies(&collection, &searches)?;
+    let cpu = thread_time() - cpu;
+    line["cpu_us"] = json!((cpu.as_secs_f64() * 1e6 / searches.len() as f64).round());
+    line["recall"] = json!(recall(&collection, &cloud, count, None)?);
+    let memory = &collection.vector_memory()[0];
+    Ok(json!({
+        "placement": memory.placement.as_str(),
+        "open_s": open.as_secs_f64(),
+        "own_mb": own,
+        "rss_mb": all,
+        "vectors_mb": memory.heap_bytes >> 20,
+        "indexed": collection.indexed_vectors(),
+        "all": line,
+    }))
+}
+
+fn main() -> Result<()> {
+    const USAGE: &str = "usage: search-scale COUNT DIMENSIONS [memory|mapped|disk]";
+    twofold_server::memory::use_large_pages();
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let args: Vec<&str> = args.iter().map(String::as_str).collect();
+    let (count, dimensions, placement) = match args[..] {
+        ["reopen", dir, count, dimensions] => {
+            println!("{}", reopen(Path::new(dir), count.parse()?, dimensions.parse()?)?);
+            return Ok(());
+        }
+        [count, dimensions] => (count, dimensions, "memory"),
+        [count, dimensions, placement] => (count, dimensions, placement),
+        _ => anyhow::bail!(USAGE),
+    };
+    let (count, dimensions): (u64, u64) = (count.parse().context(USAGE)?, dimensions.parse().context(USAGE)?);
     let cloud = Cloud::new(dimensions as usize, count);
     let data = tempfile::tempdir()?;
     let store = Store::open(Options::new(data.path()))?;
     let config = CollectionConfig {
-        vectors: BTreeMap::from([(String::new(), VectorParams::new(dimensions as usize, Distance::Cosine))]),
+        vectors: BTreeMap::from([(String::new(), params(dimensions, placement)?)]),
         encoders: BTreeMap::new(),
         chunking: None,
         metadata: None,
@@ -180,7 +232,7 @@ fn main() -> Result<()> {
         started.elapsed(),
         process_time().as_secs_f64() - cpu - made.as_secs_f64(),
     );
-    let rss = rss_megabytes();
+    let (rss, own) = (rss_megabytes(), own_megabytes());
     let queries = |many: u64| (0..many).map(|query| cloud.vector(count + 2_000_000 + query));
     let filter = |value: Value| serde_json::from_value::<Filter>(value).context("a filter");
     let tenth = filter(json!({"must": [{"key": "thousandth", "range": {"lt": 100}}]}))?;
@@ -199,6 +251,7 @@ fn main() -> Result<()> {
     report.insert("load_cpu_s".into(), json!(cpu));
     report.insert("write_wall_s".into(), json!(written.as_secs_f64()));
     report.insert("rss_mb".into(), json!(rss));
+    report.insert("own_mb".into(), json!(own));
     report.insert("disk_mb".into(), json!(disk_megabytes(data.path())));
     for (name, filter) in [
         ("all", None),
@@ -257,11 +310,17 @@ fn main() -> Result<()> {
     })?;
     report.insert("beside_writes".into(), beside);
     drop((collection, store));
-    let started = Instant::now();
-    let store = Store::open(Options::new(data.path()))?;
-    report.insert("open_s".into(), json!(started.elapsed().as_secs_f64()));
-    let collection = store.collection(&"scale".parse()?)?;
-    report.insert("indexed_at_open".into(), json!(collection.indexed_vectors()));
+    let reopened = Command::new(std::env::current_exe()?)
+        .arg("reopen")
+        .arg(data.path())
+        .args([count.to_string(), dimensions.to_string()])
+        .output()?;
+    anyhow::ensure!(
+        reopened.status.success(),
+        "{}",
+        String::from_utf8_lossy(&reopened.stderr)
+    );
+    report.insert("reopened".into(), serde_json::from_slice(&reopened.stdout)?);
     println!("{}", Value::Object(report));
     Ok(())
 }

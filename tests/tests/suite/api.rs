@@ -515,3 +515,27 @@ async fn malformed_requests_are_answered_in_the_envelope() {
         );
     }
 }
+
+#[tokio::test]
+async fn a_collection_says_where_its_vectors_are() {
+    let (_server, client, _dir) = server().await;
+    let request = json!({
+        "vectors": {
+            "quick": {"size": 2, "distance": "Dot"},
+            "mapped": {"size": 2, "distance": "Dot", "on_disk": true},
+            "slow": {"size": 2, "distance": "Dot", "on_disk": true, "quantization_config": {"scalar": {"type": "int8"}}},
+        },
+        "quantization_config": {"scalar": {"type": "int8", "always_ram": true}},
+    });
+    client.create_collection(&name("c"), &from_json(request)).await.unwrap();
+    let points = json!({"points": [{"id": 1, "vector": {"quick": [1, 0]}}]});
+    client.upsert_points(&name("c"), &from_json(points)).await.unwrap();
+    let info = client.get_collection(&name("c")).await.unwrap();
+    let place = |name: &str| info.placement[name].current.clone();
+    assert_eq!(
+        [place("quick"), place("mapped"), place("slow")],
+        ["memory", "mapped", "disk"]
+    );
+    assert!(info.placement["quick"].heap_bytes > 0);
+    assert_eq!(info.placement["slow"].heap_bytes, 0);
+}

@@ -172,12 +172,18 @@ async fn all_document_ids(client: &Client, collection: &CollectionName) -> Vec<S
 
 /// Crashes at a fail point, then checks.
 async fn survives(point: &str) {
+    survives_with(point, &[]).await;
+}
+
+/// The same with more arguments for the server.
+async fn survives_with(point: &str, more: &[&str]) {
+    let args = &[INDEXED.as_slice(), more].concat();
     let dir = tempfile::tempdir().unwrap();
     let mut seen = Acknowledged::default();
-    let mut server = Server::start_with(Path::new(BINARY), dir.path(), None, &INDEXED).await;
+    let mut server = Server::start_with(Path::new(BINARY), dir.path(), None, args).await;
     create_collections(&server.client()).await;
     server.kill();
-    let mut server = Server::start_with(Path::new(BINARY), dir.path(), Some(point), &INDEXED).await;
+    let mut server = Server::start_with(Path::new(BINARY), dir.path(), Some(point), args).await;
     write_until_gone(&server.client(), &mut seen, 1).await;
     for _ in 0..200 {
         if server.has_ended() {
@@ -186,7 +192,7 @@ async fn survives(point: &str) {
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     assert!(server.has_ended(), "{point} was never reached");
-    let server = Server::start_with(Path::new(BINARY), dir.path(), None, &INDEXED).await;
+    let server = Server::start_with(Path::new(BINARY), dir.path(), None, args).await;
     check(&server.client(), &seen).await;
 }
 
@@ -238,6 +244,24 @@ async fn a_crash_after_an_index_takes_its_place_loses_nothing() {
 #[tokio::test]
 async fn a_crash_after_a_checkpoint_loses_nothing() {
     survives("index::after_checkpoint:3").await;
+}
+
+/// No vector has room in memory.
+const NO_MEMORY: [&str; 2] = ["--memory-budget", "1"];
+
+#[tokio::test]
+async fn a_crash_after_it_is_recorded_that_vectors_move_loses_nothing() {
+    survives_with("placement::recorded:1", &NO_MEMORY).await;
+}
+
+#[tokio::test]
+async fn a_crash_while_rows_leave_the_memory_loses_nothing() {
+    survives_with("placement::between_blocks:6", &NO_MEMORY).await;
+}
+
+#[tokio::test]
+async fn a_crash_between_the_steps_of_a_move_to_disk_loses_nothing() {
+    survives_with("placement::uncoded:1", &NO_MEMORY).await;
 }
 
 #[tokio::test]

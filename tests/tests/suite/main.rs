@@ -6,5 +6,6 @@ mod freshness;
 mod ingest;
 mod model;
 mod payload_index;
+mod placement;
 mod search;
 mod support;

@@ -1,0 +1,214 @@
+//! How far searches go, and what they cost: found by searching for vectors of the index itself.
+
+use std::hint::black_box;
+use std::time::Instant;
+
+use crate::arena::Arena;
+use crate::bitmap::Bitmap;
+use crate::ivf::Ivf;
+use crate::probe::Probe;
+
+/// Vectors that are searched for.
+const SAMPLE: usize = 96;
+
+/// How far a search has to go for the recall that is aimed at.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Reach {
+    /// How far beyond the nearest list lists are read; see [`crate::probe`].
+    pub(crate) slack: f32,
+    /// What is left of the slack where only every tenth vector counts: a list then holds fewer surprises.
+    pub(crate) filtered: f32,
+}
+
+impl Reach {
+    /// Every list is read.
+    pub(crate) const EVERYTHING: Self = Self {
+        slack: 1e6,
+        filtered: 1.0,
+    };
+
+    /// The slack where this share of the vectors counts.
+    pub(crate) fn slack_for(&self, share: f32) -> f32 {
+        let decades = -share.clamp(0.01, 1.0).log10();
+        self.slack * self.filtered.powf(decades)
+    }
+}
+
+/// What searches cost, in nanoseconds.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub(crate) struct Costs {
+    /// A search for ten where all vectors count, every tenth, and every hundredth.
+    pub(crate) search: [f32; 3],
+    /// Comparing masked vectors alone: what it takes at all, and one of them.
+    pub(crate) gather: [f32; 2],
+}
+
+/// Every so many of the present vectors.
+fn every(arena: &Arena, nth: usize) -> Bitmap {
+    arena.present().iter().step_by(nth.max(1)).collect()
+}
+
+impl Ivf {
+    /// Finds how far a search has to go.
+    pub(crate) fn calibrate(&mut self, arena: &Arena) {
+        /// Numbers of wanted points, with the sample that is enough for each.
+        const WANTED: [(usize, usize); 4] = [(10, SAMPLE), (1, SAMPLE), (100, 32), (1000, 8)];
+        const RECALL: f64 = 0.98;
+        /// Filters may go with the vectors, which the sample's do not: a margin for that.
+        const FILTERED_RECALL: f64 = 0.99;
+        let present = arena.present();
+        let stride = (present.len() as usize / SAMPLE).max(1);
+        let sample: Vec<u32> = present.iter().skip(stride / 2).step_by(stride).take(SAMPLE).collect();
+        if sample.is_empty() {
+            return;
+        }
+        let (first, _) = WANTED[0];
+        let mut reach = Reach::EVERYTHING;
+        let mut slack = 0.0f32;
+        for (k, count) in WANTED {
+            if self.len < 4 * k as u64 {
+                break;
+            }
+            let trial = Trial::new(self, arena, &sample[..count.min(sample.len())], k, present);
+            slack = smallest(slack, slack.max(0.1), 4.0, &|slack| {
+                trial.recall(Reach { slack, ..reach }) >= RECALL
+            });
+        }
+        reach.slack = slack;
+        if self.len >= 4 * first as u64 {
+            let tenth = every(arena, 10);
+            let trial = Trial::new(self, arena, &sample, first, &tenth);
+            reach.filtered = smallest(0.0, 0.3, 1.0, &|filtered| {
+                trial.recall(Reach { filtered, ..reach }) >= FILTERED_RECALL
+            })
+            .min(1.0);
+        }
+        self.reach = reach;
+        self.measure(arena, &sample);
+    }
+
+    /// Measures what searches cost here.
+    fn measure(&mut self, arena: &Arena, sample: &[u32]) {
+        const PASSES: usize = 3;
+        let sample = &sample[..sample.len().min(16)];
+        let nothing = Bitmap::new();
+        let fastest = |mask: &Bitmap, work: &dyn Fn(&[f32], Probe<'_>)| {
+            let probe = Probe {
+                k: 10,
+                mask,
+                overlay: &nothing,
+                effort: 1.0,
+            };
+            let pass = || {
+                let start = Instant::now();
+                sample.iter().for_each(|&offset| work(arena.row(offset), probe));
+                start.elapsed().as_nanos() as f32 / sample.len() as f32
+            };
+            (0..PASSES).map(|_| pass()).fold(f32::MAX, f32::min)
+        };
+        let search = |mask: &Bitmap| fastest(mask, &|query, probe| drop(black_box(self.search(arena, query, probe))));
+        let gather = |mask: &Bitmap| fastest(mask, &|query, probe| drop(black_box(self.gather(arena, query, probe))));
+        let costs = [1, 10, 100].map(|nth| search(&every(arena, nth)));
+        let len = arena.present().len() as usize;
+        let (few, many) = (every(arena, len / 1_000), every(arena, len / 8_000));
+        let (cost_few, cost_many) = (gather(&few), gather(&many));
+        let more = many.len().saturating_sub(few.len());
+        let each = if more > 0 {
+            (cost_many - cost_few).max(0.0) / more as f32
+        } else {
+            cost_few / few.len().max(1) as f32
+        };
+        self.costs = Costs {
+            search: costs,
+            gather: [(cost_few - each * few.len() as f32).max(0.0), each.max(0.1)],
+        };
+    }
+
+    /// What a search of some effort is expected to cost, in nanoseconds, where so many of the vectors count.
+    pub fn search_cost(&self, matching: u64, k: usize, effort: f32) -> f64 {
+        /// Nanoseconds for one more wanted point: its candidates by byte codes, itself in full precision.
+        const WANTED: f64 = 400.0;
+        let share = (matching as f64 / self.len.max(1) as f64).clamp(1e-9, 1.0);
+        let [all, tenth, hundredth] = self.costs.search.map(|cost| f64::from(cost).max(1.0));
+        // Straight lines between what was measured, on logarithmic scales.
+        let decades = -share.log10();
+        let (from, to, start) = if decades < 1.0 {
+            (all, tenth, 0.0)
+        } else {
+            (tenth, hundredth, 1.0)
+        };
+        let searched = from * (to / from).max(1.0).powf(decades - start);
+        searched * f64::from(effort * effort) + k.saturating_sub(10) as f64 * WANTED
+    }
+
+    /// What comparing so many vectors one by one is expected to cost, in nanoseconds.
+    pub fn gather_cost(&self, matching: u64) -> f64 {
+        let [start, each] = self.costs.gather.map(f64::from);
+        start + matching as f64 * each
+    }
+}
+
+/// Searches for vectors of the index, with what they should find.
+struct Trial<'a> {
+    index: &'a Ivf,
+    arena: &'a Arena,
+    sample: &'a [u32],
+    k: usize,
+    mask: &'a Bitmap,
+    truth: Vec<Bitmap>,
+}
+
+impl<'a> Trial<'a> {
+    fn new(index: &'a Ivf, arena: &'a Arena, sample: &'a [u32], k: usize, mask: &'a Bitmap) -> Self {
+        let mut trial = Self {
+            index,
+            arena,
+            sample,
+            k,
+            mask,
+            truth: Vec::new(),
+        };
+        trial.truth = sample
+            .iter()
+            .map(|&offset| trial.find(offset, Reach::EVERYTHING).collect())
+            .collect();
+        trial
+    }
+
+    fn find(&self, offset: u32, reach: Reach) -> impl Iterator<Item = u32> {
+        let probe = Probe {
+            k: self.k + 1,
+            mask: self.mask,
+            overlay: &Bitmap::new(),
+            effort: 1.0,
+        };
+        let (found, _) = self
+            .index
+            .search_within(self.arena, self.arena.row(offset), probe, reach);
+        let others = found.into_iter().map(|neighbour| neighbour.offset);
+        others.filter(move |&other| other != offset).take(self.k)
+    }
+
+    fn recall(&self, reach: Reach) -> f64 {
+        let found = self.sample.iter().zip(&self.truth).map(|(&offset, truth)| {
+            self.find(offset, reach)
+                .filter(|&offset| truth.contains(offset))
+                .count()
+        });
+        let wanted: u64 = self.truth.iter().map(Bitmap::len).sum();
+        found.sum::<usize>() as f64 / wanted.max(1) as f64
+    }
+}
+
+/// The smallest number that is enough, from below: a large one reads everything.
+fn smallest(mut low: f32, start: f32, most: f32, enough: &dyn Fn(f32) -> bool) -> f32 {
+    let mut high = start;
+    while high < most && !enough(high) {
+        (low, high) = (high, high * 1.5);
+    }
+    for _ in 0..3 {
+        let middle = (low + high) / 2.0;
+        *(if enough(middle) { &mut high } else { &mut low }) = middle;
+    }
+    high
+}

@@ -1,0 +1,242 @@
+//! What a search has found so far.
+
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, HashSet};
+use std::hash::{BuildHasherDefault, Hasher};
+
+use twofold_types::Distance;
+
+use crate::arena::{Arena, QueryCode};
+use crate::kernel::nearness;
+use crate::probe::{Effort, Neighbour};
+
+/// Floats in the order of unsigned numbers.
+pub(crate) fn ordered(x: f32) -> u32 {
+    let bits = x.to_bits();
+    bits ^ (((bits as i32 >> 31) as u32) | 0x8000_0000)
+}
+
+pub(crate) fn unordered(bits: u32) -> f32 {
+    f32::from_bits(if bits & 0x8000_0000 != 0 {
+        bits ^ 0x8000_0000
+    } else {
+        !bits
+    })
+}
+
+fn key(worth: f32, offset: u32) -> u64 {
+    // Equals are kept in the order of their offsets.
+    u64::from(ordered(worth)) << 32 | u64::from(!offset)
+}
+
+fn offset_of(key: u64) -> u32 {
+    !(key as u32)
+}
+
+fn worth_of(key: u64) -> f32 {
+    unordered((key >> 32) as u32)
+}
+
+/// The `k` best of what is offered.
+pub(crate) struct Best {
+    heap: BinaryHeap<Reverse<u64>>,
+    k: usize,
+}
+
+impl Best {
+    pub(crate) fn new(k: usize) -> Self {
+        Self {
+            heap: BinaryHeap::with_capacity(k.min(4096) + 1),
+            k,
+        }
+    }
+
+    pub(crate) fn offer(&mut self, nearness: f32, offset: u32) {
+        let key = key(nearness, offset);
+        if self.heap.len() < self.k {
+            self.heap.push(Reverse(key));
+        } else if let Some(mut worst) = self.heap.peek_mut()
+            && key > worst.0
+        {
+            *worst = Reverse(key);
+        }
+    }
+
+    /// The nearness below which nothing more is taken.
+    pub(crate) fn worst(&self) -> f32 {
+        match self.heap.peek() {
+            Some(Reverse(key)) if self.is_full() => worth_of(*key),
+            _ => f32::NEG_INFINITY,
+        }
+    }
+
+    fn is_full(&self) -> bool {
+        self.heap.len() == self.k
+    }
+
+    pub(crate) fn into_neighbours(self) -> Vec<Neighbour> {
+        let sorted = self.heap.into_sorted_vec().into_iter();
+        sorted
+            .map(|Reverse(key)| Neighbour {
+                offset: offset_of(key),
+                nearness: worth_of(key),
+            })
+            .collect()
+    }
+}
+
+/// Spreads the bits of a point offset.
+#[derive(Default)]
+struct OffsetHasher(u64);
+
+impl Hasher for OffsetHasher {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        bytes.iter().for_each(|&byte| self.write_u32(byte.into()));
+    }
+
+    fn write_u32(&mut self, offset: u32) {
+        self.0 = (self.0 ^ u64::from(offset)).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+        self.0 ^= self.0 >> 32;
+    }
+}
+
+/// How many comparisons by byte code ahead memory is asked for.
+const AHEAD: usize = 8;
+
+/// Candidates on their way from estimates to full precision.
+///
+/// They come with what they may be worth, in batches. Those that may be among the wanted ones are compared by their byte
+/// codes, which says almost exactly what they are worth, and so raises the threshold for all later ones. In the end the best
+/// are compared in full precision.
+pub(crate) struct Candidates<'a> {
+    arena: &'a Arena,
+    code: &'a QueryCode,
+    k: usize,
+    batch: Vec<u64>,
+    /// What is near already: a vector may be found in both of its lists, or in the overlay.
+    seen: HashSet<u32, BuildHasherDefault<OffsetHasher>>,
+    /// The nearest by byte codes.
+    best: Best,
+    /// All that may be among the nearest in full precision.
+    near: Vec<u64>,
+}
+
+impl<'a> Candidates<'a> {
+    pub(crate) fn new(arena: &'a Arena, code: &'a QueryCode, k: usize) -> Self {
+        let wanted = match arena.distance() {
+            // Byte codes say little of the order by Manhattan beyond that by Euclid.
+            Distance::Manhattan => 100 + 4 * k,
+            _ => k,
+        };
+        Self {
+            arena,
+            code,
+            k,
+            batch: Vec::with_capacity(512),
+            seen: HashSet::with_capacity_and_hasher(256, BuildHasherDefault::default()),
+            best: Best::new(wanted),
+            near: Vec::with_capacity(256),
+        }
+    }
+
+    /// What is worth less than this is not among the wanted ones.
+    #[inline]
+    pub(crate) fn threshold(&self) -> f32 {
+        self.best.worst()
+    }
+
+    /// Adds a candidate to the batch.
+    #[inline]
+    pub(crate) fn offer(&mut self, worth: f32, offset: u32) {
+        self.batch.push(key(worth, offset));
+    }
+
+    /// Compares the batch by byte codes.
+    pub(crate) fn settle(&mut self, effort: &mut Effort) {
+        let mut batch = std::mem::take(&mut self.batch);
+        // The likely best first: with the threshold that they leave, most others need not be compared.
+        let first = 2 * self.k;
+        if batch.len() > 2 * first && !self.best.is_full() {
+            batch.select_nth_unstable_by(first, |a, b| b.cmp(a));
+        }
+        let arena = self.arena;
+        batch
+            .iter()
+            .take(AHEAD)
+            .for_each(|&key| arena.prefetch_code(offset_of(key)));
+        for (i, &key) in batch.iter().enumerate() {
+            if let Some(&ahead) = batch.get(i + AHEAD)
+                && worth_of(ahead) >= self.threshold()
+            {
+                arena.prefetch_code(offset_of(ahead));
+            }
+            if worth_of(key) >= self.threshold() {
+                effort.bytes += 1;
+                self.compare(offset_of(key));
+            }
+        }
+        batch.clear();
+        self.batch = batch;
+    }
+
+    /// Compares vectors of which nothing is known.
+    pub(crate) fn compare_all(&mut self, offsets: &[u32], effort: &mut Effort) {
+        let arena = self.arena;
+        offsets
+            .iter()
+            .take(AHEAD)
+            .for_each(|&offset| arena.prefetch_code(offset));
+        for (i, &offset) in offsets.iter().enumerate() {
+            if let Some(&ahead) = offsets.get(i + AHEAD) {
+                arena.prefetch_code(ahead);
+            }
+            self.compare(offset);
+        }
+        effort.bytes += offsets.len();
+    }
+
+    fn compare(&mut self, offset: u32) {
+        let estimate = self.arena.estimate(self.code, offset);
+        if estimate + self.error(offset) >= self.threshold() && self.seen.insert(offset) {
+            self.near.push(key(estimate, offset));
+            self.best.offer(estimate, offset);
+        }
+    }
+
+    /// By how much a byte code may be wrong.
+    fn error(&self, offset: u32) -> f32 {
+        const DEVIATIONS: f32 = 3.0;
+        DEVIATIONS * self.arena.error(self.code, offset)
+    }
+
+    /// The nearest in full precision, nearest first. As many are compared as the errors of byte codes call for.
+    pub(crate) fn nearest(mut self, query: &[f32], effort: &mut Effort) -> Vec<Neighbour> {
+        /// How far ahead of the comparison memory is asked for.
+        const AHEAD: usize = 4;
+        self.settle(effort);
+        let mut near = std::mem::take(&mut self.near);
+        near.sort_unstable_by(|a, b| b.cmp(a));
+        let nearness = nearness(self.arena.distance());
+        let mut best = Best::new(self.k);
+        near.iter()
+            .take(AHEAD)
+            .for_each(|&key| self.arena.prefetch_row(offset_of(key)));
+        for (i, &key) in near.iter().enumerate() {
+            let offset = offset_of(key);
+            let most = worth_of(key) + self.error(offset);
+            if most < self.threshold() || self.arena.nearness_of_estimate(self.code, most) < best.worst() {
+                break;
+            }
+            if let Some(&ahead) = near.get(i + AHEAD) {
+                self.arena.prefetch_row(offset_of(ahead));
+            }
+            effort.rows += 1;
+            best.offer(nearness(query, self.arena.row(offset)), offset);
+        }
+        best.into_neighbours()
+    }
+}
