@@ -51,40 +51,45 @@ fn every(arena: &Arena, nth: usize) -> Bitmap {
 impl Ivf {
     /// Finds how far a search has to go.
     pub(crate) fn calibrate(&mut self, arena: &Arena) {
-        /// Numbers of wanted points, with the sample that is enough for each.
-        const WANTED: [(usize, usize); 4] = [(10, SAMPLE), (1, SAMPLE), (100, 32), (1000, 8)];
-        const RECALL: f64 = 0.98;
-        /// Filters may go with the vectors, which the sample's do not: a margin for that.
-        const FILTERED_RECALL: f64 = 0.99;
         let present = arena.present();
         let stride = (present.len() as usize / SAMPLE).max(1);
         let sample: Vec<u32> = present.iter().skip(stride / 2).step_by(stride).take(SAMPLE).collect();
         if sample.is_empty() {
             return;
         }
-        let (first, _) = WANTED[0];
+        // A single list is always read.
+        if self.lists.len() > 1 {
+            self.reach = self.calibrated(arena, &sample);
+        }
+        self.measure(arena, &sample);
+    }
+
+    /// The reach that finds enough of what lies around a sample of the vectors.
+    fn calibrated(&self, arena: &Arena, sample: &[u32]) -> Reach {
+        /// Numbers of wanted points, with the sample that is enough for each.
+        const WANTED: [(usize, usize); 4] = [(10, SAMPLE), (1, SAMPLE), (100, 32), (1000, 8)];
+        const RECALL: f64 = 0.98;
+        /// Filters may go with the vectors, which the sample's do not: a margin for that.
+        const FILTERED_RECALL: f64 = 0.99;
         let mut reach = Reach::EVERYTHING;
         let mut slack = 0.0f32;
         for (k, count) in WANTED {
             if self.len < 4 * k as u64 {
-                break;
+                continue;
             }
-            let trial = Trial::new(self, arena, &sample[..count.min(sample.len())], k, present);
+            let trial = Trial::new(self, arena, &sample[..count.min(sample.len())], k, arena.present());
             slack = smallest(slack, slack.max(0.1), 4.0, &|slack| {
                 trial.recall(Reach { slack, ..reach }) >= RECALL
             });
         }
         reach.slack = slack;
-        if self.len >= 4 * first as u64 {
-            let tenth = every(arena, 10);
-            let trial = Trial::new(self, arena, &sample, first, &tenth);
-            reach.filtered = smallest(0.0, 0.3, 1.0, &|filtered| {
-                trial.recall(Reach { filtered, ..reach }) >= FILTERED_RECALL
-            })
-            .min(1.0);
-        }
-        self.reach = reach;
-        self.measure(arena, &sample);
+        let tenth = every(arena, 10);
+        let trial = Trial::new(self, arena, sample, WANTED[0].0, &tenth);
+        reach.filtered = smallest(0.0, 0.3, 1.0, &|filtered| {
+            trial.recall(Reach { filtered, ..reach }) >= FILTERED_RECALL
+        });
+        reach.filtered = reach.filtered.min(1.0);
+        reach
     }
 
     /// Measures what searches cost here.
