@@ -86,7 +86,7 @@ impl State {
 
     /// Bytes on the heap beside those of vectors: of payload indexes and labels.
     pub(crate) fn bytes_beside_vectors(&self) -> u64 {
-        let columns: usize = self.columns.iter().map(|column| column.heap_bytes()).sum();
+        let columns: usize = self.columns.iter().flatten().map(|column| column.heap_bytes()).sum();
         (columns + self.labels.heap_bytes()) as u64
     }
 }

@@ -355,15 +355,6 @@ impl Bitmap {
             })
             .sum()
     }
-
-    /// Bytes on the heap, with those that clones share.
-    pub fn heap_bytes(&self) -> usize {
-        let chunks = self.chunks.iter().map(|chunk| match chunk {
-            Chunk::Sparse(list) => size_of::<Vec<u16>>() + list.capacity() * size_of::<u16>(),
-            Chunk::Dense { .. } => size_of::<Words>(),
-        });
-        self.chunks.capacity() * size_of::<Chunk>() + chunks.sum::<usize>()
-    }
 }
 
 /// Sets and single offsets, in any order and with doubles, on their way to one set. Much faster than one by one.
