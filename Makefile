@@ -73,7 +73,7 @@ bench-filters: setup ## Measure filters
 	@scripts/filters.sh
 
 scale: setup ## Measure large collections
-	@scripts/scale.sh
+	@scripts/scale.sh $(CACHE)/recall docs/benchmarks
 
 env: ## Print the environment these targets build in, for eval
 	@echo 'export CARGO_TARGET_DIR="$(CARGO_TARGET_DIR)"'
