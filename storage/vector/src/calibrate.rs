@@ -11,26 +11,29 @@ use crate::probe::Probe;
 /// Vectors that are searched for.
 const SAMPLE: usize = 96;
 
-/// How far a search has to go for the recall that is aimed at.
+/// Numbers of wanted points that are calibrated, with the sample that is enough for each.
+const WANTED: [(usize, usize); 6] = [(1, SAMPLE), (4, SAMPLE), (10, SAMPLE), (30, 48), (100, 24), (1000, 8)];
+
+/// How far a search has to go for the recall that is aimed at: how far beyond the nearest list lists are read, by the number of
+/// wanted points; see [`crate::probe`].
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(crate) struct Reach {
-    /// How far beyond the nearest list lists are read; see [`crate::probe`].
-    pub(crate) slack: f32,
-    /// What is left of the slack where only every tenth vector counts: a list then holds fewer surprises.
-    pub(crate) filtered: f32,
-}
+pub(crate) struct Reach(pub(crate) [f32; WANTED.len()]);
 
 impl Reach {
     /// Every list is read.
-    pub(crate) const EVERYTHING: Self = Self {
-        slack: 1e6,
-        filtered: 1.0,
-    };
+    pub(crate) const EVERYTHING: Self = Self([1e6; WANTED.len()]);
 
-    /// The slack where this share of the vectors counts.
-    pub(crate) fn slack_for(&self, share: f32) -> f32 {
-        let decades = -share.clamp(0.01, 1.0).log10();
-        self.slack * self.filtered.powf(decades)
+    /// The slack for so many wanted points. Between two calibrated numbers it is the larger, as points in clusters are hardest to
+    /// find where a cluster ends. Where a filter may exclude just the cluster of the query, it is the largest of all.
+    pub(crate) fn slack(&self, k: usize, filtered: bool) -> f32 {
+        let largest = self.0.into_iter().fold(0.0, f32::max);
+        let above = WANTED.partition_point(|&(known, _)| known < k);
+        match WANTED.get(above) {
+            _ if filtered => largest,
+            None => self.0[WANTED.len() - 1],
+            Some(&(known, _)) if known == k => self.0[above],
+            Some(_) => self.0[above].max(self.0[above.saturating_sub(1)]),
+        }
     }
 }
 
@@ -66,29 +69,16 @@ impl Ivf {
 
     /// The reach that finds enough of what lies around a sample of the vectors.
     fn calibrated(&self, arena: &Arena, sample: &[u32]) -> Reach {
-        /// Numbers of wanted points, with the sample that is enough for each.
-        const WANTED: [(usize, usize); 4] = [(10, SAMPLE), (1, SAMPLE), (100, 32), (1000, 8)];
         const RECALL: f64 = 0.98;
-        /// Filters may go with the vectors, which the sample's do not: a margin for that.
-        const FILTERED_RECALL: f64 = 0.99;
         let mut reach = Reach::EVERYTHING;
-        let mut slack = 0.0f32;
-        for (k, count) in WANTED {
-            if self.len < 4 * k as u64 {
-                continue;
+        let mut last = Reach::EVERYTHING.0[0];
+        for (slack, (k, count)) in reach.0.iter_mut().zip(WANTED) {
+            if self.len >= 4 * k as u64 {
+                let trial = Trial::new(self, arena, &sample[..count.min(sample.len())], k);
+                last = smallest(0.2, 4.0, &|slack| trial.recall(Reach([slack; WANTED.len()])) >= RECALL);
             }
-            let trial = Trial::new(self, arena, &sample[..count.min(sample.len())], k, arena.present());
-            slack = smallest(slack, slack.max(0.1), 4.0, &|slack| {
-                trial.recall(Reach { slack, ..reach }) >= RECALL
-            });
+            *slack = last;
         }
-        reach.slack = slack;
-        let tenth = every(arena, 10);
-        let trial = Trial::new(self, arena, sample, WANTED[0].0, &tenth);
-        reach.filtered = smallest(0.0, 0.3, 1.0, &|filtered| {
-            trial.recall(Reach { filtered, ..reach }) >= FILTERED_RECALL
-        });
-        reach.filtered = reach.filtered.min(1.0);
         reach
     }
 
@@ -159,18 +149,16 @@ struct Trial<'a> {
     arena: &'a Arena,
     sample: &'a [u32],
     k: usize,
-    mask: &'a Bitmap,
     truth: Vec<Bitmap>,
 }
 
 impl<'a> Trial<'a> {
-    fn new(index: &'a Ivf, arena: &'a Arena, sample: &'a [u32], k: usize, mask: &'a Bitmap) -> Self {
+    fn new(index: &'a Ivf, arena: &'a Arena, sample: &'a [u32], k: usize) -> Self {
         let mut trial = Self {
             index,
             arena,
             sample,
             k,
-            mask,
             truth: Vec::new(),
         };
         trial.truth = sample
@@ -183,7 +171,7 @@ impl<'a> Trial<'a> {
     fn find(&self, offset: u32, reach: Reach) -> impl Iterator<Item = u32> {
         let probe = Probe {
             k: self.k + 1,
-            mask: self.mask,
+            mask: self.arena.present(),
             overlay: &Bitmap::new(),
             effort: 1.0,
         };
@@ -205,9 +193,9 @@ impl<'a> Trial<'a> {
     }
 }
 
-/// The smallest number that is enough, from below: a large one reads everything.
-fn smallest(mut low: f32, start: f32, most: f32, enough: &dyn Fn(f32) -> bool) -> f32 {
-    let mut high = start;
+/// About the smallest number that is enough, from below: a large one reads everything.
+fn smallest(start: f32, most: f32, enough: &dyn Fn(f32) -> bool) -> f32 {
+    let (mut low, mut high) = (0.0, start);
     while high < most && !enough(high) {
         (low, high) = (high, high * 1.5);
     }

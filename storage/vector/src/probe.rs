@@ -6,7 +6,7 @@
 //! ```text
 //! <y, q> - |y|²/2  =  <c, q> - |c|²/2 - |r|²/2 + <r, q - c>
 //! mean                score of the list - spread/2
-//! deviation           in proportion to sqrt(spread) * |q - c|
+//! deviation           in proportion to sqrt(spread * (|q - c|² + spread/2)): of <r, q - c>, and of |r|²/2
 //! ```
 //!
 //! Lists are read in the order of mean + slack * deviation, until that falls below the estimate of the worst of the wanted
@@ -60,9 +60,14 @@ pub struct Effort {
     pub rows: usize,
 }
 
-/// A mask avoids a query if, among this many codes near it, matches are this many times rarer than elsewhere.
-const AVOIDED_SAMPLE: usize = 2048;
-const AVOIDED: f32 = 4.0;
+/// A mask avoids a query if, among codes that may be nearer than what is wanted, this many times as many matches would be expected
+/// as there are, and so many more. After a number of codes it is clear that it does not.
+const AVOIDED: f32 = 1.5;
+const AVOIDED_MORE: f32 = 6.0;
+const AVOIDED_SAMPLE: usize = 512;
+
+/// A mask that leaves less than this counts as a filter.
+const FILTERED: f32 = 0.95;
 
 /// A query is far from all vectors if its squared distance to every centroid is this many times that of the centroid's own.
 const FAR: f32 = 4.0;
@@ -75,7 +80,7 @@ const WIDE_SLACK: f32 = 4.0;
 const DEVIATION: f32 = 0.603;
 
 /// Deviations of that error that are allowed for. Fewer lose some of the nearest, more help little.
-const MARGIN: f32 = 1.5;
+const MARGIN: f32 = 2.2;
 
 /// Of fewer vectors than this all are compared by their byte codes at once.
 const SKETCHED: u64 = 400;
@@ -182,7 +187,7 @@ impl Ivf {
     ) {
         let mask = probe.mask;
         let share = mask.len() as f32 / self.len.max(1) as f32;
-        let slack = reach.slack_for(share) * probe.effort;
+        let slack = reach.slack(probe.k, share < FILTERED) * probe.effort;
         let beyond = self.beyond(code);
         let margin = MARGIN * probe.effort * beyond.deviation;
         let beyond = kernels().scan_query(&beyond.vector).raised(margin);
@@ -194,11 +199,11 @@ impl Ivf {
         };
         self.centroids.scores(row, &mut scores, &mut sums);
         // Squared distances are this much less twice a score.
-        let pole = kernels().dot(&code.rotated, &code.rotated) + self.radius_squared;
+        let pole = kernels().dot(&code.rotated, &code.rotated);
         let uncounted = self.uncounted();
         let promise = |list: usize, slack: f32| {
             let (score, spread) = (scores[list], self.spreads[list]);
-            score - spread / 2.0 + uncounted + slack * (spread * (pole - 2.0 * score).max(0.0)).sqrt()
+            score - spread / 2.0 + uncounted + slack * (spread * ((pole - 2.0 * score).max(0.0) + spread / 2.0)).sqrt()
         };
         // A query far from all vectors finds its nearest about equally far, in many lists.
         let far = scores
@@ -208,7 +213,7 @@ impl Ivf {
         let mut wide = far && self.lists.len() > 1;
         let slack = if wide { slack * WIDE_SLACK } else { slack };
         let mut order = Order::new((0..self.lists.len()).map(|list| (promise(list, slack), list)));
-        let (mut compared, mut matched) = (0usize, 0usize);
+        let (mut near, mut matched) = (0usize, 0usize);
         let mut passed = Passed::new();
         while let Some((worth, list)) = order.next() {
             if worth < candidates.threshold() {
@@ -226,19 +231,24 @@ impl Ivf {
             let mut block = 0;
             while block * BLOCK < offsets.len() {
                 block = kernels().scan(codes, &beyond, base, candidates.threshold(), block, &mut passed);
-                compared += passed.len;
-                for (&worth, &place) in passed.estimates.iter().zip(passed.places.iter()).take(passed.len) {
-                    let offset = offsets[place as usize];
+                for (worth, place) in passed.iter() {
+                    let offset = offsets[place];
                     if mask.contains(offset) {
-                        matched += 1;
                         candidates.offer(worth, offset);
                     }
                 }
-                passed.len = 0;
                 candidates.settle(effort);
+                if !wide && near < AVOIDED_SAMPLE {
+                    let nearer = passed.iter().filter(|&(worth, _)| worth >= candidates.threshold());
+                    nearer.for_each(|(_, place)| {
+                        near += 1;
+                        matched += usize::from(mask.contains(offsets[place]));
+                    });
+                }
+                passed.len = 0;
             }
             // The mask avoids the query. Its nearest then are not the best of few lists but the stragglers of many.
-            if !wide && compared >= AVOIDED_SAMPLE && (matched as f32) < compared as f32 * share / AVOIDED {
+            if !wide && near as f32 * share > AVOIDED * matched as f32 + AVOIDED_MORE {
                 wide = true;
                 order = Order::new(order.rest().map(|list| (promise(list, slack * WIDE_SLACK), list)));
             }

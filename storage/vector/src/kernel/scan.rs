@@ -83,6 +83,12 @@ impl Passed {
         }
     }
 
+    /// Estimates and places.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (f32, usize)> {
+        let passed = self.estimates.iter().zip(self.places.iter()).take(self.len);
+        passed.map(|(&estimate, &place)| (estimate, place as usize))
+    }
+
     fn has_room(&self) -> bool {
         self.len + BLOCK <= Self::CAPACITY
     }
