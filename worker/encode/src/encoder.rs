@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use twofold_types::{ModelId, Role};
 
-use crate::{Architecture, BertEncoder, Device, EncodeError, ModelFiles, TokenBudget, Tokenizer, Tokens};
+use crate::{DenseEncoder, Device, EncodeError, ModelFiles, TokenBudget, Tokenizer, Tokens};
 
 /// A dense embedding: [`Encoder::dimensions`] numbers, of unit length if the model normalises.
 pub type Embedding = Vec<f32>;
@@ -45,7 +45,7 @@ pub struct EncodeOptions {
     pub budget: TokenBudget,
 }
 
-/// Loads a model onto a device, as the architecture that its files name.
+/// Loads a model onto a device, as the family that its files name.
 ///
 /// # Errors
 /// [`EncodeError::ReadFile`], [`EncodeError::Tokenizer`] and [`EncodeError::Weights`] name the file that is to blame.
@@ -55,7 +55,5 @@ pub fn open_encoder(
     device: &Device,
     options: EncodeOptions,
 ) -> Result<Arc<dyn Encoder>, EncodeError> {
-    match files.architecture() {
-        Architecture::Bert(config) => Ok(Arc::new(BertEncoder::open(files, config, model, device, options)?)),
-    }
+    Ok(Arc::new(DenseEncoder::open(files, model, device, options)?))
 }

@@ -2,6 +2,7 @@
 
 mod modules;
 mod prompts;
+mod weights;
 
 use std::path::{Path, PathBuf};
 
@@ -9,15 +10,7 @@ use serde::{Deserialize, de::DeserializeOwned};
 
 pub use prompts::Prompts;
 
-use crate::{EncodeError, Pooling, bert::BertConfig};
-
-/// The network that a model's `config.json` asks for, with its sizes.
-#[derive(Debug, Clone, PartialEq)]
-#[non_exhaustive]
-pub enum Architecture {
-    /// BERT with learned absolute positions: MiniLM, e5, bge, gte and most other sentence encoders.
-    Bert(BertConfig),
-}
+use crate::{EncodeError, Pooling, families, network::Description, weights::WeightFiles};
 
 /// What a directory of model files describes. Inert: opening it reads the small files only, so every mistake in them is
 /// known before gigabytes of weights move.
@@ -26,7 +19,8 @@ pub struct ModelFiles {
     dir: PathBuf,
     /// Where the transformer's own files are: `dir`, or the folder below it that `modules.json` names.
     transformer: PathBuf,
-    architecture: Architecture,
+    description: Description,
+    weights: WeightFiles,
     max_tokens: usize,
     lower_case: bool,
     pooling: Pooling,
@@ -45,7 +39,8 @@ struct SentenceConfig {
 impl ModelFiles {
     /// Reads the description of the model in `dir`.
     ///
-    /// `config.json`, `tokenizer.json` and `model.safetensors` have to be there. Without `modules.json` the model is taken
+    /// `config.json`, `tokenizer.json` and weights have to be there: `model.safetensors`, or the files that
+    /// `model.safetensors.index.json` names, or `pytorch_model.bin` where neither is. Without `modules.json` the model is taken
     /// as sentence-transformers takes it: mean pooling, no normalisation. Without `sentence_bert_config.json` the maximum
     /// length is `max_position_embeddings`.
     ///
@@ -55,11 +50,11 @@ impl ModelFiles {
         let dir = dir.as_ref().to_owned();
         let modules = modules::read(&dir)?;
         let transformer = dir.join(&modules.transformer);
-        let architecture = read_architecture(&transformer.join("config.json"))?;
+        let description = families::describe(&transformer.join("config.json"))?;
         let sentence: SentenceConfig =
             read_json_if_there(&transformer.join("sentence_bert_config.json"))?.unwrap_or_default();
-        let Architecture::Bert(config) = &architecture;
-        let positions = config.max_position_embeddings;
+        let positions = description.max_tokens;
+        let weights = weights::find(&transformer)?;
         let files = Self {
             prompts: Prompts::read(&dir.join("config_sentence_transformers.json"))?,
             max_tokens: sentence
@@ -70,11 +65,11 @@ impl ModelFiles {
             normalises: modules.normalises,
             dir,
             transformer,
-            architecture,
+            description,
+            weights,
         };
-        for path in [files.tokenizer_path(), files.weights_path()] {
-            std::fs::metadata(&path).map_err(|source| EncodeError::ReadFile { path, source })?;
-        }
+        let path = files.tokenizer_path();
+        std::fs::metadata(&path).map_err(|source| EncodeError::ReadFile { path, source })?;
         Ok(files)
     }
 
@@ -83,16 +78,14 @@ impl ModelFiles {
         &self.dir
     }
 
-    /// The network and its sizes.
-    pub fn architecture(&self) -> &Architecture {
-        &self.architecture
+    /// The family of the network: `bert`, `roberta`, `mpnet` and so on.
+    pub fn family(&self) -> &'static str {
+        self.description.family
     }
 
     /// Length of the model's embeddings.
     pub fn dimensions(&self) -> usize {
-        match &self.architecture {
-            Architecture::Bert(config) => config.hidden_size,
-        }
+        self.description.hidden
     }
 
     /// Longest text in tokens, special tokens included.
@@ -125,37 +118,13 @@ impl ModelFiles {
         self.transformer.join("tokenizer.json")
     }
 
-    /// Where the weights are.
-    pub fn weights_path(&self) -> PathBuf {
-        self.transformer.join("model.safetensors")
+    pub(crate) fn description(&self) -> &Description {
+        &self.description
     }
-}
 
-fn read_architecture(path: &Path) -> Result<Architecture, EncodeError> {
-    #[derive(Deserialize)]
-    struct Named {
-        model_type: Option<String>,
-        #[serde(default)]
-        architectures: Vec<String>,
+    pub(crate) fn weights(&self) -> &WeightFiles {
+        &self.weights
     }
-    let named: Named = read_json(path)?;
-    let bert = match &named.model_type {
-        Some(model_type) => model_type == "bert",
-        None => named.architectures.iter().any(|name| name == "BertModel"),
-    };
-    if !bert {
-        return Err(EncodeError::Unsupported {
-            path: path.to_owned(),
-            field: "model_type",
-            found: named
-                .model_type
-                .unwrap_or_else(|| format!("missing (architectures: {:?})", named.architectures)),
-            supported: &["bert"],
-        });
-    }
-    let config: BertConfig = read_json(path)?;
-    config.check(path)?;
-    Ok(Architecture::Bert(config))
 }
 
 pub(crate) fn read(path: &Path) -> Result<Vec<u8>, EncodeError> {

@@ -27,23 +27,25 @@
 //! [`Encoder::encode`] on the thread that owns the device.
 
 mod batch;
-mod bert;
+mod dense;
 mod device;
 mod encoder;
 mod error;
+mod families;
 mod files;
 mod model;
+mod network;
 mod pooling;
 mod similarity;
 mod tokenizer;
 mod weights;
 
 pub use batch::{TokenBudget, plan};
-pub use bert::BertEncoder;
+pub use dense::DenseEncoder;
 pub use device::{Device, DeviceSpec};
 pub use encoder::{Embedding, EncodeOptions, Encoder, open_encoder};
 pub use error::{EncodeError, Source};
-pub use files::{Architecture, ModelFiles, Prompts};
+pub use files::{ModelFiles, Prompts};
 pub use model::Model;
 pub use pooling::Pooling;
 pub use similarity::cosine;

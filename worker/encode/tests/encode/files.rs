@@ -45,16 +45,16 @@ fn a_missing_file_is_named() {
 
 #[test]
 fn an_unknown_architecture_is_told_what_is_supported() {
-    assert_refused(
-        "config.json",
-        r#"{"model_type": "t5"}"#,
-        &["model_type", "t5", "supported: bert"],
-    );
-    assert_refused(
-        "config.json",
-        r#"{"architectures": ["MPNetModel"]}"#,
-        &["MPNetModel", "supported: bert"],
-    );
+    let supported = ["supported: bert", "xlm-roberta"];
+    for (config, words) in [
+        (r#"{"model_type": "t5"}"#, ["model_type", "t5"]),
+        (
+            r#"{"architectures": ["BigBirdModel"]}"#,
+            ["model_type is missing", "BigBirdModel"],
+        ),
+    ] {
+        assert_refused("config.json", config, &[words, supported].concat());
+    }
 }
 
 #[test]
@@ -66,8 +66,8 @@ fn what_the_network_cannot_do_is_refused() {
     };
     assert_refused(
         "config.json",
-        &with(r#""gelu""#, r#""swish""#),
-        &["hidden_act", "swish", "gelu_new"],
+        &with(r#""gelu""#, r#""tanhshrink""#),
+        &["hidden_act", "tanhshrink", "gelu_new"],
     );
     assert_refused(
         "config.json",

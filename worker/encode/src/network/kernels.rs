@@ -9,6 +9,27 @@ pub(super) fn add(row: &mut [f32], other: &[f32]) {
     }
 }
 
+pub(super) fn multiply(row: &mut [f32], other: &[f32]) {
+    for (x, y) in row.iter_mut().zip(other) {
+        *x *= y;
+    }
+}
+
+/// `scale * row + other`.
+pub(super) fn scale_add(row: &mut [f32], scale: f32, other: &[f32]) {
+    for (x, y) in row.iter_mut().zip(other) {
+        *x = *x * scale + y;
+    }
+}
+
+/// Turns the pairs (head[i], head[i + half]) by the angles whose cosines and sines are given, `half` of each.
+pub(super) fn rotate(head: &mut [f32], cos: &[f32], sin: &[f32]) {
+    let (first, second) = head.split_at_mut(cos.len());
+    for (((a, b), cos), sin) in first.iter_mut().zip(second).zip(cos).zip(sin) {
+        (*a, *b) = (*a * cos - *b * sin, *b * cos + *a * sin);
+    }
+}
+
 /// x Φ(x), Φ the normal distribution's cumulative function.
 pub(super) fn gelu(row: &mut [f32]) {
     for x in row {
@@ -28,6 +49,13 @@ pub(super) fn gelu_tanh(row: &mut [f32]) {
 pub(super) fn relu(row: &mut [f32]) {
     for x in row {
         *x = x.max(0.0);
+    }
+}
+
+/// x / (1 + e^-x).
+pub(super) fn silu(row: &mut [f32]) {
+    for x in row {
+        *x /= 1.0 + exp((-*x).clamp(-87.0, 87.0));
     }
 }
 
@@ -54,6 +82,14 @@ pub(super) fn layer_norm(row: &mut [f32], gamma: &[f32], beta: &[f32], eps: f32)
     let inverse = 1.0 / (variance + eps).sqrt();
     for ((x, gamma), beta) in row.iter_mut().zip(gamma).zip(beta) {
         *x = *x * inverse * gamma + beta;
+    }
+}
+
+/// `row / sqrt(mean square + eps) * gamma`.
+pub(super) fn rms_norm(row: &mut [f32], gamma: &[f32], eps: f32) {
+    let inverse = 1.0 / (squares(row) / row.len() as f32 + eps).sqrt();
+    for (x, gamma) in row.iter_mut().zip(gamma) {
+        *x = *x * inverse * gamma;
     }
 }
 
@@ -151,6 +187,7 @@ mod tests {
         close(&applied(gelu), &tensor.gelu_erf().unwrap(), 1e-6);
         close(&applied(gelu_tanh), &tensor.gelu().unwrap(), 1e-6);
         close(&applied(relu), &tensor.relu().unwrap(), 0.0);
+        close(&applied(silu), &tensor.silu().unwrap(), 1e-6);
     }
 
     #[test]
@@ -182,6 +219,14 @@ mod tests {
                 &ours,
                 &candle_nn::ops::layer_norm_slow(&rows, &gamma, &beta, 1e-5).unwrap(),
                 1e-4,
+            );
+
+            let mut ours = rows.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+            ours.chunks_exact_mut(width).for_each(|row| rms_norm(row, &g, 1e-5));
+            close(
+                &ours,
+                &candle_nn::ops::rms_norm_slow(&rows, &gamma, 1e-5).unwrap(),
+                1e-5,
             );
         }
     }

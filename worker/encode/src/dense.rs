@@ -1,48 +1,44 @@
-//! BERT behind the [`Encoder`] seam.
+//! A network with pooling behind the [`Encoder`] seam: one vector per text.
 
 use candle_core::{Result, Tensor};
 use twofold_types::{ModelId, Role};
 
-use super::{
-    BertConfig,
-    network::{Network, Packed},
-};
 use crate::{
     Device, Embedding, EncodeError, EncodeOptions, Encoder, ModelFiles, Pooling, Tokenizer, Tokens, batch,
-    pooling::normalise, weights,
+    network::{Network, ranges},
+    pooling::normalise,
+    weights::Weights,
 };
 
-/// A sentence encoder of the BERT family, in f32, with the pooling and normalisation of its files. One set of weights
-/// serves both roles.
-pub struct BertEncoder {
+/// A sentence encoder of any family, in f32, with the pooling and normalisation of its files. One set of weights serves
+/// both roles.
+pub struct DenseEncoder {
     model: ModelId,
     tokenizer: Tokenizer,
     network: Network,
-    device: Device,
     dimensions: usize,
     pooling: Pooling,
     normalises: bool,
     options: EncodeOptions,
 }
 
-impl BertEncoder {
+impl DenseEncoder {
     pub(crate) fn open(
         files: &ModelFiles,
-        config: &BertConfig,
         model: ModelId,
         device: &Device,
         options: EncodeOptions,
     ) -> std::result::Result<Self, EncodeError> {
-        let path = files.weights_path();
-        let network = Network::load(weights::open(&path, device)?, config).map_err(|source| EncodeError::Weights {
-            path,
-            source: source.into(),
-        })?;
+        let weights = Weights::open(files.weights(), device)?;
+        let network =
+            Network::load(&weights, files.description(), device.candle()).map_err(|source| EncodeError::Weights {
+                path: files.weights().first().clone(),
+                source: source.into(),
+            })?;
         Ok(Self {
             model,
             tokenizer: Tokenizer::open(files)?,
             network,
-            device: device.clone(),
             dimensions: files.dimensions(),
             pooling: files.pooling(),
             normalises: files.normalises(),
@@ -52,10 +48,9 @@ impl BertEncoder {
 
     /// One forward pass over `texts`.
     fn forward(&self, texts: &[&[u32]]) -> Result<Vec<Embedding>> {
-        let packed = Packed::new(texts, self.device.candle())?;
-        let hidden = self.network.forward(&packed)?;
-        let pooled: Vec<Tensor> = packed
-            .ranges()
+        let hidden = self.network.forward(texts)?;
+        let lengths: Vec<usize> = texts.iter().map(|text| text.len()).collect();
+        let pooled: Vec<Tensor> = ranges(&lengths)
             .map(|(start, len)| self.pooling.pool(&hidden.narrow(0, start, len)?))
             .collect::<Result<_>>()?;
         let mut embeddings = Tensor::stack(&pooled, 0)?.to_vec2::<f32>()?;
@@ -66,7 +61,7 @@ impl BertEncoder {
     }
 }
 
-impl Encoder for BertEncoder {
+impl Encoder for DenseEncoder {
     fn model(&self) -> &ModelId {
         &self.model
     }
