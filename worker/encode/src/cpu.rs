@@ -6,13 +6,13 @@
 
 mod attention;
 mod instructions;
+pub(crate) mod kernels;
 mod product;
-mod rows;
 mod scratch;
 mod simd;
 mod tile;
 
-pub(crate) use attention::{Attention, Positions};
+pub(crate) use attention::{Attention, Distances};
 pub(crate) use instructions::Instructions;
-pub(crate) use product::{Linear, Norm, Then};
-pub(crate) use rows::Activation;
+pub(crate) use product::{Linear, Then};
+pub(crate) use simd::Portable;

@@ -3,15 +3,13 @@
 //! far attention reaches. A [`Description`] says which.
 //!
 //! Our own instead of candle-transformers', for three reasons: texts of a batch are packed one after another instead of
-//! padded to the longest; on the CPU the steps between the matrix products are fused and done in place ([`fused`]); and
-//! the families share it.
+//! padded to the longest; on the CPU products and attention are our own ([`crate::cpu`]); and the families share it.
 
 mod activation;
 mod attention;
 mod description;
-pub(crate) mod fused;
+mod gate;
 mod head_norm;
-mod kernels;
 mod layer;
 mod linear;
 mod norm;
@@ -19,7 +17,6 @@ mod offsets;
 mod packed;
 mod rotary;
 mod rows;
-mod softmax;
 
 use candle_core::{Device, Result, Tensor};
 
@@ -62,7 +59,7 @@ impl Network {
             names, hidden, norm, ..
         } = description;
         let weights = &weights.below_prefix_of(&format!("{}.weight", names.words))?;
-        let load_norm = |name: &str| Norm::load(weights, name, *hidden, *norm, None);
+        let load_norm = |name: &str| Norm::load(weights, name, *hidden, *norm);
         let mut rotaries: Vec<Rotary> = Vec::new();
         let mut layers = Vec::with_capacity(description.layers.len());
         // Most layers have the same offsets, and these may be large.
@@ -125,9 +122,9 @@ impl Network {
             places.index_select(&Tensor::new(rows, &self.device)?, 0)
         });
         match (places.transpose()?, &self.embedding_norm) {
-            (Some(places), Some(norm)) => norm.after(words, &places),
+            (Some(places), Some(norm)) => norm.over((words + places)?),
             (Some(places), None) => words + places,
-            (None, Some(norm)) => norm.of(&words),
+            (None, Some(norm)) => norm.over(words),
             (None, None) => Ok(words),
         }
     }

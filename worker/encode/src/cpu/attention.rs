@@ -10,7 +10,7 @@ use rayon::prelude::*;
 
 use super::{
     instructions::{Instructions, Kernel, run},
-    rows,
+    kernels,
     scratch::Scratch,
     simd::Simd,
     tile::{Floats, Format, Operands, Scales, Target},
@@ -22,41 +22,47 @@ const KEYS: usize = 512;
 /// Tiles of queries that share a pass over the keys.
 const TILES: usize = 4;
 
-/// The score of a key that a query does not see. Finite, so that a block of nothing else gives no NaN.
-const MASKED: f32 = -1e30;
+/// Less than any score, and finite: the difference of two of them is a number.
+const LEAST: f32 = -1e30;
 
 /// The shape of a layer's attention. Queries, keys and values lie side by side in a row:
-/// `[heads * width | kv_heads * width | kv_heads * width]`.
-#[derive(Debug, Clone)]
-pub(crate) struct Attention {
+/// `[heads * width | key_heads * width | key_heads * width]`.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Attention<'a> {
     pub heads: usize,
     /// Several heads may share their keys and values; a divisor of `heads`.
-    pub kv_heads: usize,
+    pub key_heads: usize,
     pub width: usize,
     /// What the product of query and key is multiplied by.
     pub scale: f32,
-    /// `None` where a token sees all of its text, wherever it stands.
-    pub positions: Option<Positions>,
+    /// `None` where a token sees all of its text and does not mind distances.
+    pub distances: Option<Distances<'a>>,
 }
 
-/// What scores owe to where key and query stand. It depends on `key - query` alone: so do causal masks, windows, relative
-/// position biases and ALiBi.
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Positions {
-    /// A query sees the keys at `lowest..=highest` from itself, and so always itself.
+/// What scores owe to the distance `key - query`.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Distances<'a> {
+    /// `[heads, 2 * positions - 1]`, or `[1, 2 * positions - 1]` where all heads have the same: column `positions - 1 + d`
+    /// is added to the scaled score of the key d tokens behind the query. No text has more than `positions` tokens.
+    pub table: &'a [f32],
+    pub positions: usize,
+    /// The distances beyond which the table holds nothing but masks, so that nothing need be computed. A query is always
+    /// within reach of itself.
     pub lowest: isize,
     pub highest: isize,
-    /// `[heads, 2 * reach + 1]`: added to the scaled score at `key - query + reach`. Texts have at most `reach + 1` tokens.
-    pub bias: Option<Vec<f32>>,
 }
 
-impl Attention {
+impl Attention<'_> {
     /// Writes all of `attended`, `[n, heads * width]`. `lengths` are those of the texts, n in all. Texts, and parts of long
     /// ones, are shared among the threads of the calling thread's pool.
     pub fn forward(&self, qkv: &[f32], lengths: &[usize], attended: &mut [f32], instructions: Instructions) {
         let n: usize = lengths.iter().sum();
         let (row, hidden) = (self.row(), self.heads * self.width);
-        assert_eq!((qkv.len(), attended.len()), (n * row, n * hidden), "[n, q + k + v] to [n, q]");
+        assert_eq!(
+            (qkv.len(), attended.len()),
+            (n * row, n * hidden),
+            "[n, q + k + v] to [n, q]"
+        );
         let threads = rayon::current_num_threads();
         let part = if threads == 1 { usize::MAX } else { 4 * TILES * 6 };
         let mut pieces = Vec::with_capacity(lengths.len());
@@ -67,7 +73,12 @@ impl Attention {
             (of_text, attended) = attended.split_at_mut(len * hidden);
             for (i, attended) in of_text.chunks_mut(part.min(len.max(1)) * hidden).enumerate() {
                 let first = i * part.min(len);
-                pieces.push(Piece { attention: self, qkv: text, first, attended });
+                pieces.push(Piece {
+                    attention: self,
+                    qkv: text,
+                    first,
+                    attended,
+                });
             }
         }
         if threads == 1 {
@@ -78,46 +89,39 @@ impl Attention {
     }
 
     fn row(&self) -> usize {
-        (self.heads + 2 * self.kv_heads) * self.width
+        (self.heads + 2 * self.key_heads) * self.width
     }
 
     /// The keys that any of the queries sees.
     #[inline(always)]
     fn seen(&self, query: usize, queries: usize, len: usize) -> (usize, usize) {
-        match &self.positions {
+        match self.distances {
             None => (0, len),
-            Some(positions) => (
-                query.saturating_add_signed(positions.lowest),
-                (query + queries).saturating_add_signed(positions.highest).min(len),
+            Some(Distances { lowest, highest, .. }) => (
+                query.saturating_add_signed(lowest),
+                (query + queries).saturating_add_signed(highest).min(len),
             ),
         }
     }
 
-    /// Applies what the scores of a query with the keys from `block` on owe to their places; returns what is still to be
-    /// multiplied.
+    /// Adds to the scores of a query with the keys from `key` on what they owe to their distances; returns what is still to
+    /// be multiplied.
     #[inline(always)]
-    fn place(&self, head: usize, query: usize, block: usize, scores: &mut [f32]) -> f32 {
-        let scale = self.scale;
-        let Some(positions) = &self.positions else {
-            return scale;
+    fn place<S: Simd>(&self, head: usize, query: usize, key: usize, scores: &mut [f32]) -> f32 {
+        let Some(Distances { table, positions, .. }) = self.distances else {
+            return self.scale;
         };
-        rows::multiply(scores, scale);
-        if let Some(bias) = &positions.bias {
-            let table = bias.len() / self.heads;
-            let at = head * table + table / 2 + block - query;
-            rows::add(scores, &bias[at..]);
-        }
-        let place = |offset: isize| (query.saturating_add_signed(offset)).saturating_sub(block).min(scores.len());
-        let (low, high) = (place(positions.lowest), place(positions.highest.saturating_add(1)));
-        scores[..low].fill(MASKED);
-        scores[high..].fill(MASKED);
+        let columns = 2 * positions - 1;
+        // The same for all heads where the table has one row.
+        let row = head % (table.len() / columns) * columns;
+        kernels::scale_add::<S>(scores, self.scale, &table[row + positions - 1 + key - query..]);
         1.0
     }
 }
 
 /// Some queries of a text.
 struct Piece<'a> {
-    attention: &'a Attention,
+    attention: &'a Attention<'a>,
     /// All rows of the text.
     qkv: &'a [f32],
     /// Which query is the first.
@@ -131,14 +135,23 @@ impl Kernel for Piece<'_> {
 
     #[inline(always)]
     unsafe fn run<S: Simd>(self) {
-        let Attention { heads, kv_heads, width, .. } = *self.attention;
+        let Attention {
+            heads,
+            key_heads,
+            width,
+            ..
+        } = *self.attention;
         let mut scratch = Scratch::take();
-        let group = heads / kv_heads;
+        let group = heads / key_heads;
         let queries = self.attended.len() / (heads * width);
-        let mut pass = Pass { attention: self.attention, qkv: self.qkv, scratch: &mut scratch };
-        for kv_head in 0..kv_heads {
-            pass.pack::<S>(kv_head);
-            for head in kv_head * group..(kv_head + 1) * group {
+        let mut pass = Pass {
+            attention: self.attention,
+            qkv: self.qkv,
+            scratch: &mut scratch,
+        };
+        for key_head in 0..key_heads {
+            pass.pack::<S>(key_head);
+            for head in key_head * group..(key_head + 1) * group {
                 for from in (0..queries).step_by(TILES * S::ROWS) {
                     let count = (queries - from).min(TILES * S::ROWS);
                     let to = &mut self.attended[from * heads * width..][..count * heads * width];
@@ -152,7 +165,7 @@ impl Kernel for Piece<'_> {
 }
 
 struct Pass<'a> {
-    attention: &'a Attention,
+    attention: &'a Attention<'a>,
     qkv: &'a [f32],
     scratch: &'a mut Scratch,
 }
@@ -160,22 +173,36 @@ struct Pass<'a> {
 impl Pass<'_> {
     /// Keys into `[panels of keys][width][columns]`, values into `[panels of width][keys][columns]`.
     #[inline(always)]
-    fn pack<S: Simd>(&mut self, kv_head: usize) {
-        let Attention { heads, kv_heads, width, .. } = *self.attention;
+    fn pack<S: Simd>(&mut self, key_head: usize) {
+        let Attention {
+            heads,
+            key_heads,
+            width,
+            ..
+        } = *self.attention;
         let (row, columns) = (self.attention.row(), 2 * S::WIDTH);
         let len = self.qkv.len() / row;
         let keys = self.scratch.keys.at_least::<f32>(len.next_multiple_of(columns) * width);
-        let key = (heads + kv_head) * width;
-        for (panel, rows) in keys.chunks_exact_mut(columns * width).zip(self.qkv.chunks(columns * row)) {
+        let key = (heads + key_head) * width;
+        for (panel, rows) in keys
+            .chunks_exact_mut(columns * width)
+            .zip(self.qkv.chunks(columns * row))
+        {
             for (column, row) in rows.chunks_exact(row).enumerate() {
                 for (k, &x) in row[key..key + width].iter().enumerate() {
                     panel[k * columns + column] = x;
                 }
             }
         }
-        let values = self.scratch.values.at_least::<f32>(len * width.next_multiple_of(columns));
-        let value = (heads + kv_heads + kv_head) * width;
-        for (first, panel) in (0..width).step_by(columns).zip(values.chunks_exact_mut(len.max(1) * columns)) {
+        let values = self
+            .scratch
+            .values
+            .at_least::<f32>(len * width.next_multiple_of(columns));
+        let value = (heads + key_heads + key_head) * width;
+        for (first, panel) in (0..width)
+            .step_by(columns)
+            .zip(values.chunks_exact_mut(len.max(1) * columns))
+        {
             let count = columns.min(width - first);
             for (to, row) in panel.chunks_exact_mut(columns).zip(self.qkv.chunks_exact(row)) {
                 to[..count].copy_from_slice(&row[value + first..][..count]);
@@ -196,8 +223,11 @@ impl Pass<'_> {
         let buffer = self.scratch.scores.at_least::<f32>(TILES * S::ROWS * (KEYS + wide));
         let (scores, sums) = buffer.split_at_mut(TILES * S::ROWS * KEYS);
         let (keys, values) = (self.scratch.keys.words::<f32>(), self.scratch.values.words::<f32>());
-        let mut totals = [Total { max: MASKED, sum: 0.0 }; TILES * 12];
-        let scales = Scales { rows: std::ptr::null(), columns: std::ptr::null() };
+        let mut totals = [Total { max: LEAST, sum: 0.0 }; TILES * 12];
+        let scales = Scales {
+            rows: std::ptr::null(),
+            columns: std::ptr::null(),
+        };
 
         let (first, end) = self.attention.seen(query, queries, len);
         let mut block = first / columns * columns;
@@ -221,20 +251,28 @@ impl Pass<'_> {
                         words: width,
                     };
                     let y = scores[tile * KEYS + column..].as_mut_ptr();
-                    let to = Target { y, stride: KEYS, bias: None, addend: None };
+                    let to = Target {
+                        y,
+                        stride: KEYS,
+                        bias: None,
+                        addend: None,
+                    };
                     // SAFETY: the queries are rows of the text; a row of scores has room for whole panels.
                     unsafe { Floats::tile::<S>(rows, operands, scales, to) };
                 }
             }
             for (i, total) in totals[..queries].iter_mut().enumerate() {
                 let scores = &mut scores[i * KEYS..][..count];
-                let scale = self.attention.place(head, query + i, block, scores);
-                let max = rows::larger(total.max, rows::max(scores));
-                let sum = rows::exponentials::<S>(scores, scale, max);
-                let carried = rows::exponential::<S>(scale * (total.max - max));
-                *total = Total { max, sum: total.sum * carried + sum };
+                let scale = self.attention.place::<S>(head, query + i, block, scores);
+                let max = kernels::larger(total.max, kernels::max(scores));
+                let sum = kernels::exponentials::<S>(scores, scale, max);
+                let carried = kernels::exponential::<S>(scale * (total.max - max));
+                *total = Total {
+                    max,
+                    sum: total.sum * carried + sum,
+                };
                 if started {
-                    rows::multiply(&mut sums[i * wide..][..wide], carried);
+                    kernels::scale(&mut sums[i * wide..][..wide], carried);
                 }
             }
             for column in (0..wide).step_by(columns) {
@@ -249,7 +287,12 @@ impl Pass<'_> {
                     };
                     let y = sums[tile * wide + column..].as_mut_ptr();
                     let addend = started.then_some((y.cast_const(), wide));
-                    let to = Target { y, stride: wide, bias: None, addend };
+                    let to = Target {
+                        y,
+                        stride: wide,
+                        bias: None,
+                        addend,
+                    };
                     // SAFETY: `sums` has a row of whole panels for every query.
                     unsafe { Floats::tile::<S>(rows, operands, scales, to) };
                 }
@@ -257,7 +300,11 @@ impl Pass<'_> {
             started = true;
             block += count;
         }
-        for ((row, sums), total) in attended.chunks_exact_mut(heads * width).zip(sums.chunks_exact(wide)).zip(totals) {
+        for ((row, sums), total) in attended
+            .chunks_exact_mut(heads * width)
+            .zip(sums.chunks_exact(wide))
+            .zip(totals)
+        {
             let inverse = 1.0 / total.sum;
             for (to, sum) in row[head * width..][..width].iter_mut().zip(sums) {
                 *to = sum * inverse;
@@ -271,4 +318,160 @@ impl Pass<'_> {
 struct Total {
     max: f32,
     sum: f32,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn random(len: usize) -> Vec<f32> {
+        let mut state = 0x9e37_79b9_7f4a_7c15u64;
+        let mut next = || {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            (state >> 40) as f32 / (1 << 22) as f32 - 2.0
+        };
+        std::iter::repeat_with(&mut next).take(len).collect()
+    }
+
+    /// Plain sums over one text.
+    fn plainly(attention: Attention, qkv: &[f32]) -> Vec<f64> {
+        let Attention {
+            heads,
+            key_heads,
+            width,
+            scale,
+            distances,
+        } = attention;
+        let rows: Vec<&[f32]> = qkv.chunks_exact(attention.row()).collect();
+        let product = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(&a, &b)| f64::from(a) * f64::from(b)).sum::<f64>();
+        let mut attended = Vec::new();
+        for (i, query) in rows.iter().enumerate() {
+            for head in 0..heads {
+                let key_head = head / (heads / key_heads);
+                let part = |row: &[f32], head: usize| row[head * width..(head + 1) * width].to_vec();
+                let weights: Vec<f64> = rows
+                    .iter()
+                    .enumerate()
+                    .map(|(j, row)| {
+                        let owed = distances.map_or(0.0, |distances| {
+                            let columns = 2 * distances.positions - 1;
+                            let head = head % (distances.table.len() / columns);
+                            f64::from(distances.table[head * columns + distances.positions - 1 + j - i])
+                        });
+                        let score = product(&part(query, head), &part(row, heads + key_head));
+                        (score * f64::from(scale) + owed).exp()
+                    })
+                    .collect();
+                let total: f64 = weights.iter().sum();
+                for k in 0..width {
+                    let value = |row: &[f32]| f64::from(row[(heads + key_heads + key_head) * width + k]);
+                    let sum: f64 = rows.iter().zip(&weights).map(|(row, weight)| weight * value(row)).sum();
+                    attended.push(sum / total);
+                }
+            }
+        }
+        attended
+    }
+
+    #[track_caller]
+    fn assert_plain(attention: Attention, lengths: &[usize]) {
+        let n: usize = lengths.iter().sum();
+        let hidden = attention.heads * attention.width;
+        let qkv = random(n * attention.row());
+        let mut rest = &qkv[..];
+        let mut expected = Vec::new();
+        for len in lengths {
+            let (text, others) = rest.split_at(len * attention.row());
+            expected.extend(plainly(attention, text));
+            rest = others;
+        }
+        for instructions in Instructions::supported() {
+            for threads in [1, 3] {
+                let mut ours = vec![f32::NAN; n * hidden];
+                let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+                pool.install(|| attention.forward(&qkv, lengths, &mut ours, instructions));
+                for (i, (ours, expected)) in ours.iter().zip(&expected).enumerate() {
+                    let difference = (f64::from(*ours) - expected).abs();
+                    assert!(
+                        difference < 1e-5,
+                        "{instructions:?}, token {}: {ours} {expected}",
+                        i / hidden
+                    );
+                }
+            }
+        }
+    }
+
+    const PLAIN: Attention = Attention {
+        heads: 4,
+        key_heads: 4,
+        width: 32,
+        scale: 0.2,
+        distances: None,
+    };
+
+    #[test]
+    fn texts_of_any_length_equal_plain_sums() {
+        assert_plain(PLAIN, &[1, 17, 0, 16, 2, 33, 25]);
+        // Longer than the scores that are held at a time.
+        assert_plain(
+            Attention {
+                heads: 1,
+                key_heads: 1,
+                ..PLAIN
+            },
+            &[KEYS + 60],
+        );
+    }
+
+    #[test]
+    fn heads_of_any_width_share_keys() {
+        for (key_heads, width) in [(2, 8), (1, 40), (4, 1), (2, 64)] {
+            assert_plain(
+                Attention {
+                    key_heads,
+                    width,
+                    ..PLAIN
+                },
+                &[19, 50],
+            );
+        }
+    }
+
+    #[test]
+    fn distances_count_and_what_is_out_of_reach_is_not_seen() {
+        let positions = KEYS + 200;
+        let last = positions as isize - 1;
+        for (heads, lowest, highest) in [(2, -last, last), (1, -last, 0), (2, -20, 20), (1, -3, 1)] {
+            let table: Vec<f32> = (0..heads)
+                .flat_map(|head| (-last..=last).map(move |distance| (head, distance)))
+                .map(|(head, distance)| {
+                    let masked = distance < lowest || distance > highest;
+                    if masked {
+                        -30_000.0
+                    } else {
+                        (head + 1) as f32 * -0.01 * distance as f32
+                    }
+                })
+                .collect();
+            let distances = Some(Distances {
+                table: &table,
+                positions,
+                lowest,
+                highest,
+            });
+            assert_plain(
+                Attention {
+                    heads: 2,
+                    key_heads: 2,
+                    width: 16,
+                    scale: 0.2,
+                    distances,
+                },
+                &[KEYS + 90, 1, 40],
+            );
+        }
+    }
 }

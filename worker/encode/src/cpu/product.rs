@@ -3,7 +3,7 @@
 //! W is cut into blocks of inputs and those into panels of two vectors of columns, in the order in which they are read: a
 //! panel of a block stays in the first cache while all rows pass by, and the rows, of which so many are taken that they
 //! stay in the second one, are read as they lie. The bias and the residual are where the sums start; the activation is
-//! applied to a tile, and layer normalisation to a block of rows, while they are still in the cache.
+//! applied to a tile while it is still in the cache.
 
 #![expect(unsafe_code, reason = "tiles are parts of rows that others write as well")]
 
@@ -11,12 +11,12 @@ use rayon::prelude::*;
 
 use super::{
     instructions::{Instructions, Kernel, run},
-    rows::{self, Activation},
+    kernels,
     scratch::{Lines, Scratch},
     simd::Simd,
     tile::{Floats, Format, Operands, Pairs, Scales, Target},
 };
-use crate::Precision;
+use crate::{Precision, network::Activation};
 
 /// Words of a block of inputs: a panel of it and a tile's rows fill most of a first cache of 32 KiB.
 const BLOCK: usize = 256;
@@ -41,21 +41,12 @@ pub(crate) struct Linear {
     scales: Lines,
 }
 
-/// Layer normalisation.
-#[derive(Clone, Copy)]
-pub(crate) struct Norm<'a> {
-    pub gamma: &'a [f32],
-    pub beta: &'a [f32],
-    pub eps: f32,
-}
-
-/// What happens to the product; in this order, and all of it optional.
+/// What happens to the product and its bias; in this order, and all of it optional.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Then<'a> {
     /// `[n, outputs]`, added.
     pub residual: Option<&'a [f32]>,
     pub activation: Option<Activation>,
-    pub norm: Option<Norm<'a>>,
 }
 
 impl Linear {
@@ -129,17 +120,34 @@ impl Linear {
     /// thread's pool.
     pub fn forward(&self, x: &[f32], then: Then<'_>, y: &mut [f32]) {
         let n = y.len() / self.outputs;
-        assert_eq!((x.len(), y.len()), (n * self.inputs, n * self.outputs), "[n, inputs] to [n, outputs]");
-        assert!(then.residual.is_none_or(|residual| residual.len() == y.len()), "a residual of the same shape");
+        assert_eq!(
+            (x.len(), y.len()),
+            (n * self.inputs, n * self.outputs),
+            "[n, inputs] to [n, outputs]"
+        );
+        assert!(
+            then.residual.is_none_or(|residual| residual.len() == y.len()),
+            "a residual of the same shape"
+        );
         let threads = rayon::current_num_threads();
         let rows = n.div_ceil(n.div_ceil(ROWS).next_multiple_of(threads).max(1)).max(6);
         let work = |(i, y): (usize, &mut [f32])| {
             let then = Then {
-                residual: then.residual.map(|residual| &residual[i * rows * self.outputs..][..y.len()]),
+                residual: then
+                    .residual
+                    .map(|residual| &residual[i * rows * self.outputs..][..y.len()]),
                 ..then
             };
             let x = &x[i * rows * self.inputs..][..y.len() / self.outputs * self.inputs];
-            run(self.instructions, Product { linear: self, x, then, y });
+            run(
+                self.instructions,
+                Product {
+                    linear: self,
+                    x,
+                    then,
+                    y,
+                },
+            );
         };
         if threads == 1 {
             y.chunks_mut(rows * self.outputs).enumerate().for_each(work);
@@ -152,12 +160,18 @@ impl Linear {
 /// First word and number of words of each block, blocks being of about one size.
 fn blocks(words: usize) -> impl Iterator<Item = (usize, usize)> {
     let size = words.div_ceil(words.div_ceil(BLOCK).max(1)).max(1);
-    (0..words).step_by(size).map(move |first| (first, size.min(words - first)))
+    (0..words)
+        .step_by(size)
+        .map(move |first| (first, size.min(words - first)))
 }
 
 fn filled(numbers: impl Iterator<Item = f32>, len: usize) -> Lines {
     let mut lines = Lines::zeroes(len);
-    lines.words_mut().iter_mut().zip(numbers).for_each(|(to, number)| *to = number);
+    lines
+        .words_mut()
+        .iter_mut()
+        .zip(numbers)
+        .for_each(|(to, number)| *to = number);
     lines
 }
 
@@ -209,11 +223,6 @@ impl Kernel for Product<'_> {
                     self.tiles::<S, Pairs>(quantised, words, scales);
                     scratch.give_back();
                 }
-            }
-        }
-        if let Some(norm) = self.then.norm {
-            for row in self.y.chunks_exact_mut(self.linear.outputs) {
-                rows::layer_norm::<S>(row, norm.gamma, norm.beta, norm.eps);
             }
         }
     }
@@ -289,7 +298,7 @@ impl Product<'_> {
                         if let Some(activation) = then.activation
                             && block + len == words
                         {
-                            rows::activate::<S>(y, activation);
+                            kernels::activate::<S>(y, activation);
                         }
                     }
                     row += rows;
@@ -302,7 +311,7 @@ impl Product<'_> {
 /// Fills `words` with the row's pairs and returns what to multiply them by.
 #[inline(always)]
 fn quantise(row: &[f32], words: &mut [i32]) -> f32 {
-    let largest = rows::max_abs(row);
+    let largest = kernels::max_abs(row);
     let factor = if largest > 0.0 { LARGEST_INPUT / largest } else { 0.0 };
     // Adding 1.5 * 2^23 rounds to an integer, which then is the lowest bits of the sum.
     let round = |x: f32| (x * factor + 12_582_912.0).to_bits();
@@ -314,4 +323,108 @@ fn quantise(row: &[f32], words: &mut [i32]) -> f32 {
         *word = (round(*last) & 0xffff) as i32;
     }
     largest / LARGEST_INPUT
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Numbers in -1..1, others for every seed.
+    fn random(len: usize, seed: u64) -> Vec<f32> {
+        let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+        let mut next = || {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            (state >> 40) as f32 / (1 << 23) as f32 - 1.0
+        };
+        std::iter::repeat_with(&mut next).take(len).collect()
+    }
+
+    /// Compares the product of `n` rows with plain sums, for every set of instructions and precision.
+    fn assert_plain(n: usize, inputs: usize, outputs: usize, x: &[f32], weight: &[f32]) {
+        let (bias, residual) = (random(outputs, 3), random(n * outputs, 4));
+        for (instructions, precision) in Instructions::supported()
+            .into_iter()
+            .flat_map(|set| [Precision::F32, Precision::Int16].map(|precision| (set, precision)))
+        {
+            let linear = Linear::pack(weight, Some(&bias), outputs, precision, instructions);
+            let then = Then {
+                residual: Some(&residual),
+                activation: Some(Activation::Relu),
+            };
+            let mut y = vec![f32::NAN; n * outputs];
+            linear.forward(x, then, &mut y);
+            for (i, row) in x.chunks_exact(inputs).enumerate() {
+                let largest = row.iter().fold(0.0f32, |max, x| max.max(x.abs()));
+                for (j, weights) in weight.chunks_exact(inputs).enumerate() {
+                    let sum = |f: fn(f64, f64) -> f64| {
+                        let pairs = row.iter().zip(weights);
+                        pairs.map(|(&x, &w)| f(x.into(), w.into())).sum::<f64>()
+                    };
+                    let exact = sum(|x, w| x * w) + f64::from(bias[j]) + f64::from(residual[i * outputs + j]);
+                    // What rounding to whole numbers may do, by half a step in every factor; and what f32 may do.
+                    let steps = match precision {
+                        Precision::F32 => [0.0; 2],
+                        Precision::Int16 => [largest / LARGEST_INPUT, scale_of_weights(weights)].map(f64::from),
+                    };
+                    let allowed = 0.51 * (steps[0] * sum(|_, w| w.abs()) + steps[1] * sum(|x, _| x.abs()))
+                        + 1e-5 * (1.0 + sum(|x, w| (x * w).abs()));
+                    let ours = f64::from(y[i * outputs + j]);
+                    assert!(
+                        (ours - exact.max(0.0)).abs() <= allowed,
+                        "{instructions:?} {precision:?} {n}x{inputs}x{outputs} at {i},{j}: {ours} {exact} {allowed}"
+                    );
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn products_of_any_shape_equal_plain_sums() {
+        for (seed, n) in [1, 2, 3, 4, 5, 6, 7, 11, 12, 13, 23, 200].into_iter().enumerate() {
+            let inputs = [1, 2, 3, 32, 255, 256, 257, 513, 600][seed % 9];
+            for outputs in [1, 7, 8, 16, 33, 96] {
+                let seed = seed as u64;
+                assert_plain(
+                    n,
+                    inputs,
+                    outputs,
+                    &random(n * inputs, seed),
+                    &random(outputs * inputs, seed + 100),
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn the_largest_sums_of_whole_numbers_stay_in_range() {
+        for inputs in [2 * BLOCK, 4 * BLOCK + 2] {
+            for sign in [1.0, -1.0] {
+                assert_plain(5, inputs, 3, &vec![1.0; 5 * inputs], &vec![sign; 3 * inputs]);
+            }
+        }
+    }
+
+    #[test]
+    fn zeroes_stay_zeroes() {
+        assert_plain(2, 10, 8, &[0.0; 20], &random(80, 1));
+        assert_plain(2, 10, 8, &random(20, 1), &[0.0; 80]);
+    }
+
+    #[test]
+    fn the_number_of_threads_changes_nothing() {
+        let (n, inputs, outputs) = (501, 70, 40);
+        let (x, weight) = (random(n * inputs, 1), random(outputs * inputs, 2));
+        for precision in [Precision::F32, Precision::Int16] {
+            let linear = Linear::pack(&weight, None, outputs, precision, Instructions::chosen());
+            let [one, three] = [1, 3].map(|threads| {
+                let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+                let mut y = vec![f32::NAN; n * outputs];
+                pool.install(|| linear.forward(&x, Then::default(), &mut y));
+                y
+            });
+            assert_eq!(one, three);
+        }
+    }
 }

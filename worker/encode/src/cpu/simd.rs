@@ -10,7 +10,7 @@
 /// # Safety
 /// All functions, also those on values, need the instruction set, which [`run`](super::instructions::run) has checked.
 /// Pointers point to a whole vector, or to one word where that is said; they need no alignment.
-pub(super) trait Simd: Copy {
+pub(crate) trait Simd: Copy {
     /// Words in a vector.
     const WIDTH: usize;
     /// Rows of a tile: with two vectors to a row, its sums fill the registers.
@@ -41,7 +41,7 @@ pub(super) trait Simd: Copy {
 
 /// What every processor of the target has; its loops become the target's vectors of four, such as NEON's.
 #[derive(Clone, Copy)]
-pub(super) struct Portable;
+pub(crate) struct Portable;
 
 impl Simd for Portable {
     const WIDTH: usize = 4;
@@ -133,7 +133,6 @@ mod x86 {
         const WIDTH: usize = 8;
         const ROWS: usize = 6;
         const ROWS_OF_PAIRS: usize = 5;
-    const ROWS_OF_PAIRS: usize = 5;
         type Floats = __m256;
         type Ints = __m256i;
 

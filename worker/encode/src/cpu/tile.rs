@@ -88,7 +88,12 @@ impl Format for Floats {
 
     #[inline(always)]
     unsafe fn rows<S: Simd, const R: usize>(operands: Operands<f32>, _: Scales, target: Target) {
-        let Operands { rows, stride, panel, words } = operands;
+        let Operands {
+            rows,
+            stride,
+            panel,
+            words,
+        } = operands;
         // SAFETY: the caller's.
         unsafe {
             let mut sums = start::<S, R>(target);
@@ -144,7 +149,12 @@ impl Format for Pairs {
 
     #[inline(always)]
     unsafe fn rows<S: Simd, const R: usize>(operands: Operands<i32>, scales: Scales, target: Target) {
-        let Operands { rows, stride, panel, words } = operands;
+        let Operands {
+            rows,
+            stride,
+            panel,
+            words,
+        } = operands;
         // SAFETY: the caller's.
         unsafe {
             let mut sums = [[S::zero_ints(); 2]; R];
@@ -162,7 +172,10 @@ impl Format for Pairs {
                 let row = S::splat(*scales.rows.add(r));
                 for half in 0..2 {
                     let at = half * S::WIDTH;
-                    let value = S::multiply(S::to_floats(sums[half]), S::multiply(row, S::load(scales.columns.add(at))));
+                    let value = S::multiply(
+                        S::to_floats(sums[half]),
+                        S::multiply(row, S::load(scales.columns.add(at))),
+                    );
                     S::store(target.y.add(r * target.stride + at), S::add(value, start[half]));
                 }
             }

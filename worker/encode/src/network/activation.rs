@@ -2,7 +2,7 @@
 
 use candle_core::{Result, Tensor};
 
-use super::kernels;
+use crate::cpu::{Portable, kernels};
 
 /// An activation, by its formula.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,15 +32,10 @@ impl Activation {
     }
 
     pub(super) fn of_row(self, row: &mut [f32]) {
-        match self {
-            Self::Gelu => kernels::gelu(row),
-            Self::GeluTanh => kernels::gelu_tanh(row),
-            Self::Relu => kernels::relu(row),
-            Self::Silu => kernels::silu(row),
-        }
+        kernels::activate::<Portable>(row, self);
     }
 
-    pub(super) fn by_candle(self, x: &Tensor) -> Result<Tensor> {
+    pub(crate) fn by_candle(self, x: &Tensor) -> Result<Tensor> {
         match self {
             Self::Gelu => x.gelu_erf(),
             Self::GeluTanh => x.gelu(),

@@ -1,16 +1,13 @@
 //! Self-attention over packed texts. A token attends to the tokens of its own text only.
 
-use candle_core::{D, Result, Tensor};
+use candle_core::{CpuStorage, CustomOp1, CustomOp2, D, Layout, Result, Shape, Tensor};
 
 use super::{
     offsets::{Offsets, Reach},
-    packed::{Packed, Padding, ranges},
-    softmax::softmax,
+    packed::{Packed, Padding},
+    rows::numbers,
 };
-
-/// Queries that are compared with their keys at a time: a long text needs memory for so many rows of scores, not for as
-/// many as it has tokens, and what is out of reach of a whole block is never computed.
-const BLOCK: usize = 256;
+use crate::cpu::{self, Distances, Instructions};
 
 /// A layer's attention.
 pub(super) struct Attention {
@@ -27,16 +24,24 @@ pub(super) struct Attention {
 impl Attention {
     /// Queries, keys and values side by side, `[n, (heads + 2 key_heads) * width]`, to `[n, heads * width]`.
     ///
-    /// On the CPU a matrix product takes its operands as they lie, so text after text costs neither padding nor copies.
-    /// On a GPU a thousand small kernels would cost more than padding does.
+    /// On the CPU text after text costs neither padding nor copies. On a GPU a thousand small kernels would cost more than
+    /// padding does.
     pub fn forward(&self, qkv: &Tensor, batch: &Packed) -> Result<Tensor> {
-        let n = qkv.dim(0)?;
-        let qkv = qkv.reshape((n, self.heads + 2 * self.key_heads, self.width))?;
-        let attended = match &batch.padding {
-            None => self.by_text(&qkv, &batch.lengths),
-            Some(padding) => self.padded(&qkv, batch.lengths.len(), padding),
-        }?;
-        attended.reshape((n, self.heads * self.width))
+        match &batch.padding {
+            None => self.by_text(qkv, &batch.lengths),
+            Some(padding) => self.padded(qkv, batch.lengths.len(), padding),
+        }
+    }
+
+    fn by_text(&self, qkv: &Tensor, lengths: &[usize]) -> Result<Tensor> {
+        let on_cpu = OnCpu {
+            attention: self,
+            lengths,
+        };
+        match &self.offsets {
+            None => qkv.apply_op1_no_bwd(&on_cpu),
+            Some(offsets) => qkv.apply_op2_no_bwd(offsets.table(), &on_cpu),
+        }
     }
 
     fn scale(&self) -> f64 {
@@ -60,37 +65,9 @@ impl Attention {
         x.unsqueeze(dim + 1)?.broadcast_as(each)?.flatten(dim, dim + 1)
     }
 
-    /// `[n, heads, width]`.
-    fn by_text(&self, qkv: &Tensor, lengths: &[usize]) -> Result<Tensor> {
-        let mut attended = Vec::new();
-        for (start, len) in ranges(lengths) {
-            self.of_text(&qkv.narrow(0, start, len)?, &mut attended)?;
-        }
-        Tensor::cat(&attended, 0)
-    }
-
-    /// One text: appends what its queries gathered, block after block, `[queries, heads, width]` each.
-    fn of_text(&self, qkv: &Tensor, attended: &mut Vec<Tensor>) -> Result<()> {
-        let len = qkv.dim(0)?;
-        let [q, k, v] = self.parts(&qkv.transpose(0, 1)?, 0)?;
-        for start in (0..len).step_by(BLOCK) {
-            let queries = start..(start + BLOCK).min(len);
-            let keys = self.reach.keys(&queries, len);
-            let q = q.narrow(1, queries.start, queries.len())?;
-            let [k, v] = [&k, &v].map(|x| x.narrow(1, keys.start, keys.len()));
-            let scores = q.matmul(&k?.t()?)?;
-            let offsets = self
-                .offsets
-                .as_ref()
-                .map(|offsets| (offsets, queries.start, keys.start));
-            let weights = softmax(scores, self.scale(), offsets)?;
-            attended.push(weights.matmul(&v?)?.transpose(0, 1)?);
-        }
-        Ok(())
-    }
-
-    /// `[n, heads, width]`, by way of `[texts, heads, longest, width]` with a mask.
+    /// By way of `[texts, heads, longest, width]` with a mask.
     fn padded(&self, qkv: &Tensor, texts: usize, padding: &Padding) -> Result<Tensor> {
+        let n = qkv.dim(0)?;
         let qkv = qkv
             .index_select(&padding.padded, 0)?
             .reshape((texts, padding.longest, (), self.width))?
@@ -104,7 +81,73 @@ impl Attention {
             .matmul(&v?)?
             .transpose(1, 2)?
             .reshape((texts * padding.longest, self.heads, self.width))?
-            .index_select(&padding.packed, 0)
+            .index_select(&padding.packed, 0)?
+            .reshape((n, self.heads * self.width))
+    }
+}
+
+/// Attention text by text as an operation of candle's: of queries, keys and values, or of these and the offsets.
+struct OnCpu<'a> {
+    attention: &'a Attention,
+    lengths: &'a [usize],
+}
+
+impl OnCpu<'_> {
+    fn compute(&self, qkv: &CpuStorage, layout: &Layout, table: Option<&[f32]>) -> Result<(CpuStorage, Shape)> {
+        let &Attention {
+            heads,
+            key_heads,
+            width,
+            reach,
+            ref offsets,
+        } = self.attention;
+        let distances = table.zip(offsets.as_ref()).map(|(table, offsets)| {
+            let (lowest, highest) = reach.distances(offsets.positions());
+            Distances {
+                table,
+                positions: offsets.positions(),
+                lowest,
+                highest,
+            }
+        });
+        let attention = cpu::Attention {
+            heads,
+            key_heads,
+            width,
+            scale: self.attention.scale() as f32,
+            distances,
+        };
+        let shape = Shape::from((layout.shape().dims2()?.0, heads * width));
+        let mut attended = vec![0.0; shape.elem_count()];
+        let qkv = numbers(qkv, layout)?;
+        attention.forward(qkv, self.lengths, &mut attended, Instructions::chosen());
+        Ok((CpuStorage::F32(attended), shape))
+    }
+}
+
+impl CustomOp1 for OnCpu<'_> {
+    fn name(&self) -> &'static str {
+        "attention"
+    }
+
+    fn cpu_fwd(&self, qkv: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
+        self.compute(qkv, layout, None)
+    }
+}
+
+impl CustomOp2 for OnCpu<'_> {
+    fn name(&self) -> &'static str {
+        "attention-with-offsets"
+    }
+
+    fn cpu_fwd(
+        &self,
+        qkv: &CpuStorage,
+        layout: &Layout,
+        table: &CpuStorage,
+        of_table: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        self.compute(qkv, layout, Some(numbers(table, of_table)?))
     }
 }
 
@@ -118,7 +161,7 @@ mod tests {
         let lengths = [7, 1, 600, 257, 3];
         let n: usize = lengths.iter().sum();
         let heads = attention.heads + 2 * attention.key_heads;
-        let qkv = Tensor::randn(0f32, 3f32, (n, heads, attention.width), &Device::Cpu).unwrap();
+        let qkv = Tensor::randn(0f32, 1f32, (n, heads * attention.width), &Device::Cpu).unwrap();
         let by_text = attention.by_text(&qkv, &lengths).unwrap();
         let padding = Padding::new(&lengths, &Device::Cpu).unwrap();
         let padded = attention.padded(&qkv, lengths.len(), &padding).unwrap();

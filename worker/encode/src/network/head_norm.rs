@@ -2,11 +2,11 @@
 
 use candle_core::{CpuStorage, InplaceOp2, Layout, Result, Tensor};
 
-use super::{
-    kernels,
-    rows::{by_rows, numbers, numbers_mut},
+use super::rows::{by_rows, numbers, numbers_mut};
+use crate::{
+    cpu::{Portable, kernels},
+    weights::Weights,
 };
-use crate::weights::Weights;
 
 pub(super) struct HeadNorms {
     /// Heads of queries, then of keys.
@@ -63,7 +63,7 @@ impl InplaceOp2 for HeadNorms {
         by_rows(numbers_mut(qkv, layout)?, total, |_, rows| {
             for row in rows.chunks_exact_mut(total) {
                 for (head, gamma) in row.chunks_exact_mut(width).zip(gammas.chunks_exact(width)) {
-                    kernels::rms_norm(head, gamma, self.eps);
+                    kernels::rms_norm::<Portable>(head, gamma, self.eps);
                 }
             }
         });

@@ -3,8 +3,8 @@
 use candle_core::{Result, Tensor};
 
 use super::{
-    Activation, Description, LayerKind, NormPlace, attention::Attention, fused, head_norm::HeadNorms, linear::Linear,
-    norm::Norm, offsets::Offsets, packed::Packed, rotary::Turns,
+    Activation, Description, LayerKind, NormPlace, attention::Attention, gate::gate, head_norm::HeadNorms,
+    linear::Linear, norm::Norm, offsets::Offsets, packed::Packed, rotary::Turns,
 };
 use crate::weights::Weights;
 
@@ -61,21 +61,21 @@ impl Layer {
             };
             Linear::load_beside(weights, &parts, hidden, bias)
         };
-        let load_norm = |name, bias| Norm::load(weights, &full(name), hidden, norm, bias);
+        let load_norm = |name| Norm::load(weights, &full(name), hidden, norm);
 
         let (query, key) = (heads * head_width, key_heads * head_width);
         let attended = Linear::load(weights, &full(names.attended), [query, hidden], biases.attended)?;
         let down = Linear::load(weights, &full(names.down), [wide, hidden], biases.down)?;
         let norms = match description.norm_place {
             NormPlace::After => Norms::After {
-                attention: load_norm(names.attention_norm, attended.bias())?,
-                output: load_norm(names.output_norm, down.bias())?,
+                attention: load_norm(names.attention_norm)?,
+                output: load_norm(names.output_norm)?,
             },
             NormPlace::Before => Norms::Before {
                 attention: (index > 0 || names.first_attention_norm)
-                    .then(|| load_norm(names.attention_norm, None))
+                    .then(|| load_norm(names.attention_norm))
                     .transpose()?,
-                output: load_norm(names.output_norm, None)?,
+                output: load_norm(names.output_norm)?,
             },
         };
         let ups = if description.gated { vec![wide; 2] } else { vec![wide] };
@@ -106,22 +106,22 @@ impl Layer {
     pub fn forward(&self, hidden: Tensor, batch: &Packed, turns: &[Turns]) -> Result<Tensor> {
         match &self.norms {
             Norms::After { attention, output } => {
-                let hidden = attention.after(self.attend(&hidden, batch, turns)?, &hidden)?;
-                output.after(self.feed(&hidden)?, &hidden)
+                let attended = self.attend(&hidden, batch, turns)?;
+                let hidden = attention.over(self.attended.onto(&hidden, &attended)?)?;
+                output.over(self.down.onto(&hidden, &self.wide(&hidden)?)?)
             }
             Norms::Before { attention, output } => {
                 let normed = attention.as_ref().map(|norm| norm.of(&hidden)).transpose()?;
                 let attended = self.attend(normed.as_ref().unwrap_or(&hidden), batch, turns)?;
-                let hidden = fused::residual(attended, self.attended.bias(), &hidden)?;
-                let fed = self.feed(&output.of(&hidden)?)?;
-                fused::residual(fed, self.down.bias(), &hidden)
+                let hidden = self.attended.onto(&hidden, &attended)?;
+                self.down.onto(&hidden, &self.wide(&output.of(&hidden)?)?)
             }
         }
     }
 
-    /// The attention's product, to which its bias is yet to be added.
+    /// What the heads gathered.
     fn attend(&self, x: &Tensor, batch: &Packed, turns: &[Turns]) -> Result<Tensor> {
-        let mut qkv = fused::bias(self.qkv.product(x)?, self.qkv.bias())?;
+        let mut qkv = self.qkv.forward(x)?;
         if let Some(norms) = &self.head_norms {
             qkv = norms.apply(qkv)?;
         }
@@ -129,17 +129,15 @@ impl Layer {
             let heads = self.attention.heads + self.attention.key_heads;
             qkv = turns[rotary].apply(qkv, heads, self.attention.width)?;
         }
-        self.attended.product(&self.attention.forward(&qkv, batch)?)
+        self.attention.forward(&qkv, batch)
     }
 
-    /// The feed-forward part's product, to which its bias is yet to be added.
-    fn feed(&self, x: &Tensor) -> Result<Tensor> {
-        let (up, bias) = (self.up.product(x)?, self.up.bias());
-        let wide = if self.gated {
-            fused::gate(up, bias, self.activation)
+    /// The middle of the feed-forward part.
+    fn wide(&self, x: &Tensor) -> Result<Tensor> {
+        if self.gated {
+            gate(&self.up.forward(x)?, self.activation)
         } else {
-            fused::bias_activation(up, bias, self.activation)
-        };
-        self.down.product(&wide?)
+            self.up.activated(x, self.activation)
+        }
     }
 }

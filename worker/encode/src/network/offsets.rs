@@ -3,8 +3,6 @@
 //! ALiBi, relative position bias, causal and local attention are one thing here: a number per head and distance. For one
 //! query the numbers of neighbouring keys are neighbours in the table, so a row of scores gets a slice of it.
 
-use std::ops::Range;
-
 use candle_core::{Device, Result, Tensor};
 
 use super::packed::MASKED;
@@ -21,12 +19,13 @@ pub(crate) enum Reach {
 }
 
 impl Reach {
-    /// The keys that queries of these positions see in a text of `len` tokens.
-    pub fn keys(self, queries: &Range<usize>, len: usize) -> Range<usize> {
+    /// The lowest and the highest distance, key minus query, that is seen in texts of at most `positions` tokens.
+    pub fn distances(self, positions: usize) -> (isize, isize) {
+        let most = positions as isize - 1;
         match self {
-            Self::All => 0..len,
-            Self::Before => 0..queries.end,
-            Self::Around(most) => queries.start.saturating_sub(most)..(queries.end + most).min(len),
+            Self::All => (-most, most),
+            Self::Before => (-most, 0),
+            Self::Around(away) => (-(away as isize), away as isize),
         }
     }
 
@@ -79,8 +78,13 @@ impl Offsets {
         &self.table
     }
 
+    /// The longest text's tokens.
+    pub fn positions(&self) -> usize {
+        self.positions
+    }
+
     /// The column of query `query` and key `key`.
-    pub fn column(&self, query: usize, key: usize) -> usize {
+    fn column(&self, query: usize, key: usize) -> usize {
         self.positions - 1 + key - query
     }
 

@@ -4,10 +4,8 @@
 
 use candle_core::{CpuStorage, D, Device, InplaceOp3, Layout, Result, Tensor};
 
-use super::{
-    kernels,
-    rows::{by_rows, numbers, numbers_mut},
-};
+use super::rows::{by_rows, numbers, numbers_mut};
+use crate::cpu::kernels;
 
 /// The angles of every position, for heads of one width.
 pub(super) struct Rotary {
