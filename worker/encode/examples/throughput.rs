@@ -2,8 +2,7 @@
 //! one JSON line of what it took. `scripts/reference_throughput.py` measures sentence-transformers in the same way.
 //!
 //!     cargo run --release -p twofold-encode --example throughput -- FILE [--model DIR] [--device auto]
-//!         [--lanes 1] [--threads 1] [--budget TOKENS] [--precision f32|int16]
-//!         [--limit TEXTS]
+//!         [--lanes 1] [--threads 1] [--budget TOKENS] [--limit TEXTS]
 //!
 //! A lane is a thread that encodes inside a rayon pool of `--threads` threads. Lanes share the encoder and take batches
 //! from one plan, as a server's do.
@@ -17,7 +16,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use twofold_encode::{DeviceSpec, EncodeOptions, ModelFiles, Precision, TokenBudget, Tokens, open_encoder, plan};
+use twofold_encode::{DeviceSpec, EncodeOptions, ModelFiles, TokenBudget, Tokens, open_encoder, plan};
 use twofold_types::{ModelId, Role};
 
 type Result<T> = std::result::Result<T, Box<dyn Error + Send + Sync>>;
@@ -34,7 +33,6 @@ struct Args {
     lanes: usize,
     threads: usize,
     budget: TokenBudget,
-    precision: Precision,
     limit: usize,
 }
 
@@ -42,10 +40,7 @@ fn main() -> Result<()> {
     let args = Args::parse()?;
     let texts = read_texts(&args)?;
     let files = ModelFiles::open(&args.model)?;
-    let options = EncodeOptions {
-        budget: args.budget,
-        precision: args.precision,
-    };
+    let options = EncodeOptions { budget: args.budget };
     let encoder = open_encoder(&files, ModelId::new("throughput"), &args.device.open()?, options)?;
 
     // The first batches pay for pages and caches that later ones find ready.
@@ -148,7 +143,6 @@ impl Args {
             lanes: 1,
             threads: 1,
             budget: TokenBudget::default(),
-            precision: Precision::default(),
             limit: usize::MAX,
         };
         let mut given = std::env::args().skip(1);
@@ -164,14 +158,13 @@ impl Args {
                 "--lanes" => args.lanes = value.parse()?,
                 "--threads" => args.threads = value.parse()?,
                 "--budget" => args.budget = TokenBudget::new(value.parse()?),
-                "--precision" => args.precision = value.parse()?,
                 "--limit" => args.limit = value.parse()?,
                 _ => return Err(format!("{name} is unknown").into()),
             }
         }
         if args.file.as_os_str().is_empty() {
             return Err(
-                "usage: throughput FILE [--model DIR] [--device D] [--lanes N] [--threads N] [--budget T] [--precision P] [--limit N]"
+                "usage: throughput FILE [--model DIR] [--device D] [--lanes N] [--threads N] [--budget T] [--limit N]"
                     .into(),
             );
         }

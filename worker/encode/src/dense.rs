@@ -4,19 +4,18 @@ use candle_core::{Result, Tensor};
 use twofold_types::{ModelId, Role};
 
 use crate::{
-    Device, Embedding, EncodeError, EncodeOptions, Encoder, ModelFiles, Pooling, Precision, Tokenizer, Tokens, batch,
+    Device, Embedding, EncodeError, EncodeOptions, Encoder, ModelFiles, Pooling, Tokenizer, Tokens, batch,
     network::{Network, ranges},
     pooling::normalise,
     weights::Weights,
 };
 
-/// A sentence encoder of any family, with the pooling and normalisation of its files. One set of weights serves
+/// A sentence encoder of any family, in f32, with the pooling and normalisation of its files. One set of weights serves
 /// both roles.
 pub struct DenseEncoder {
     model: ModelId,
     tokenizer: Tokenizer,
     network: Network,
-    precision: Precision,
     dimensions: usize,
     pooling: Pooling,
     normalises: bool,
@@ -30,7 +29,7 @@ impl DenseEncoder {
         device: &Device,
         options: EncodeOptions,
     ) -> std::result::Result<Self, EncodeError> {
-        let weights = Weights::open(files.weights(), device)?.with_precision(options.precision);
+        let weights = Weights::open(files.weights(), device)?;
         let network =
             Network::load(&weights, files.description(), device.candle()).map_err(|source| EncodeError::Weights {
                 path: files.weights().first().clone(),
@@ -40,7 +39,6 @@ impl DenseEncoder {
             model,
             tokenizer: Tokenizer::open(files)?,
             network,
-            precision: weights.precision(),
             dimensions: files.dimensions(),
             pooling: files.pooling(),
             normalises: files.normalises(),
@@ -78,10 +76,6 @@ impl Encoder for DenseEncoder {
 
     fn tokenizer(&self) -> &Tokenizer {
         &self.tokenizer
-    }
-
-    fn precision(&self) -> Precision {
-        self.precision
     }
 
     fn encode(&self, batch: &[Tokens], _role: Role) -> std::result::Result<Vec<Embedding>, EncodeError> {

@@ -1,6 +1,6 @@
 //! The seam between those who need vectors and the networks that make them.
 
-use std::{fmt, str::FromStr, sync::Arc};
+use std::sync::Arc;
 
 use twofold_types::{ModelId, Role};
 
@@ -27,10 +27,6 @@ pub trait Encoder: Send + Sync {
     /// The tokenizer whose tokens this encoder takes.
     fn tokenizer(&self) -> &Tokenizer;
 
-    /// What the linear layers compute in. It belongs to the model's identity: vectors of different precisions are near
-    /// each other but not equal.
-    fn precision(&self) -> Precision;
-
     /// One embedding per text, `[batch, dimensions]`, in the order of `batch`. A text's embedding does not depend on the
     /// texts beside it. `role` selects the tower where the two differ; prompts were applied by the tokenizer.
     ///
@@ -47,42 +43,6 @@ pub trait Encoder: Send + Sync {
 pub struct EncodeOptions {
     /// Size of one forward pass; see [`TokenBudget`].
     pub budget: TokenBudget,
-    /// What to compute in; [`Encoder::precision`] tells what the device made of it.
-    pub precision: Precision,
-}
-
-/// What the linear layers of a network compute in. All else is f32 either way.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
-pub enum Precision {
-    /// As the model was trained.
-    #[default]
-    F32,
-    /// Whole numbers of 16 bits: one scale for every output of a weight, one for every token. On the CPU only; other
-    /// devices compute in f32.
-    Int16,
-}
-
-impl FromStr for Precision {
-    type Err = EncodeError;
-
-    fn from_str(given: &str) -> Result<Self, EncodeError> {
-        match given {
-            "f32" => Ok(Self::F32),
-            "int16" => Ok(Self::Int16),
-            _ => Err(EncodeError::UnknownPrecision {
-                given: given.to_owned(),
-            }),
-        }
-    }
-}
-
-impl fmt::Display for Precision {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::F32 => "f32",
-            Self::Int16 => "int16",
-        })
-    }
 }
 
 /// Loads a model onto a device, as the family that its files name.

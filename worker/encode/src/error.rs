@@ -72,12 +72,6 @@ pub enum EncodeError {
         /// The name as it was given.
         given: String,
     },
-    /// A precision was named that does not exist.
-    #[error("precision {given:?} is unknown; accepted: f32, int16")]
-    UnknownPrecision {
-        /// The name as it was given.
-        given: String,
-    },
     /// A device was named that this build has no support for.
     #[error("device {device} needs a build with the cargo feature `{feature}`")]
     DeviceNotBuilt {

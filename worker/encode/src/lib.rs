@@ -44,7 +44,7 @@ mod weights;
 pub use batch::{TokenBudget, plan};
 pub use dense::DenseEncoder;
 pub use device::{Device, DeviceSpec};
-pub use encoder::{Embedding, EncodeOptions, Encoder, Precision, open_encoder};
+pub use encoder::{Embedding, EncodeOptions, Encoder, open_encoder};
 pub use error::{EncodeError, Source};
 pub use files::{ModelFiles, Prompts};
 pub use model::Model;

@@ -1,12 +1,11 @@
-//! The weights of a model, wherever they lie: one safetensors file or several, or PyTorch's own format. Unsafe
-//! code because files are mapped instead of read, because a large model would otherwise need its size in memory twice
-//! while it loads.
+//! The weights of a model, wherever they lie: one safetensors file or several, or PyTorch's own format. Unsafe code, as
+//! files are mapped instead of read: a large model would otherwise need its size in memory twice while it loads.
 
 use std::{path::PathBuf, sync::Arc};
 
 use candle_core::{DType, Error, Result, Shape, Tensor, pickle::PthTensors, safetensors::MmapedSafetensors};
 
-use crate::{Device, EncodeError, Precision};
+use crate::{Device, EncodeError};
 
 /// Which files hold the weights.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,7 +33,6 @@ pub(crate) struct Weights {
     source: Arc<Source>,
     prefix: String,
     device: Device,
-    precision: Precision,
 }
 
 enum Source {
@@ -71,22 +69,7 @@ impl Weights {
             source: Arc::new(source),
             prefix: String::new(),
             device: device.clone(),
-            precision: Precision::default(),
         })
-    }
-
-    /// The same, for linear layers that compute in this precision; other devices than the CPU know f32 only.
-    pub fn with_precision(self, precision: Precision) -> Self {
-        let precision = if self.device.is_cpu() {
-            precision
-        } else {
-            Precision::F32
-        };
-        Self { precision, ..self }
-    }
-
-    pub fn precision(&self) -> Precision {
-        self.precision
     }
 
     /// The weights below the prefix that the checkpoint puts before `name`: `bert.` in a model with a head,

@@ -13,7 +13,7 @@ use super::{
     kernels,
     scratch::Scratch,
     simd::Simd,
-    tile::{Floats, Format, Operands, Scales, Target},
+    tile::{Operands, Target, tile},
 };
 
 /// Keys whose scores are held at a time: with 24 queries they fill 48 KiB.
@@ -182,7 +182,7 @@ impl Pass<'_> {
         } = *self.attention;
         let (row, columns) = (self.attention.row(), 2 * S::WIDTH);
         let len = self.qkv.len() / row;
-        let keys = self.scratch.keys.at_least::<f32>(len.next_multiple_of(columns) * width);
+        let keys = self.scratch.keys.at_least(len.next_multiple_of(columns) * width);
         let key = (heads + key_head) * width;
         for (panel, rows) in keys
             .chunks_exact_mut(columns * width)
@@ -194,10 +194,7 @@ impl Pass<'_> {
                 }
             }
         }
-        let values = self
-            .scratch
-            .values
-            .at_least::<f32>(len * width.next_multiple_of(columns));
+        let values = self.scratch.values.at_least(len * width.next_multiple_of(columns));
         let value = (heads + key_heads + key_head) * width;
         for (first, panel) in (0..width)
             .step_by(columns)
@@ -220,14 +217,10 @@ impl Pass<'_> {
         let (row, columns) = (self.attention.row(), 2 * S::WIDTH);
         let (len, queries) = (self.qkv.len() / row, attended.len() / (heads * width));
         let wide = width.next_multiple_of(columns);
-        let buffer = self.scratch.scores.at_least::<f32>(TILES * S::ROWS * (KEYS + wide));
+        let buffer = self.scratch.scores.at_least(TILES * S::ROWS * (KEYS + wide));
         let (scores, sums) = buffer.split_at_mut(TILES * S::ROWS * KEYS);
-        let (keys, values) = (self.scratch.keys.words::<f32>(), self.scratch.values.words::<f32>());
+        let (keys, values) = (self.scratch.keys.numbers(), self.scratch.values.numbers());
         let mut totals = [Total { max: LEAST, sum: 0.0 }; TILES * 12];
-        let scales = Scales {
-            rows: std::ptr::null(),
-            columns: std::ptr::null(),
-        };
 
         let (first, end) = self.attention.seen(query, queries, len);
         let mut block = first / columns * columns;
@@ -243,14 +236,14 @@ impl Pass<'_> {
             for column in (0..count).step_by(columns) {
                 let mut from = 0;
                 while from < queries {
-                    let (tile, rows) = tiles(&mut from);
+                    let (top, rows) = tiles(&mut from);
                     let operands = Operands {
-                        rows: self.qkv[(query + tile) * row + head * width..].as_ptr(),
+                        rows: self.qkv[(query + top) * row + head * width..].as_ptr(),
                         stride: row,
                         panel: keys[(block + column) * width..][..columns * width].as_ptr(),
-                        words: width,
+                        count: width,
                     };
-                    let y = scores[tile * KEYS + column..].as_mut_ptr();
+                    let y = scores[top * KEYS + column..].as_mut_ptr();
                     let to = Target {
                         y,
                         stride: KEYS,
@@ -258,7 +251,7 @@ impl Pass<'_> {
                         addend: None,
                     };
                     // SAFETY: the queries are rows of the text; a row of scores has room for whole panels.
-                    unsafe { Floats::tile::<S>(rows, operands, scales, to) };
+                    unsafe { tile::<S>(rows, operands, to) };
                 }
             }
             for (i, total) in totals[..queries].iter_mut().enumerate() {
@@ -278,14 +271,14 @@ impl Pass<'_> {
             for column in (0..wide).step_by(columns) {
                 let mut from = 0;
                 while from < queries {
-                    let (tile, rows) = tiles(&mut from);
+                    let (top, rows) = tiles(&mut from);
                     let operands = Operands {
-                        rows: scores[tile * KEYS..].as_ptr(),
+                        rows: scores[top * KEYS..].as_ptr(),
                         stride: KEYS,
                         panel: values[column * len + block * columns..][..count * columns].as_ptr(),
-                        words: count,
+                        count,
                     };
-                    let y = sums[tile * wide + column..].as_mut_ptr();
+                    let y = sums[top * wide + column..].as_mut_ptr();
                     let addend = started.then_some((y.cast_const(), wide));
                     let to = Target {
                         y,
@@ -294,7 +287,7 @@ impl Pass<'_> {
                         addend,
                     };
                     // SAFETY: `sums` has a row of whole panels for every query.
-                    unsafe { Floats::tile::<S>(rows, operands, scales, to) };
+                    unsafe { tile::<S>(rows, operands, to) };
                 }
             }
             started = true;

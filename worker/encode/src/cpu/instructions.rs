@@ -14,7 +14,7 @@ use super::simd::{Portable, Simd};
 /// An instruction set that kernels are compiled for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Instructions {
-    /// AVX-512 with VNNI.
+    /// AVX-512.
     #[cfg(target_arch = "x86_64")]
     Avx512,
     /// AVX2 with FMA.
@@ -31,7 +31,7 @@ impl Instructions {
         #[cfg(target_arch = "x86_64")]
         {
             let fma = is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma");
-            if fma && is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512vnni") {
+            if fma && is_x86_feature_detected!("avx512f") {
                 sets.push(Self::Avx512);
             }
             if fma {
@@ -63,7 +63,7 @@ impl Instructions {
         }
     }
 
-    /// Words in two vectors: the columns that a panel of packed weights holds side by side.
+    /// Numbers in two vectors: the columns that a panel of packed weights holds side by side.
     pub fn columns(self) -> usize {
         match self {
             #[cfg(target_arch = "x86_64")]
@@ -101,7 +101,7 @@ pub(super) fn run<K: Kernel>(instructions: Instructions, kernel: K) -> K::Output
 }
 
 #[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx2,fma,avx512f,avx512vnni")]
+#[target_feature(enable = "avx2,fma,avx512f")]
 unsafe fn avx512<K: Kernel>(kernel: K) -> K::Output {
     // SAFETY: as the attribute says.
     unsafe { kernel.run::<Avx512>() }

@@ -53,12 +53,6 @@ pub(crate) fn rotate(head: &mut [f32], cos: &[f32], sin: &[f32]) {
     }
 }
 
-/// The largest absolute value, 0 for an empty row.
-#[inline(always)]
-pub(super) fn max_abs(row: &[f32]) -> f32 {
-    fold(row, 0.0, |a, b| larger(a, b.abs()), larger)
-}
-
 /// e^x, for x up to 87; below -87 it is that of -87.
 #[inline(always)]
 pub(super) fn exponential<S: Simd>(x: f32) -> f32 {

@@ -12,33 +12,27 @@ use rayon::prelude::*;
 use super::{
     instructions::{Instructions, Kernel, run},
     kernels,
-    scratch::{Lines, Scratch},
+    scratch::Lines,
     simd::Simd,
-    tile::{Floats, Format, Operands, Pairs, Scales, Target},
+    tile::{Operands, Target, tile},
 };
-use crate::{Precision, network::Activation};
+use crate::network::Activation;
 
-/// Words of a block of inputs: a panel of it and a tile's rows fill most of a first cache of 32 KiB.
+/// A block of inputs: a panel of it and a tile's rows fill most of a first cache of 32 KiB.
 const BLOCK: usize = 256;
 
-/// Rows that pass by a panel: with 256 words each they fill half of a second cache of 512 KiB.
+/// Rows that pass by a panel: with 256 numbers each they fill half of a second cache of 512 KiB.
 const ROWS: usize = 168;
-
-/// Largest absolute value of a quantised input.
-const LARGEST_INPUT: f32 = 8191.0;
 
 /// A linear layer's weights and bias, packed for one instruction set.
 pub(crate) struct Linear {
     instructions: Instructions,
-    precision: Precision,
     inputs: usize,
     outputs: usize,
-    /// `[blocks][panels][words of a block][columns of a panel]`.
+    /// `[blocks][panels][inputs of a block][columns of a panel]`.
     panels: Lines,
     /// `[outputs]`, filled up to whole panels.
     bias: Lines,
-    /// With [`Precision::Int16`] what a column's whole numbers are multiplied by; `[outputs]`, filled up.
-    scales: Lines,
 }
 
 /// What happens to the product and its bias; in this order, and all of it optional.
@@ -51,64 +45,30 @@ pub(crate) struct Then<'a> {
 
 impl Linear {
     /// Packs `weight`, `[outputs, inputs]` as checkpoints have it, and `bias`, `[outputs]`.
-    pub fn pack(
-        weight: &[f32],
-        bias: Option<&[f32]>,
-        outputs: usize,
-        precision: Precision,
-        instructions: Instructions,
-    ) -> Self {
+    pub fn pack(weight: &[f32], bias: Option<&[f32]>, outputs: usize, instructions: Instructions) -> Self {
         let inputs = weight.len() / outputs.max(1);
         let columns = instructions.columns();
         let padded = outputs.next_multiple_of(columns);
-        let mut linear = Self {
-            instructions,
-            precision,
-            inputs,
-            outputs,
-            panels: Lines::default(),
-            bias: filled(bias.unwrap_or(&[]).iter().copied(), padded),
-            scales: Lines::default(),
-        };
-        let words = linear.words();
-        let mut panels = Lines::zeroes(words * padded);
-        match precision {
-            Precision::F32 => linear.place(panels.words_mut(), |output, word| weight[output * inputs + word]),
-            Precision::Int16 => {
-                let scales: Vec<f32> = weight.chunks_exact(inputs).map(scale_of_weights).collect();
-                let quantised = |output: usize, input: usize| match weight[output * inputs..][..inputs].get(input) {
-                    Some(weight) if scales[output] > 0.0 => (weight / scales[output]).round_ties_even() as i16,
-                    _ => 0,
-                };
-                linear.place(panels.words_mut(), |output, word| {
-                    pair(quantised(output, 2 * word), quantised(output, 2 * word + 1))
-                });
-                linear.scales = filled(scales.into_iter(), padded);
-            }
-        }
-        linear.panels = panels;
-        linear
-    }
-
-    /// Puts every word of every output where tiles look for it.
-    fn place<W>(&self, panels: &mut [W], word: impl Fn(usize, usize) -> W) {
-        let columns = self.instructions.columns();
-        let padded = self.outputs.next_multiple_of(columns);
-        for (first, len) in blocks(self.words()) {
-            for output in 0..self.outputs {
+        let mut panels = Lines::zeroes(inputs * padded);
+        let numbers = panels.numbers_mut();
+        for (first, len) in blocks(inputs) {
+            for (output, weights) in weight.chunks_exact(inputs).enumerate() {
                 let panel = first * padded + output / columns * columns * len;
-                for k in 0..len {
-                    panels[panel + k * columns + output % columns] = word(output, first + k);
+                for (k, &weight) in weights[first..first + len].iter().enumerate() {
+                    numbers[panel + k * columns + output % columns] = weight;
                 }
             }
         }
-    }
-
-    /// Words that a row of inputs is held in.
-    fn words(&self) -> usize {
-        match self.precision {
-            Precision::F32 => self.inputs,
-            Precision::Int16 => self.inputs.div_ceil(2),
+        let mut padded_bias = Lines::zeroes(padded);
+        if let Some(bias) = bias {
+            padded_bias.numbers_mut()[..outputs].copy_from_slice(bias);
+        }
+        Self {
+            instructions,
+            inputs,
+            outputs,
+            panels,
+            bias: padded_bias,
         }
     }
 
@@ -157,41 +117,12 @@ impl Linear {
     }
 }
 
-/// First word and number of words of each block, blocks being of about one size.
-fn blocks(words: usize) -> impl Iterator<Item = (usize, usize)> {
-    let size = words.div_ceil(words.div_ceil(BLOCK).max(1)).max(1);
-    (0..words)
+/// First input and number of inputs of each block, blocks being of about one size.
+fn blocks(inputs: usize) -> impl Iterator<Item = (usize, usize)> {
+    let size = inputs.div_ceil(inputs.div_ceil(BLOCK).max(1)).max(1);
+    (0..inputs)
         .step_by(size)
-        .map(move |first| (first, size.min(words - first)))
-}
-
-fn filled(numbers: impl Iterator<Item = f32>, len: usize) -> Lines {
-    let mut lines = Lines::zeroes(len);
-    lines
-        .words_mut()
-        .iter_mut()
-        .zip(numbers)
-        .for_each(|(to, number)| *to = number);
-    lines
-}
-
-fn pair(first: i16, second: i16) -> i32 {
-    i32::from(first as u16) | i32::from(second) << 16
-}
-
-/// The smallest scale with which a column's weights are i16, and no sum over a block of inputs leaves i32.
-fn scale_of_weights(weights: &[f32]) -> f32 {
-    let largest = weights.iter().fold(0.0f32, |max, w| max.max(w.abs()));
-    // Blocks of inputs begin at even ones and have at most 2 * BLOCK.
-    let sum = blocks(weights.len().div_ceil(2))
-        .map(|(first, len)| {
-            let end = (2 * (first + len)).min(weights.len());
-            weights[2 * first..end].iter().map(|w| w.abs()).sum::<f32>()
-        })
-        .fold(0.0f32, f32::max);
-    // Rounding may add a half to each.
-    let room = i32::MAX as f32 / LARGEST_INPUT - BLOCK as f32;
-    (largest / f32::from(i16::MAX)).max(sum / room)
+        .map(move |first| (first, size.min(inputs - first)))
 }
 
 /// The product for some rows.
@@ -206,49 +137,22 @@ impl Kernel for Product<'_> {
     type Output = ();
 
     #[inline(always)]
-    unsafe fn run<S: Simd>(mut self) {
-        // SAFETY: the caller's; `forward` has checked the shapes.
-        unsafe {
-            match self.linear.precision {
-                Precision::F32 => self.tiles::<S, Floats>(self.x, self.linear.inputs, &[]),
-                Precision::Int16 => {
-                    let mut scratch = Scratch::take();
-                    let (n, words) = (self.y.len() / self.linear.outputs, self.linear.words());
-                    let quantised = scratch.rows.at_least(n * words);
-                    let scales = scratch.scales.at_least(n);
-                    let rows = self.x.chunks_exact(self.linear.inputs);
-                    for ((row, scale), to) in rows.zip(&mut *scales).zip(quantised.chunks_exact_mut(words)) {
-                        *scale = quantise(row, to);
-                    }
-                    self.tiles::<S, Pairs>(quantised, words, scales);
-                    scratch.give_back();
-                }
-            }
-        }
-    }
-}
-
-impl Product<'_> {
-    /// # Safety
-    /// The processor has the instructions of `S`, x holds `stride` words for each row of y and, if its numbers are not
-    /// floats, `scales` one number.
-    #[inline(always)]
-    unsafe fn tiles<S: Simd, F: Format>(&mut self, x: &[F::Word], stride: usize, scales: &[f32]) {
-        let Self { linear, then, y, .. } = self;
-        let (outputs, words) = (linear.outputs, linear.words());
+    unsafe fn run<S: Simd>(self) {
+        let Self { linear, x, then, y } = self;
+        let (inputs, outputs) = (linear.inputs, linear.outputs);
         let columns = 2 * S::WIDTH;
         let padded = outputs.next_multiple_of(columns);
         let n = y.len() / outputs;
-        let (panels, bias, column_scales) = (linear.panels.words(), linear.bias.words(), linear.scales.words::<f32>());
+        let (panels, bias) = (linear.panels.numbers(), linear.bias.numbers());
         // The last panel may be wider than what is left of y: its tiles are computed here.
         let mut edge = [0.0f32; 12 * 32];
-        for (block, len) in blocks(words) {
+        for (block, len) in blocks(inputs) {
             for column in (0..padded).step_by(columns) {
                 let panel = &panels[block * padded + column * len..][..columns * len];
                 let width = columns.min(outputs - column);
                 let mut row = 0;
                 while row < n {
-                    let rows = (n - row).div_ceil((n - row).div_ceil(F::most_rows::<S>()));
+                    let rows = (n - row).div_ceil((n - row).div_ceil(S::ROWS));
                     let at = row * outputs + column;
                     let target = if width == columns {
                         (y[at..].as_mut_ptr(), outputs)
@@ -273,14 +177,10 @@ impl Product<'_> {
                         addend => addend,
                     };
                     let operands = Operands {
-                        rows: x[row * stride + block..].as_ptr(),
-                        stride,
+                        rows: x[row * inputs + block..].as_ptr(),
+                        stride: inputs,
                         panel: panel.as_ptr(),
-                        words: len,
-                    };
-                    let scales = Scales {
-                        rows: scales.as_ptr().wrapping_add(row),
-                        columns: column_scales.as_ptr().wrapping_add(column),
+                        count: len,
                     };
                     let to = Target {
                         y: target.0,
@@ -289,14 +189,14 @@ impl Product<'_> {
                         addend,
                     };
                     // SAFETY: rows of x and y are there to the last, a panel and the padded bias have two vectors.
-                    unsafe { F::tile::<S>(rows, operands, scales, to) };
+                    unsafe { tile::<S>(rows, operands, to) };
                     for r in 0..rows {
                         let y = &mut y[at + r * outputs..][..width];
                         if width < columns {
                             y.copy_from_slice(&edge[r * columns..][..width]);
                         }
                         if let Some(activation) = then.activation
-                            && block + len == words
+                            && block + len == inputs
                         {
                             kernels::activate::<S>(y, activation);
                         }
@@ -306,23 +206,6 @@ impl Product<'_> {
             }
         }
     }
-}
-
-/// Fills `words` with the row's pairs and returns what to multiply them by.
-#[inline(always)]
-fn quantise(row: &[f32], words: &mut [i32]) -> f32 {
-    let largest = kernels::max_abs(row);
-    let factor = if largest > 0.0 { LARGEST_INPUT / largest } else { 0.0 };
-    // Adding 1.5 * 2^23 rounds to an integer, which then is the lowest bits of the sum.
-    let round = |x: f32| (x * factor + 12_582_912.0).to_bits();
-    let (pairs, rest) = row.as_chunks::<2>();
-    for (word, [first, second]) in words.iter_mut().zip(pairs) {
-        *word = (round(*first) & 0xffff | round(*second) << 16) as i32;
-    }
-    if let ([last], Some(word)) = (rest, words.last_mut()) {
-        *word = (round(*last) & 0xffff) as i32;
-    }
-    largest / LARGEST_INPUT
 }
 
 #[cfg(test)]
@@ -341,14 +224,11 @@ mod tests {
         std::iter::repeat_with(&mut next).take(len).collect()
     }
 
-    /// Compares the product of `n` rows with plain sums, for every set of instructions and precision.
+    /// Compares the product of `n` rows with plain sums, for every set of instructions.
     fn assert_plain(n: usize, inputs: usize, outputs: usize, x: &[f32], weight: &[f32]) {
         let (bias, residual) = (random(outputs, 3), random(n * outputs, 4));
-        for (instructions, precision) in Instructions::supported()
-            .into_iter()
-            .flat_map(|set| [Precision::F32, Precision::Int16].map(|precision| (set, precision)))
-        {
-            let linear = Linear::pack(weight, Some(&bias), outputs, precision, instructions);
+        for instructions in Instructions::supported() {
+            let linear = Linear::pack(weight, Some(&bias), outputs, instructions);
             let then = Then {
                 residual: Some(&residual),
                 activation: Some(Activation::Relu),
@@ -356,24 +236,17 @@ mod tests {
             let mut y = vec![f32::NAN; n * outputs];
             linear.forward(x, then, &mut y);
             for (i, row) in x.chunks_exact(inputs).enumerate() {
-                let largest = row.iter().fold(0.0f32, |max, x| max.max(x.abs()));
                 for (j, weights) in weight.chunks_exact(inputs).enumerate() {
                     let sum = |f: fn(f64, f64) -> f64| {
                         let pairs = row.iter().zip(weights);
                         pairs.map(|(&x, &w)| f(x.into(), w.into())).sum::<f64>()
                     };
                     let exact = sum(|x, w| x * w) + f64::from(bias[j]) + f64::from(residual[i * outputs + j]);
-                    // What rounding to whole numbers may do, by half a step in every factor; and what f32 may do.
-                    let steps = match precision {
-                        Precision::F32 => [0.0; 2],
-                        Precision::Int16 => [largest / LARGEST_INPUT, scale_of_weights(weights)].map(f64::from),
-                    };
-                    let allowed = 0.51 * (steps[0] * sum(|_, w| w.abs()) + steps[1] * sum(|x, _| x.abs()))
-                        + 1e-5 * (1.0 + sum(|x, w| (x * w).abs()));
+                    let allowed = 1e-5 * (1.0 + sum(|x, w| (x * w).abs()));
                     let ours = f64::from(y[i * outputs + j]);
                     assert!(
                         (ours - exact.max(0.0)).abs() <= allowed,
-                        "{instructions:?} {precision:?} {n}x{inputs}x{outputs} at {i},{j}: {ours} {exact} {allowed}"
+                        "{instructions:?} {n}x{inputs}x{outputs} at {i},{j}: {ours} {exact} {allowed}"
                     );
                 }
             }
@@ -398,33 +271,16 @@ mod tests {
     }
 
     #[test]
-    fn the_largest_sums_of_whole_numbers_stay_in_range() {
-        for inputs in [2 * BLOCK, 4 * BLOCK + 2] {
-            for sign in [1.0, -1.0] {
-                assert_plain(5, inputs, 3, &vec![1.0; 5 * inputs], &vec![sign; 3 * inputs]);
-            }
-        }
-    }
-
-    #[test]
-    fn zeroes_stay_zeroes() {
-        assert_plain(2, 10, 8, &[0.0; 20], &random(80, 1));
-        assert_plain(2, 10, 8, &random(20, 1), &[0.0; 80]);
-    }
-
-    #[test]
     fn the_number_of_threads_changes_nothing() {
         let (n, inputs, outputs) = (501, 70, 40);
         let (x, weight) = (random(n * inputs, 1), random(outputs * inputs, 2));
-        for precision in [Precision::F32, Precision::Int16] {
-            let linear = Linear::pack(&weight, None, outputs, precision, Instructions::chosen());
-            let [one, three] = [1, 3].map(|threads| {
-                let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-                let mut y = vec![f32::NAN; n * outputs];
-                pool.install(|| linear.forward(&x, Then::default(), &mut y));
-                y
-            });
-            assert_eq!(one, three);
-        }
+        let linear = Linear::pack(&weight, None, outputs, Instructions::chosen());
+        let [one, three] = [1, 3].map(|threads| {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+            let mut y = vec![f32::NAN; n * outputs];
+            pool.install(|| linear.forward(&x, Then::default(), &mut y));
+            y
+        });
+        assert_eq!(one, three);
     }
 }

@@ -1,60 +1,46 @@
 //! Memory that a thread keeps from one operation to the next, so that none of them allocates in the steady state.
 
-#![expect(unsafe_code, reason = "lines of sixteen words are seen as plain words")]
+#![expect(unsafe_code, reason = "lines of sixteen numbers are seen as plain numbers")]
 
 use std::{cell::Cell, slice};
 
-/// A cache line of words: rows of packed matrices begin at one, so that no vector is loaded from two.
+/// A cache line of numbers: rows of packed matrices begin at one, so that no vector is loaded from two.
 #[derive(Clone, Copy)]
 #[repr(C, align(64))]
-struct Line([u32; 16]);
+struct Line([f32; 16]);
 
-/// Plain 32-bit numbers: every pattern of bits is one.
-pub(super) trait Word: Copy + sealed::Sealed {}
-impl Word for f32 {}
-impl Word for i32 {}
-
-mod sealed {
-    pub trait Sealed {}
-    impl Sealed for f32 {}
-    impl Sealed for i32 {}
-}
-
-/// Words that begin at a cache line.
+/// Numbers that begin at a cache line.
 #[derive(Default, Clone)]
 pub(super) struct Lines(Vec<Line>);
 
 impl Lines {
     /// `len` zeroes, rounded up to whole lines.
     pub fn zeroes(len: usize) -> Self {
-        Self(vec![Line([0; 16]); len.div_ceil(16)])
+        Self(vec![Line([0.0; 16]); len.div_ceil(16)])
     }
 
-    pub fn words<W: Word>(&self) -> &[W] {
-        // SAFETY: a line is sixteen words without padding, and every pattern of bits is a `Word`.
+    pub fn numbers(&self) -> &[f32] {
+        // SAFETY: a line is sixteen numbers without padding.
         unsafe { slice::from_raw_parts(self.0.as_ptr().cast(), self.0.len() * 16) }
     }
 
-    pub fn words_mut<W: Word>(&mut self) -> &mut [W] {
-        // SAFETY: see `words`.
+    pub fn numbers_mut(&mut self) -> &mut [f32] {
+        // SAFETY: see `numbers`.
         unsafe { slice::from_raw_parts_mut(self.0.as_mut_ptr().cast(), self.0.len() * 16) }
     }
 
-    /// At least `len` words with whatever they held before.
-    pub fn at_least<W: Word>(&mut self, len: usize) -> &mut [W] {
+    /// At least `len` numbers with whatever they held before.
+    pub fn at_least(&mut self, len: usize) -> &mut [f32] {
         if self.0.len() * 16 < len {
-            self.0.resize(len.div_ceil(16), Line([0; 16]));
+            self.0.resize(len.div_ceil(16), Line([0.0; 16]));
         }
-        self.words_mut()
+        self.numbers_mut()
     }
 }
 
 /// A thread's buffers, by what uses them.
 #[derive(Default)]
 pub(super) struct Scratch {
-    /// Quantised rows and their scales.
-    pub rows: Lines,
-    pub scales: Lines,
     /// Keys and values of a head, and the scores of some of its queries.
     pub keys: Lines,
     pub values: Lines,
@@ -65,8 +51,6 @@ thread_local!(static SCRATCH: Cell<Scratch> = const { Cell::new(Scratch::EMPTY) 
 
 impl Scratch {
     const EMPTY: Self = Self {
-        rows: Lines(Vec::new()),
-        scales: Lines(Vec::new()),
         keys: Lines(Vec::new()),
         values: Lines(Vec::new()),
         scores: Lines(Vec::new()),

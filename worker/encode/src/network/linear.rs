@@ -47,7 +47,6 @@ impl Linear {
             &weight.flatten_all()?.to_vec1::<f32>()?,
             bias.as_deref(),
             weight.dim(0)?,
-            weights.precision(),
             Instructions::chosen(),
         )))
     }

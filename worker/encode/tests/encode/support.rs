@@ -78,7 +78,6 @@ pub fn model_with_budget(budget: usize) -> Model {
     let files = ModelFiles::open(model_dir()).unwrap();
     let options = EncodeOptions {
         budget: TokenBudget::new(budget),
-        ..EncodeOptions::default()
     };
     open_encoder(
         &files,
