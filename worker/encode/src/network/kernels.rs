@@ -59,6 +59,13 @@ pub(super) fn silu(row: &mut [f32]) {
     }
 }
 
+/// tanh x, as 1 - 2 / (1 + e^2x).
+pub(super) fn tanh(row: &mut [f32]) {
+    for x in row {
+        *x = 1.0 - 2.0 / (1.0 + exp((2.0 * *x).clamp(-87.0, 87.0)));
+    }
+}
+
 /// Softmax of `scale * row`, `scale` positive.
 pub(super) fn softmax(row: &mut [f32], scale: f32) {
     let max = reduce(row, f32::NEG_INFINITY, |a, b| if a > b { a } else { b });
@@ -188,6 +195,7 @@ mod tests {
         close(&applied(gelu_tanh), &tensor.gelu().unwrap(), 1e-6);
         close(&applied(relu), &tensor.relu().unwrap(), 0.0);
         close(&applied(silu), &tensor.silu().unwrap(), 1e-6);
+        close(&applied(tanh), &tensor.tanh().unwrap(), 1e-6);
     }
 
     #[test]
