@@ -176,7 +176,7 @@ fn prompts_are_put_before_texts_by_role() {
     let dir = variant_of_model();
     let ids = |dir: &Path, text: &str, role| {
         let tokenizer = Tokenizer::open(&ModelFiles::open(dir).unwrap(), &params()).unwrap();
-        tokenizer.tokenize(&[text], role).unwrap().remove(0)
+        tokenizer.tokenize(&[text], role).unwrap().remove(0).ids().to_vec()
     };
     let plain = |text: &str| ids(&model_dir(), text, Role::Document);
     replace(
