@@ -127,11 +127,15 @@ impl ModelFiles {
 
     /// Length of the model's embeddings.
     pub fn dimensions(&self) -> usize {
-        let widths = self.stages.iter().filter_map(|stage| match stage {
+        let width = |stage: &StageModule| match stage {
             StageModule::Dense(dense) => Some(dense.shape[1]),
             StageModule::Normalize => None,
-        });
-        widths.last().unwrap_or(self.description.hidden)
+        };
+        self.stages
+            .iter()
+            .rev()
+            .find_map(width)
+            .unwrap_or(self.description.hidden)
     }
 
     /// Longest text in tokens, special tokens included.
