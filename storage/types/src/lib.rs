@@ -15,15 +15,17 @@
 
 pub mod api;
 mod collection;
+mod encoder;
 mod filter;
 mod model;
 mod point;
 mod task;
 
 pub use collection::{
-    ChunkingParams, CollectionConfig, CollectionName, Datatype, Distance, EncoderParams, InvalidCollectionName,
-    PayloadSchemaType, VectorParams, VectorsConfig,
+    ChunkingParams, CollectionConfig, CollectionName, Datatype, Distance, InvalidCollectionName, PayloadSchemaType,
+    VectorParams, VectorsConfig,
 };
+pub use encoder::{EncoderParams, Pooling, PromptParams};
 pub use filter::{Condition, FieldCondition, FieldTest, Filter, Match, MatchValue, PayloadField, Range};
 pub use model::{ModelId, Role};
 pub use point::{

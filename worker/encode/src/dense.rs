@@ -1,63 +1,80 @@
 //! A network with pooling behind the [`Encoder`] seam: one vector per text.
 
 use candle_core::{Result, Tensor};
-use twofold_types::{ModelId, Role};
+use twofold_types::{Distance, EncoderParams, ModelId, Role};
 
 use crate::{
-    Device, Embedding, EncodeError, EncodeOptions, Encoder, ModelFiles, Pooling, Tokenizer, Tokens, batch,
-    network::{Network, ranges},
-    pooling::normalise,
+    Device, Embedding, EncodeError, EncodeOptions, Encoder, ModelFiles, Tokenizer, Tokens, batch,
+    files::StageModule,
+    network::{Linear, Network, ranges},
+    pooling::{Stage, normalise, pool},
+    settings::Settings,
     weights::Weights,
 };
 
-/// A sentence encoder of any family, in f32, with the pooling and normalisation of its files. One set of weights serves
-/// both roles.
+/// A sentence encoder of any family, in f32. One set of weights serves both roles.
 pub struct DenseEncoder {
     model: ModelId,
     tokenizer: Tokenizer,
     network: Network,
-    dimensions: usize,
-    pooling: Pooling,
-    normalises: bool,
+    stages: Vec<Stage>,
+    settings: Settings,
     options: EncodeOptions,
 }
 
 impl DenseEncoder {
     pub(crate) fn open(
         files: &ModelFiles,
-        model: ModelId,
+        params: &EncoderParams,
         device: &Device,
         options: EncodeOptions,
     ) -> std::result::Result<Self, EncodeError> {
-        let weights = Weights::open(files.weights(), device)?;
-        let network =
-            Network::load(&weights, files.description(), device.candle()).map_err(|source| EncodeError::Weights {
-                path: files.weights().first().clone(),
-                source: source.into(),
-            })?;
+        let settings = Settings::resolve(files, params)?;
+        let stages = settings.stages.iter().map(|stage| Stage::load(stage, device));
         Ok(Self {
-            model,
-            tokenizer: Tokenizer::open(files)?,
-            network,
-            dimensions: files.dimensions(),
-            pooling: files.pooling(),
-            normalises: files.normalises(),
+            model: params.model.clone(),
+            tokenizer: Tokenizer::open(files, params)?,
+            network: Network::open(files, device)?,
+            stages: stages.collect::<std::result::Result<_, _>>()?,
+            settings,
             options,
         })
     }
 
     /// One forward pass over `texts`.
-    fn forward(&self, texts: &[&[u32]]) -> Result<Vec<Embedding>> {
-        let hidden = self.network.forward(texts)?;
-        let lengths: Vec<usize> = texts.iter().map(|text| text.len()).collect();
+    fn forward(&self, texts: &[&Tokens]) -> Result<Vec<Embedding>> {
+        let ids: Vec<&[u32]> = texts.iter().map(|text| text.ids()).collect();
+        let hidden = self.network.forward(&ids)?;
+        let lengths: Vec<usize> = ids.iter().map(|ids| ids.len()).collect();
         let pooled: Vec<Tensor> = ranges(&lengths)
-            .map(|(start, len)| self.pooling.pool(&hidden.narrow(0, start, len)?))
+            .zip(texts)
+            .map(|((start, len), text)| {
+                let skipped = if self.settings.include_prompt { 0 } else { text.prompt() };
+                pool(self.settings.pooling, &hidden.narrow(0, start, len)?, skipped)
+            })
             .collect::<Result<_>>()?;
-        let mut embeddings = Tensor::stack(&pooled, 0)?.to_vec2::<f32>()?;
-        if self.normalises {
-            embeddings.iter_mut().for_each(|embedding| normalise(embedding));
+        let mut vectors = Tensor::stack(&pooled, 0)?;
+        for stage in &self.stages {
+            vectors = stage.apply(&vectors)?;
         }
-        Ok(embeddings)
+        if self.settings.truncates {
+            vectors = normalise(&vectors.narrow(1, 0, self.settings.dimensions)?.contiguous()?)?;
+        }
+        vectors.to_vec2()
+    }
+}
+
+impl Stage {
+    fn load(stage: &StageModule, device: &Device) -> std::result::Result<Self, EncodeError> {
+        match stage {
+            StageModule::Normalize => Ok(Self::Normalize),
+            StageModule::Dense(dense) => {
+                let weights = Weights::open(&dense.weights, device)?;
+                let linear = Linear::load(&weights, "linear", dense.shape, dense.bias);
+                let linear = linear.map_err(|source| dense.weights.at_fault(source))?;
+                Ok(Self::Dense(linear, dense.activation))
+            }
+        }
     }
 }
 
@@ -67,14 +84,14 @@ impl Encoder for DenseEncoder {
     }
 
     fn dimensions(&self) -> usize {
-        self.dimensions
+        self.settings.dimensions
     }
 
-    fn max_tokens(&self) -> usize {
-        self.tokenizer.max_tokens()
+    fn distance(&self) -> Distance {
+        self.settings.distance
     }
 
-    fn tokenizer(&self) -> &Tokenizer {
+    fn tokenizer(&self, _role: Role) -> &Tokenizer {
         &self.tokenizer
     }
 
@@ -82,7 +99,7 @@ impl Encoder for DenseEncoder {
         let lengths: Vec<usize> = batch.iter().map(Tokens::len).collect();
         let mut embeddings = vec![Embedding::new(); batch.len()];
         for part in batch::plan(&lengths, self.options.budget) {
-            let texts: Vec<&[u32]> = part.iter().map(|&i| batch[i].ids()).collect();
+            let texts: Vec<&Tokens> = part.iter().map(|&i| &batch[i]).collect();
             let made = self.forward(&texts).map_err(|source| EncodeError::Forward {
                 model: self.model.clone(),
                 texts: part.len(),

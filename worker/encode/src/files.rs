@@ -1,6 +1,8 @@
 //! A model's directory, read and checked but not loaded: the hub's layout as sentence-transformers writes it.
 
+mod dense;
 mod modules;
+mod pooling;
 mod prompts;
 mod weights;
 
@@ -8,9 +10,12 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, de::DeserializeOwned};
 
-pub use prompts::Prompts;
+use twofold_types::{Distance, Pooling};
 
-use crate::{EncodeError, Pooling, families, network::Description, weights::WeightFiles};
+pub(crate) use self::modules::StageModule;
+pub use self::prompts::Prompts;
+use self::{modules::Modules, pooling::PoolingModule, prompts::Usage};
+use crate::{EncodeError, families, network::Description, weights::WeightFiles};
 
 /// What a directory of model files describes. Inert: opening it reads the small files only, so every mistake in them is
 /// known before gigabytes of weights move.
@@ -23,9 +28,10 @@ pub struct ModelFiles {
     weights: WeightFiles,
     max_tokens: usize,
     lower_case: bool,
-    pooling: Pooling,
-    normalises: bool,
+    pooling: Option<PoolingModule>,
+    stages: Vec<StageModule>,
     prompts: Prompts,
+    distance: Option<Distance>,
 }
 
 /// `sentence_bert_config.json`.
@@ -36,41 +42,77 @@ struct SentenceConfig {
     do_lower_case: bool,
 }
 
+/// `tokenizer_config.json`. The length may be as large as 1e30, which stands for none.
+#[derive(Default, Deserialize)]
+struct TokenizerConfig {
+    model_max_length: Option<f64>,
+}
+
 impl ModelFiles {
     /// Reads the description of the model in `dir`.
     ///
     /// `config.json`, `tokenizer.json` and weights have to be there: `model.safetensors`, or the files that
-    /// `model.safetensors.index.json` names, or `pytorch_model.bin` where neither is. Without `modules.json` the model is taken
-    /// as sentence-transformers takes it: mean pooling, no normalisation. Without `sentence_bert_config.json` the maximum
-    /// length is `max_position_embeddings`.
+    /// `model.safetensors.index.json` names, or `pytorch_model.bin` where neither is. Pooling and what follows it are as
+    /// `modules.json` says, prompts and comparison as `config_sentence_transformers.json` says. The maximum length is that of
+    /// `sentence_bert_config.json`, or else of `tokenizer_config.json`, and never more than the network has positions for.
     ///
     /// # Errors
     /// [`EncodeError::ReadFile`], [`EncodeError::ParseFile`] and [`EncodeError::Unsupported`], naming the file.
     pub fn open(dir: impl AsRef<Path>) -> Result<Self, EncodeError> {
         let dir = dir.as_ref().to_owned();
-        let modules = modules::read(&dir)?;
-        let transformer = dir.join(&modules.transformer);
+        let Modules {
+            transformer,
+            pooling,
+            stages,
+        } = modules::read(&dir)?;
+        let transformer = dir.join(transformer);
         let description = families::describe(&transformer.join("config.json"))?;
         let sentence: SentenceConfig =
             read_json_if_there(&transformer.join("sentence_bert_config.json"))?.unwrap_or_default();
+        let tokenizer: TokenizerConfig =
+            read_json_if_there(&transformer.join("tokenizer_config.json"))?.unwrap_or_default();
         let positions = description.max_tokens;
-        let weights = weights::find(&transformer)?;
+        let stated = sentence
+            .max_seq_length
+            // A float beyond usize saturates.
+            .or(tokenizer.model_max_length.map(|length| length as usize));
+        let Usage { prompts, distance } = Usage::read(&dir.join("config_sentence_transformers.json"))?;
         let files = Self {
-            prompts: Prompts::read(&dir.join("config_sentence_transformers.json"))?,
-            max_tokens: sentence
-                .max_seq_length
-                .map_or(positions, |length| length.min(positions)),
+            max_tokens: stated.map_or(positions, |length| length.min(positions)),
             lower_case: sentence.do_lower_case,
-            pooling: modules.pooling,
-            normalises: modules.normalises,
+            weights: weights::find(&transformer)?,
+            pooling,
+            stages,
+            prompts,
+            distance,
             dir,
             transformer,
             description,
-            weights,
         };
+        files.check_stages()?;
         let path = files.tokenizer_path();
         std::fs::metadata(&path).map_err(|source| EncodeError::ReadFile { path, source })?;
         Ok(files)
+    }
+
+    /// Every dense module takes what the stage before it gives.
+    fn check_stages(&self) -> Result<(), EncodeError> {
+        let mut width = self.description.hidden;
+        for stage in &self.stages {
+            if let StageModule::Dense(dense) = stage {
+                let [input, output] = dense.shape;
+                if input != width {
+                    return Err(EncodeError::Unsupported {
+                        path: dense.weights.first().with_file_name("config.json"),
+                        field: "in_features",
+                        found: format!("{input}, behind {width} dimensions"),
+                        supported: &["what the module before gives"],
+                    });
+                }
+                width = output;
+            }
+        }
+        Ok(())
     }
 
     /// The directory that was opened.
@@ -85,7 +127,15 @@ impl ModelFiles {
 
     /// Length of the model's embeddings.
     pub fn dimensions(&self) -> usize {
-        self.description.hidden
+        let width = |stage: &StageModule| match stage {
+            StageModule::Dense(dense) => Some(dense.shape[1]),
+            StageModule::Normalize => None,
+        };
+        self.stages
+            .iter()
+            .rev()
+            .find_map(width)
+            .unwrap_or(self.description.hidden)
     }
 
     /// Longest text in tokens, special tokens included.
@@ -98,14 +148,19 @@ impl ModelFiles {
         self.lower_case
     }
 
-    /// How the token vectors become one vector.
-    pub fn pooling(&self) -> Pooling {
-        self.pooling
+    /// How the token vectors become one vector, where the files say.
+    pub fn pooling(&self) -> Option<Pooling> {
+        self.pooling.map(|module| module.pooling)
     }
 
-    /// True if embeddings are scaled to unit length.
-    pub fn normalises(&self) -> bool {
-        self.normalises
+    /// Whether the tokens of the prompt are pooled with the others.
+    pub fn include_prompt(&self) -> bool {
+        self.pooling.is_none_or(|module| module.include_prompt)
+    }
+
+    /// How vectors are compared, where the files say.
+    pub fn distance(&self) -> Option<Distance> {
+        self.distance
     }
 
     /// What the model wants before queries and documents.
@@ -116,6 +171,11 @@ impl ModelFiles {
     /// Where the tokenizer is.
     pub fn tokenizer_path(&self) -> PathBuf {
         self.transformer.join("tokenizer.json")
+    }
+
+    /// What follows the pooling.
+    pub(crate) fn stages(&self) -> &[StageModule] {
+        &self.stages
     }
 
     pub(crate) fn description(&self) -> &Description {

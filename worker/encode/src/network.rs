@@ -23,6 +23,7 @@ use candle_core::{Device, Result, Tensor};
 pub(crate) use self::{
     activation::Activation,
     description::{Biases, Description, DistanceBias, LayerKind, Names, NormPlace, Positions},
+    linear::Linear,
     norm::{Formula, NormKind},
     offsets::Reach,
     packed::ranges,
@@ -34,7 +35,7 @@ use self::{
     packed::Packed,
     rotary::{Rotary, Turns},
 };
-use crate::weights::Weights;
+use crate::{EncodeError, ModelFiles, weights::Weights};
 
 /// A loaded network.
 pub(crate) struct Network {
@@ -53,8 +54,17 @@ pub(crate) struct Network {
 }
 
 impl Network {
+    /// Loads the network that the files describe.
+    ///
+    /// # Errors
+    /// [`EncodeError::ReadFile`] and [`EncodeError::Weights`], naming the file.
+    pub fn open(files: &ModelFiles, device: &crate::Device) -> std::result::Result<Self, EncodeError> {
+        let weights = Weights::open(files.weights(), device)?;
+        Self::load(&weights, files.description(), device.candle()).map_err(|source| files.weights().at_fault(source))
+    }
+
     /// Takes the weights by the description's names, below whatever prefix the checkpoint puts before them.
-    pub fn load(weights: &Weights, description: &Description, device: &Device) -> Result<Self> {
+    fn load(weights: &Weights, description: &Description, device: &Device) -> Result<Self> {
         let Description {
             names, hidden, norm, ..
         } = description;

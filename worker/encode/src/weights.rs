@@ -25,6 +25,14 @@ impl WeightFiles {
             Self::Pickle(path) => path,
         }
     }
+
+    /// The error of a tensor that these files lack, or have in another shape.
+    pub fn at_fault(&self, source: Error) -> EncodeError {
+        EncodeError::Weights {
+            path: self.first().clone(),
+            source: source.into(),
+        }
+    }
 }
 
 /// Opened weights, below a prefix of names. Every tensor taken from them is converted to f32 and copied to the device.
@@ -61,10 +69,7 @@ impl Weights {
             WeightFiles::Safetensors(paths) => map(paths).map(Source::Safetensors),
             WeightFiles::Pickle(path) => PthTensors::new(path, None).map(Source::Pickle),
         };
-        let source = source.map_err(|source| EncodeError::Weights {
-            path: files.first().clone(),
-            source: source.into(),
-        })?;
+        let source = source.map_err(|source| files.at_fault(source))?;
         Ok(Self {
             source: Arc::new(source),
             prefix: String::new(),

@@ -14,6 +14,7 @@ pub(crate) fn activate<S: Simd>(row: &mut [f32], activation: Activation) {
         Activation::GeluTanh => row.iter_mut().for_each(|x| *x = gelu_tanh::<S>(*x)),
         Activation::Relu => row.iter_mut().for_each(|x| *x = x.max(0.0)),
         Activation::Silu => row.iter_mut().for_each(|x| *x = silu::<S>(*x)),
+        Activation::Tanh => row.iter_mut().for_each(|x| *x = tanh::<S>(*x)),
     }
 }
 
@@ -149,6 +150,12 @@ fn silu<S: Simd>(x: f32) -> f32 {
     x / (1.0 + exp::<S>((-x).clamp(-87.0, 87.0)))
 }
 
+/// tanh x, as 1 - 2 / (1 + e^2x).
+#[inline(always)]
+fn tanh<S: Simd>(x: f32) -> f32 {
+    1.0 - 2.0 / (1.0 + exp::<S>((2.0 * x).clamp(-87.0, 87.0)))
+}
+
 /// e^x for x in -87..=87, to 3e-7 relative: 2^n times a polynomial on the rest, |r| <= ln(2)/2 (Cephes, `expf`).
 #[inline(always)]
 fn exp<S: Simd>(x: f32) -> f32 {
@@ -259,6 +266,7 @@ mod tests {
                 Activation::GeluTanh,
                 Activation::Relu,
                 Activation::Silu,
+                Activation::Tanh,
             ] {
                 let ours = applied(set, Step::Activate(activation), &xs, xs.len());
                 close(&ours, &activation.by_candle(&tensor).unwrap(), 1e-6);

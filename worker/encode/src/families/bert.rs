@@ -1,6 +1,7 @@
 //! BERT (Devlin et al. 2018, arXiv:1810.04805): MiniLM, e5, bge, gte, most other sentence encoders, and DPR's two towers.
 
 use serde::Deserialize;
+use twofold_types::Pooling;
 
 use super::Config;
 use crate::{
@@ -34,7 +35,15 @@ pub(super) struct BertConfig {
 pub(super) fn describe(config: &Config) -> Result<Description, EncodeError> {
     let bert: BertConfig = config.read()?;
     config.require(bert.projection_dim == 0, "projection_dim", bert.projection_dim, &["0"])?;
-    bert.describe(config)
+    let pooling = if config.json["model_type"] == "dpr" {
+        Pooling::Cls
+    } else {
+        Pooling::Mean
+    };
+    Ok(Description {
+        pooling,
+        ..bert.describe(config)?
+    })
 }
 
 impl BertConfig {
@@ -57,6 +66,7 @@ impl BertConfig {
             head_width: config.head_width("num_attention_heads", self.num_attention_heads, self.hidden_size)?,
             max_tokens: self.max_position_embeddings,
             segments: self.type_vocab_size,
+            pooling: Pooling::Mean,
             positions: Positions::FromZero {
                 rows: self.max_position_embeddings,
             },

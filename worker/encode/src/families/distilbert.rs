@@ -1,6 +1,7 @@
 //! DistilBERT (Sanh et al. 2019, arXiv:1910.01108): BERT without segments, by names of its own.
 
 use serde::Deserialize;
+use twofold_types::Pooling;
 
 use super::Config;
 use crate::{
@@ -34,6 +35,7 @@ pub(super) fn describe(config: &Config) -> Result<Description, EncodeError> {
         head_width: config.head_width("n_heads", own.n_heads, own.dim)?,
         max_tokens: own.max_position_embeddings,
         segments: 0,
+        pooling: Pooling::Mean,
         positions: Positions::FromZero {
             rows: own.max_position_embeddings,
         },

@@ -3,6 +3,7 @@
 
 use serde::Deserialize;
 use serde_json::Value;
+use twofold_types::Pooling;
 
 use super::Config;
 use crate::{
@@ -79,6 +80,7 @@ pub(super) fn describe(config: &Config) -> Result<Description, EncodeError> {
         head_width: config.head_width("num_attention_heads", own.num_attention_heads, own.hidden_size)?,
         max_tokens: own.max_position_embeddings,
         segments: 0,
+        pooling: Pooling::Mean,
         positions: Positions::None,
         distance_bias: None,
         layers: layers.collect::<Result<_, _>>()?,

@@ -1,6 +1,8 @@
 //! NomicBERT (Nussbaum et al. 2024, arXiv:2402.01613): BERT with rotary positions and a gated feed-forward part.
 
 use serde::Deserialize;
+use serde_json::Value;
+use twofold_types::Pooling;
 
 use super::Config;
 use crate::{
@@ -28,6 +30,7 @@ struct NomicConfig {
     mlp_fc2_bias: bool,
     #[serde(default)]
     prenorm: bool,
+    #[serde(default = "whole")]
     rotary_emb_fraction: f64,
     rotary_emb_base: f64,
     #[serde(default)]
@@ -39,7 +42,45 @@ struct NomicConfig {
     num_experts: usize,
 }
 
+/// What transformers calls the fields that the published configurations named after GPT-2's.
+const LATER_NAMES: &[(&str, &str)] = &[
+    ("hidden_size", "n_embd"),
+    ("num_hidden_layers", "n_layer"),
+    ("num_attention_heads", "n_head"),
+    ("intermediate_size", "n_inner"),
+    ("max_position_embeddings", "n_positions"),
+    ("layer_norm_eps", "layer_norm_epsilon"),
+];
+
+/// The configuration by its published names.
+fn published(config: &Config) -> Value {
+    let mut json = config.json.clone();
+    let theta = json["rope_parameters"]["rope_theta"].clone();
+    if let Some(fields) = json.as_object_mut().filter(|fields| !fields.contains_key("n_embd")) {
+        for (later, published) in LATER_NAMES {
+            if let Some(value) = fields.remove(*later) {
+                fields.insert((*published).to_owned(), value);
+            }
+        }
+        // The class of transformers has a gate always, and names the function in front of it.
+        let gated = match fields.get("hidden_act").and_then(Value::as_str) {
+            Some("silu") => "swiglu",
+            Some("gelu") => "geglu",
+            Some(other) => other,
+            None => "swiglu",
+        };
+        let gated = Value::from(gated);
+        fields.insert("activation_function".to_owned(), gated);
+        fields.insert("rotary_emb_base".to_owned(), theta);
+    }
+    json
+}
+
 pub(super) fn describe(config: &Config) -> Result<Description, EncodeError> {
+    let config = &Config {
+        path: config.path,
+        json: published(config),
+    };
     let own: NomicConfig = config.read()?;
     config.require(!own.prenorm, "prenorm", own.prenorm, &["false"])?;
     config.require(!own.use_rms_norm, "use_rms_norm", own.use_rms_norm, &["false"])?;
@@ -67,6 +108,7 @@ pub(super) fn describe(config: &Config) -> Result<Description, EncodeError> {
         head_width: config.head_width("n_head", own.n_head, own.n_embd)?,
         max_tokens: positions,
         segments: own.type_vocab_size,
+        pooling: Pooling::Mean,
         positions: Positions::None,
         distance_bias: None,
         layers: vec![
@@ -105,6 +147,10 @@ pub(super) fn describe(config: &Config) -> Result<Description, EncodeError> {
 
 /// `max_trained_positions` of the published models.
 const TRAINED_POSITIONS: usize = 2048;
+
+fn whole() -> f64 {
+    1.0
+}
 
 fn two() -> usize {
     2

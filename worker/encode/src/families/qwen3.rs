@@ -4,6 +4,7 @@
 
 use serde::Deserialize;
 use serde_json::Value;
+use twofold_types::Pooling;
 
 use super::Config;
 use crate::{
@@ -58,6 +59,7 @@ pub(super) fn describe(config: &Config) -> Result<Description, EncodeError> {
         head_width: own.head_dim,
         max_tokens: own.max_position_embeddings,
         segments: 0,
+        pooling: Pooling::LastToken,
         positions: Positions::None,
         distance_bias: None,
         layers: vec![

@@ -1,4 +1,4 @@
-//! The functions between the two halves of the feed-forward part.
+//! The functions between two matrix products.
 
 use candle_core::{Result, Tensor};
 
@@ -14,11 +14,12 @@ pub(crate) enum Activation {
     Relu,
     /// x / (1 + e^-x), also called swish.
     Silu,
+    Tanh,
 }
 
 impl Activation {
     /// The names that [`named`](Self::named) knows.
-    pub const NAMES: &[&str] = &["gelu", "gelu_new", "gelu_pytorch_tanh", "relu", "silu", "swish"];
+    pub const NAMES: &[&str] = &["gelu", "gelu_new", "gelu_pytorch_tanh", "relu", "silu", "swish", "tanh"];
 
     /// The function that a configuration calls by this name.
     pub fn named(name: &str) -> Option<Self> {
@@ -27,6 +28,7 @@ impl Activation {
             "gelu_new" | "gelu_pytorch_tanh" => Some(Self::GeluTanh),
             "relu" => Some(Self::Relu),
             "silu" | "swish" => Some(Self::Silu),
+            "tanh" => Some(Self::Tanh),
             _ => None,
         }
     }
@@ -41,6 +43,7 @@ impl Activation {
             Self::GeluTanh => x.gelu(),
             Self::Relu => x.relu(),
             Self::Silu => x.silu(),
+            Self::Tanh => x.tanh(),
         }
     }
 }

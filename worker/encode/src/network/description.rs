@@ -1,6 +1,8 @@
 //! What a family's network is made of: everything that [`Network::load`](super::Network::load) needs to know, as data. The
 //! families differ in nothing else.
 
+use twofold_types::Pooling;
+
 use super::{Activation, NormKind, Reach};
 
 /// A network, described.
@@ -23,6 +25,8 @@ pub(crate) struct Description {
     pub max_tokens: usize,
     /// Segments that a text may have, 0 where the network knows none.
     pub segments: usize,
+    /// How token vectors become one, where nothing says.
+    pub pooling: Pooling,
     pub positions: Positions,
     pub distance_bias: Option<DistanceBias>,
     pub layers: Vec<LayerKind>,
