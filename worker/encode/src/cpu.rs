@@ -1,0 +1,18 @@
+//! The arithmetic of networks on the CPU, in kernels of our own: linear layers with packed weights and attention.
+//!
+//! Unsafe code is in this module and in `weights` only. Kernels are generic over the instruction set ([`simd`]) and compiled
+//! once for each; which one runs is decided by what the processor reports ([`instructions`]). Every set that a processor
+//! has is tested against plain loops.
+
+mod attention;
+mod instructions;
+pub(crate) mod kernels;
+mod product;
+mod scratch;
+mod simd;
+mod tile;
+
+pub(crate) use attention::{Attention, Distances};
+pub(crate) use instructions::Instructions;
+pub(crate) use product::{Linear, Then};
+pub(crate) use simd::Portable;

@@ -1,0 +1,470 @@
+//! Attention of packed texts, straight from the matrix of queries, keys and values.
+//!
+//! Head by head the keys are transposed and the values copied into panels. Then some queries at a time meet a block of
+//! keys, so that their scores stay in the cache; from block to block the sums are carried on as Milakov and Gimelshein do
+//! (arXiv:1805.02867), which is why a text may be of any length.
+
+#![expect(unsafe_code, reason = "tiles are computed on pointers")]
+
+use rayon::prelude::*;
+
+use super::{
+    instructions::{Instructions, Kernel, run},
+    kernels,
+    scratch::Scratch,
+    simd::Simd,
+    tile::{Operands, Target, tile},
+};
+
+/// Keys whose scores are held at a time: with 24 queries they fill 48 KiB.
+const KEYS: usize = 512;
+
+/// Tiles of queries that share a pass over the keys.
+const TILES: usize = 4;
+
+/// Less than any score, and finite: the difference of two of them is a number.
+const LEAST: f32 = -1e30;
+
+/// The shape of a layer's attention. Queries, keys and values lie side by side in a row:
+/// `[heads * width | key_heads * width | key_heads * width]`.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Attention<'a> {
+    pub heads: usize,
+    /// Several heads may share their keys and values; a divisor of `heads`.
+    pub key_heads: usize,
+    pub width: usize,
+    /// What the product of query and key is multiplied by.
+    pub scale: f32,
+    /// `None` where a token sees all of its text and does not mind distances.
+    pub distances: Option<Distances<'a>>,
+}
+
+/// What scores owe to the distance `key - query`.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Distances<'a> {
+    /// `[heads, 2 * positions - 1]`, or `[1, 2 * positions - 1]` where all heads have the same: column `positions - 1 + d`
+    /// is added to the scaled score of the key d tokens behind the query. No text has more than `positions` tokens.
+    pub table: &'a [f32],
+    pub positions: usize,
+    /// The distances beyond which the table holds nothing but masks, so that nothing need be computed. A query is always
+    /// within reach of itself.
+    pub lowest: isize,
+    pub highest: isize,
+}
+
+impl Attention<'_> {
+    /// Writes all of `attended`, `[n, heads * width]`. `lengths` are those of the texts, n in all. Texts, and parts of long
+    /// ones, are shared among the threads of the calling thread's pool.
+    pub fn forward(&self, qkv: &[f32], lengths: &[usize], attended: &mut [f32], instructions: Instructions) {
+        let n: usize = lengths.iter().sum();
+        let (row, hidden) = (self.row(), self.heads * self.width);
+        assert_eq!(
+            (qkv.len(), attended.len()),
+            (n * row, n * hidden),
+            "[n, q + k + v] to [n, q]"
+        );
+        let threads = rayon::current_num_threads();
+        let part = if threads == 1 { usize::MAX } else { 4 * TILES * 6 };
+        let mut pieces = Vec::with_capacity(lengths.len());
+        let (mut qkv, mut attended) = (qkv, attended);
+        for &len in lengths {
+            let (text, of_text);
+            (text, qkv) = qkv.split_at(len * row);
+            (of_text, attended) = attended.split_at_mut(len * hidden);
+            for (i, attended) in of_text.chunks_mut(part.min(len.max(1)) * hidden).enumerate() {
+                let first = i * part.min(len);
+                pieces.push(Piece {
+                    attention: self,
+                    qkv: text,
+                    first,
+                    attended,
+                });
+            }
+        }
+        if threads == 1 {
+            pieces.into_iter().for_each(|piece| run(instructions, piece));
+        } else {
+            pieces.into_par_iter().for_each(|piece| run(instructions, piece));
+        }
+    }
+
+    fn row(&self) -> usize {
+        (self.heads + 2 * self.key_heads) * self.width
+    }
+
+    /// The keys that any of the queries sees.
+    #[inline(always)]
+    fn seen(&self, query: usize, queries: usize, len: usize) -> (usize, usize) {
+        match self.distances {
+            None => (0, len),
+            Some(Distances { lowest, highest, .. }) => (
+                query.saturating_add_signed(lowest),
+                (query + queries).saturating_add_signed(highest).min(len),
+            ),
+        }
+    }
+
+    /// Adds to the scores of a query with the keys from `key` on what they owe to their distances; returns what is still to
+    /// be multiplied.
+    #[inline(always)]
+    fn place<S: Simd>(&self, head: usize, query: usize, key: usize, scores: &mut [f32]) -> f32 {
+        let Some(Distances { table, positions, .. }) = self.distances else {
+            return self.scale;
+        };
+        let columns = 2 * positions - 1;
+        // The same for all heads where the table has one row.
+        let row = head % (table.len() / columns) * columns;
+        kernels::scale_add::<S>(scores, self.scale, &table[row + positions - 1 + key - query..]);
+        1.0
+    }
+}
+
+/// Some queries of a text.
+struct Piece<'a> {
+    attention: &'a Attention<'a>,
+    /// All rows of the text.
+    qkv: &'a [f32],
+    /// Which query is the first.
+    first: usize,
+    /// `[queries, heads * width]`.
+    attended: &'a mut [f32],
+}
+
+impl Kernel for Piece<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    unsafe fn run<S: Simd>(self) {
+        let Attention {
+            heads,
+            key_heads,
+            width,
+            ..
+        } = *self.attention;
+        let mut scratch = Scratch::take();
+        let group = heads / key_heads;
+        let queries = self.attended.len() / (heads * width);
+        let mut pass = Pass {
+            attention: self.attention,
+            qkv: self.qkv,
+            scratch: &mut scratch,
+        };
+        for key_head in 0..key_heads {
+            pass.pack::<S>(key_head);
+            for head in key_head * group..(key_head + 1) * group {
+                for from in (0..queries).step_by(TILES * S::ROWS) {
+                    let count = (queries - from).min(TILES * S::ROWS);
+                    let to = &mut self.attended[from * heads * width..][..count * heads * width];
+                    // SAFETY: the caller's.
+                    unsafe { pass.attend::<S>(head, self.first + from, to) };
+                }
+            }
+        }
+        scratch.give_back();
+    }
+}
+
+struct Pass<'a> {
+    attention: &'a Attention<'a>,
+    qkv: &'a [f32],
+    scratch: &'a mut Scratch,
+}
+
+impl Pass<'_> {
+    /// Keys into `[panels of keys][width][columns]`, values into `[panels of width][keys][columns]`.
+    #[inline(always)]
+    fn pack<S: Simd>(&mut self, key_head: usize) {
+        let Attention {
+            heads,
+            key_heads,
+            width,
+            ..
+        } = *self.attention;
+        let (row, columns) = (self.attention.row(), 2 * S::WIDTH);
+        let len = self.qkv.len() / row;
+        let keys = self.scratch.keys.at_least(len.next_multiple_of(columns) * width);
+        let key = (heads + key_head) * width;
+        for (panel, rows) in keys
+            .chunks_exact_mut(columns * width)
+            .zip(self.qkv.chunks(columns * row))
+        {
+            for (column, row) in rows.chunks_exact(row).enumerate() {
+                for (k, &x) in row[key..key + width].iter().enumerate() {
+                    panel[k * columns + column] = x;
+                }
+            }
+        }
+        let values = self.scratch.values.at_least(len * width.next_multiple_of(columns));
+        let value = (heads + key_heads + key_head) * width;
+        for (first, panel) in (0..width)
+            .step_by(columns)
+            .zip(values.chunks_exact_mut(len.max(1) * columns))
+        {
+            let count = columns.min(width - first);
+            for (to, row) in panel.chunks_exact_mut(columns).zip(self.qkv.chunks_exact(row)) {
+                to[..count].copy_from_slice(&row[value + first..][..count]);
+            }
+        }
+    }
+
+    /// The queries from `query` on, at most `TILES` tiles of them, to `[queries, heads * width]`.
+    ///
+    /// # Safety
+    /// The processor has the instructions of `S`.
+    #[inline(always)]
+    unsafe fn attend<S: Simd>(&mut self, head: usize, query: usize, attended: &mut [f32]) {
+        let Attention { heads, width, .. } = *self.attention;
+        let (row, columns) = (self.attention.row(), 2 * S::WIDTH);
+        let (len, queries) = (self.qkv.len() / row, attended.len() / (heads * width));
+        let wide = width.next_multiple_of(columns);
+        let buffer = self.scratch.scores.at_least(TILES * S::ROWS * (KEYS + wide));
+        let (scores, sums) = buffer.split_at_mut(TILES * S::ROWS * KEYS);
+        let (keys, values) = (self.scratch.keys.numbers(), self.scratch.values.numbers());
+        let mut totals = [Total { max: LEAST, sum: 0.0 }; TILES * 12];
+
+        let (first, end) = self.attention.seen(query, queries, len);
+        let mut block = first / columns * columns;
+        let mut started = false;
+        while block < end {
+            let count = KEYS.min(end - block);
+            let tiles = |from: &mut usize| {
+                let left = queries - *from;
+                let rows = left.div_ceil(left.div_ceil(S::ROWS).max(1));
+                *from += rows;
+                (*from - rows, rows)
+            };
+            for column in (0..count).step_by(columns) {
+                let mut from = 0;
+                while from < queries {
+                    let (top, rows) = tiles(&mut from);
+                    let operands = Operands {
+                        rows: self.qkv[(query + top) * row + head * width..].as_ptr(),
+                        stride: row,
+                        panel: keys[(block + column) * width..][..columns * width].as_ptr(),
+                        count: width,
+                    };
+                    let y = scores[top * KEYS + column..].as_mut_ptr();
+                    let to = Target {
+                        y,
+                        stride: KEYS,
+                        bias: None,
+                        addend: None,
+                    };
+                    // SAFETY: the queries are rows of the text; a row of scores has room for whole panels.
+                    unsafe { tile::<S>(rows, operands, to) };
+                }
+            }
+            for (i, total) in totals[..queries].iter_mut().enumerate() {
+                let scores = &mut scores[i * KEYS..][..count];
+                let scale = self.attention.place::<S>(head, query + i, block, scores);
+                let max = kernels::larger(total.max, kernels::max(scores));
+                let sum = kernels::exponentials::<S>(scores, scale, max);
+                let carried = kernels::exponential::<S>(scale * (total.max - max));
+                *total = Total {
+                    max,
+                    sum: total.sum * carried + sum,
+                };
+                if started {
+                    kernels::scale(&mut sums[i * wide..][..wide], carried);
+                }
+            }
+            for column in (0..wide).step_by(columns) {
+                let mut from = 0;
+                while from < queries {
+                    let (top, rows) = tiles(&mut from);
+                    let operands = Operands {
+                        rows: scores[top * KEYS..].as_ptr(),
+                        stride: KEYS,
+                        panel: values[column * len + block * columns..][..count * columns].as_ptr(),
+                        count,
+                    };
+                    let y = sums[top * wide + column..].as_mut_ptr();
+                    let addend = started.then_some((y.cast_const(), wide));
+                    let to = Target {
+                        y,
+                        stride: wide,
+                        bias: None,
+                        addend,
+                    };
+                    // SAFETY: `sums` has a row of whole panels for every query.
+                    unsafe { tile::<S>(rows, operands, to) };
+                }
+            }
+            started = true;
+            block += count;
+        }
+        for ((row, sums), total) in attended
+            .chunks_exact_mut(heads * width)
+            .zip(sums.chunks_exact(wide))
+            .zip(totals)
+        {
+            let inverse = 1.0 / total.sum;
+            for (to, sum) in row[head * width..][..width].iter_mut().zip(sums) {
+                *to = sum * inverse;
+            }
+        }
+    }
+}
+
+/// The largest score of a query so far, and the sum of the exponentials relative to it.
+#[derive(Clone, Copy)]
+struct Total {
+    max: f32,
+    sum: f32,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn random(len: usize) -> Vec<f32> {
+        let mut state = 0x9e37_79b9_7f4a_7c15u64;
+        let mut next = || {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            (state >> 40) as f32 / (1 << 22) as f32 - 2.0
+        };
+        std::iter::repeat_with(&mut next).take(len).collect()
+    }
+
+    /// Plain sums over one text.
+    fn plainly(attention: Attention, qkv: &[f32]) -> Vec<f64> {
+        let Attention {
+            heads,
+            key_heads,
+            width,
+            scale,
+            distances,
+        } = attention;
+        let rows: Vec<&[f32]> = qkv.chunks_exact(attention.row()).collect();
+        let product = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(&a, &b)| f64::from(a) * f64::from(b)).sum::<f64>();
+        let mut attended = Vec::new();
+        for (i, query) in rows.iter().enumerate() {
+            for head in 0..heads {
+                let key_head = head / (heads / key_heads);
+                let part = |row: &[f32], head: usize| row[head * width..(head + 1) * width].to_vec();
+                let weights: Vec<f64> = rows
+                    .iter()
+                    .enumerate()
+                    .map(|(j, row)| {
+                        let owed = distances.map_or(0.0, |distances| {
+                            let columns = 2 * distances.positions - 1;
+                            let head = head % (distances.table.len() / columns);
+                            f64::from(distances.table[head * columns + distances.positions - 1 + j - i])
+                        });
+                        let score = product(&part(query, head), &part(row, heads + key_head));
+                        (score * f64::from(scale) + owed).exp()
+                    })
+                    .collect();
+                let total: f64 = weights.iter().sum();
+                for k in 0..width {
+                    let value = |row: &[f32]| f64::from(row[(heads + key_heads + key_head) * width + k]);
+                    let sum: f64 = rows.iter().zip(&weights).map(|(row, weight)| weight * value(row)).sum();
+                    attended.push(sum / total);
+                }
+            }
+        }
+        attended
+    }
+
+    #[track_caller]
+    fn assert_plain(attention: Attention, lengths: &[usize]) {
+        let n: usize = lengths.iter().sum();
+        let hidden = attention.heads * attention.width;
+        let qkv = random(n * attention.row());
+        let mut rest = &qkv[..];
+        let mut expected = Vec::new();
+        for len in lengths {
+            let (text, others) = rest.split_at(len * attention.row());
+            expected.extend(plainly(attention, text));
+            rest = others;
+        }
+        for instructions in Instructions::supported() {
+            for threads in [1, 3] {
+                let mut ours = vec![f32::NAN; n * hidden];
+                let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+                pool.install(|| attention.forward(&qkv, lengths, &mut ours, instructions));
+                for (i, (ours, expected)) in ours.iter().zip(&expected).enumerate() {
+                    let difference = (f64::from(*ours) - expected).abs();
+                    assert!(
+                        difference < 1e-5,
+                        "{instructions:?}, token {}: {ours} {expected}",
+                        i / hidden
+                    );
+                }
+            }
+        }
+    }
+
+    const PLAIN: Attention = Attention {
+        heads: 4,
+        key_heads: 4,
+        width: 32,
+        scale: 0.2,
+        distances: None,
+    };
+
+    #[test]
+    fn texts_of_any_length_equal_plain_sums() {
+        assert_plain(PLAIN, &[1, 17, 0, 16, 2, 33, 25]);
+        // Longer than the scores that are held at a time.
+        assert_plain(
+            Attention {
+                heads: 1,
+                key_heads: 1,
+                ..PLAIN
+            },
+            &[KEYS + 60],
+        );
+    }
+
+    #[test]
+    fn heads_of_any_width_share_keys() {
+        for (key_heads, width) in [(2, 8), (1, 40), (4, 1), (2, 64)] {
+            assert_plain(
+                Attention {
+                    key_heads,
+                    width,
+                    ..PLAIN
+                },
+                &[19, 50],
+            );
+        }
+    }
+
+    #[test]
+    fn distances_count_and_what_is_out_of_reach_is_not_seen() {
+        let positions = KEYS + 200;
+        let last = positions as isize - 1;
+        for (heads, lowest, highest) in [(2, -last, last), (1, -last, 0), (2, -20, 20), (1, -3, 1)] {
+            let table: Vec<f32> = (0..heads)
+                .flat_map(|head| (-last..=last).map(move |distance| (head, distance)))
+                .map(|(head, distance)| {
+                    let masked = distance < lowest || distance > highest;
+                    if masked {
+                        -30_000.0
+                    } else {
+                        (head + 1) as f32 * -0.01 * distance as f32
+                    }
+                })
+                .collect();
+            let distances = Some(Distances {
+                table: &table,
+                positions,
+                lowest,
+                highest,
+            });
+            assert_plain(
+                Attention {
+                    heads: 2,
+                    key_heads: 2,
+                    width: 16,
+                    scale: 0.2,
+                    distances,
+                },
+                &[KEYS + 90, 1, 40],
+            );
+        }
+    }
+}

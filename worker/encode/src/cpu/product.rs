@@ -1,0 +1,286 @@
+//! `y = x W + b` and what follows it, with weights that were packed once.
+//!
+//! W is cut into blocks of inputs and those into panels of two vectors of columns, in the order in which they are read: a
+//! panel of a block stays in the first cache while all rows pass by, and the rows, of which so many are taken that they
+//! stay in the second one, are read as they lie. The bias and the residual are where the sums start; the activation is
+//! applied to a tile while it is still in the cache.
+
+#![expect(unsafe_code, reason = "tiles are parts of rows that others write as well")]
+
+use rayon::prelude::*;
+
+use super::{
+    instructions::{Instructions, Kernel, run},
+    kernels,
+    scratch::Lines,
+    simd::Simd,
+    tile::{Operands, Target, tile},
+};
+use crate::network::Activation;
+
+/// A block of inputs: a panel of it and a tile's rows fill most of a first cache of 32 KiB.
+const BLOCK: usize = 256;
+
+/// Rows that pass by a panel: with 256 numbers each they fill half of a second cache of 512 KiB.
+const ROWS: usize = 168;
+
+/// A linear layer's weights and bias, packed for one instruction set.
+pub(crate) struct Linear {
+    instructions: Instructions,
+    inputs: usize,
+    outputs: usize,
+    /// `[blocks][panels][inputs of a block][columns of a panel]`.
+    panels: Lines,
+    /// `[outputs]`, filled up to whole panels.
+    bias: Lines,
+}
+
+/// What happens to the product and its bias; in this order, and all of it optional.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Then<'a> {
+    /// `[n, outputs]`, added.
+    pub residual: Option<&'a [f32]>,
+    pub activation: Option<Activation>,
+}
+
+impl Linear {
+    /// Packs `weight`, `[outputs, inputs]` as checkpoints have it, and `bias`, `[outputs]`.
+    pub fn pack(weight: &[f32], bias: Option<&[f32]>, outputs: usize, instructions: Instructions) -> Self {
+        let inputs = weight.len() / outputs.max(1);
+        let columns = instructions.columns();
+        let padded = outputs.next_multiple_of(columns);
+        let mut panels = Lines::zeroes(inputs * padded);
+        let numbers = panels.numbers_mut();
+        for (first, len) in blocks(inputs) {
+            for (output, weights) in weight.chunks_exact(inputs).enumerate() {
+                let panel = first * padded + output / columns * columns * len;
+                for (k, &weight) in weights[first..first + len].iter().enumerate() {
+                    numbers[panel + k * columns + output % columns] = weight;
+                }
+            }
+        }
+        let mut padded_bias = Lines::zeroes(padded);
+        if let Some(bias) = bias {
+            padded_bias.numbers_mut()[..outputs].copy_from_slice(bias);
+        }
+        Self {
+            instructions,
+            inputs,
+            outputs,
+            panels,
+            bias: padded_bias,
+        }
+    }
+
+    pub fn outputs(&self) -> usize {
+        self.outputs
+    }
+
+    /// `x` is `[n, inputs]`; writes all of `y`, `[n, outputs]`. Blocks of rows are shared among the threads of the calling
+    /// thread's pool.
+    pub fn forward(&self, x: &[f32], then: Then<'_>, y: &mut [f32]) {
+        let n = y.len() / self.outputs;
+        assert_eq!(
+            (x.len(), y.len()),
+            (n * self.inputs, n * self.outputs),
+            "[n, inputs] to [n, outputs]"
+        );
+        assert!(
+            then.residual.is_none_or(|residual| residual.len() == y.len()),
+            "a residual of the same shape"
+        );
+        let threads = rayon::current_num_threads();
+        let rows = n.div_ceil(n.div_ceil(ROWS).next_multiple_of(threads).max(1)).max(6);
+        let work = |(i, y): (usize, &mut [f32])| {
+            let then = Then {
+                residual: then
+                    .residual
+                    .map(|residual| &residual[i * rows * self.outputs..][..y.len()]),
+                ..then
+            };
+            let x = &x[i * rows * self.inputs..][..y.len() / self.outputs * self.inputs];
+            run(
+                self.instructions,
+                Product {
+                    linear: self,
+                    x,
+                    then,
+                    y,
+                },
+            );
+        };
+        if threads == 1 {
+            y.chunks_mut(rows * self.outputs).enumerate().for_each(work);
+        } else {
+            y.par_chunks_mut(rows * self.outputs).enumerate().for_each(work);
+        }
+    }
+}
+
+/// First input and number of inputs of each block, blocks being of about one size.
+fn blocks(inputs: usize) -> impl Iterator<Item = (usize, usize)> {
+    let size = inputs.div_ceil(inputs.div_ceil(BLOCK).max(1)).max(1);
+    (0..inputs)
+        .step_by(size)
+        .map(move |first| (first, size.min(inputs - first)))
+}
+
+/// The product for some rows.
+struct Product<'a> {
+    linear: &'a Linear,
+    x: &'a [f32],
+    then: Then<'a>,
+    y: &'a mut [f32],
+}
+
+impl Kernel for Product<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    unsafe fn run<S: Simd>(self) {
+        let Self { linear, x, then, y } = self;
+        let (inputs, outputs) = (linear.inputs, linear.outputs);
+        let columns = 2 * S::WIDTH;
+        let padded = outputs.next_multiple_of(columns);
+        let n = y.len() / outputs;
+        let (panels, bias) = (linear.panels.numbers(), linear.bias.numbers());
+        // The last panel may be wider than what is left of y: its tiles are computed here.
+        let mut edge = [0.0f32; 12 * 32];
+        for (block, len) in blocks(inputs) {
+            for column in (0..padded).step_by(columns) {
+                let panel = &panels[block * padded + column * len..][..columns * len];
+                let width = columns.min(outputs - column);
+                let mut row = 0;
+                while row < n {
+                    let rows = (n - row).div_ceil((n - row).div_ceil(S::ROWS));
+                    let at = row * outputs + column;
+                    let target = if width == columns {
+                        (y[at..].as_mut_ptr(), outputs)
+                    } else {
+                        (edge.as_mut_ptr(), columns)
+                    };
+                    let addend = match (block, then.residual) {
+                        (0, residual) => residual.map(|residual| (residual[at..].as_ptr(), outputs)),
+                        _ => Some((y[at..].as_ptr(), outputs)),
+                    };
+                    let addend = match addend {
+                        Some((from, _)) if width < columns => {
+                            for r in 0..rows {
+                                // SAFETY: `width` columns of every row are there, and `edge` is as large as a tile.
+                                unsafe {
+                                    let to = edge.as_mut_ptr().add(r * columns);
+                                    std::ptr::copy(from.add(r * outputs), to, width);
+                                }
+                            }
+                            Some((edge.as_ptr(), columns))
+                        }
+                        addend => addend,
+                    };
+                    let operands = Operands {
+                        rows: x[row * inputs + block..].as_ptr(),
+                        stride: inputs,
+                        panel: panel.as_ptr(),
+                        count: len,
+                    };
+                    let to = Target {
+                        y: target.0,
+                        stride: target.1,
+                        bias: (block == 0).then(|| bias[column..].as_ptr()),
+                        addend,
+                    };
+                    // SAFETY: rows of x and y are there to the last, a panel and the padded bias have two vectors.
+                    unsafe { tile::<S>(rows, operands, to) };
+                    for r in 0..rows {
+                        let y = &mut y[at + r * outputs..][..width];
+                        if width < columns {
+                            y.copy_from_slice(&edge[r * columns..][..width]);
+                        }
+                        if let Some(activation) = then.activation
+                            && block + len == inputs
+                        {
+                            kernels::activate::<S>(y, activation);
+                        }
+                    }
+                    row += rows;
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Numbers in -1..1, others for every seed.
+    fn random(len: usize, seed: u64) -> Vec<f32> {
+        let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+        let mut next = || {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            (state >> 40) as f32 / (1 << 23) as f32 - 1.0
+        };
+        std::iter::repeat_with(&mut next).take(len).collect()
+    }
+
+    /// Compares the product of `n` rows with plain sums, for every set of instructions.
+    fn assert_plain(n: usize, inputs: usize, outputs: usize, x: &[f32], weight: &[f32]) {
+        let (bias, residual) = (random(outputs, 3), random(n * outputs, 4));
+        for instructions in Instructions::supported() {
+            let linear = Linear::pack(weight, Some(&bias), outputs, instructions);
+            let then = Then {
+                residual: Some(&residual),
+                activation: Some(Activation::Relu),
+            };
+            let mut y = vec![f32::NAN; n * outputs];
+            linear.forward(x, then, &mut y);
+            for (i, row) in x.chunks_exact(inputs).enumerate() {
+                for (j, weights) in weight.chunks_exact(inputs).enumerate() {
+                    let sum = |f: fn(f64, f64) -> f64| {
+                        let pairs = row.iter().zip(weights);
+                        pairs.map(|(&x, &w)| f(x.into(), w.into())).sum::<f64>()
+                    };
+                    let exact = sum(|x, w| x * w) + f64::from(bias[j]) + f64::from(residual[i * outputs + j]);
+                    let allowed = 1e-5 * (1.0 + sum(|x, w| (x * w).abs()));
+                    let ours = f64::from(y[i * outputs + j]);
+                    assert!(
+                        (ours - exact.max(0.0)).abs() <= allowed,
+                        "{instructions:?} {n}x{inputs}x{outputs} at {i},{j}: {ours} {exact} {allowed}"
+                    );
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn products_of_any_shape_equal_plain_sums() {
+        for (seed, n) in [1, 2, 3, 4, 5, 6, 7, 11, 12, 13, 23, 200].into_iter().enumerate() {
+            let inputs = [1, 2, 3, 32, 255, 256, 257, 513, 600][seed % 9];
+            for outputs in [1, 7, 8, 16, 33, 96] {
+                let seed = seed as u64;
+                assert_plain(
+                    n,
+                    inputs,
+                    outputs,
+                    &random(n * inputs, seed),
+                    &random(outputs * inputs, seed + 100),
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn the_number_of_threads_changes_nothing() {
+        let (n, inputs, outputs) = (501, 70, 40);
+        let (x, weight) = (random(n * inputs, 1), random(outputs * inputs, 2));
+        let linear = Linear::pack(&weight, None, outputs, Instructions::chosen());
+        let [one, three] = [1, 3].map(|threads| {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+            let mut y = vec![f32::NAN; n * outputs];
+            pool.install(|| linear.forward(&x, Then::default(), &mut y));
+            y
+        });
+        assert_eq!(one, three);
+    }
+}

@@ -1,0 +1,70 @@
+//! Memory that a thread keeps from one operation to the next, so that none of them allocates in the steady state.
+
+#![expect(unsafe_code, reason = "lines of sixteen numbers are seen as plain numbers")]
+
+use std::{cell::Cell, slice};
+
+/// A cache line of numbers: rows of packed matrices begin at one, so that no vector is loaded from two.
+#[derive(Clone, Copy)]
+#[repr(C, align(64))]
+struct Line([f32; 16]);
+
+/// Numbers that begin at a cache line.
+#[derive(Default, Clone)]
+pub(super) struct Lines(Vec<Line>);
+
+impl Lines {
+    /// `len` zeroes, rounded up to whole lines.
+    pub fn zeroes(len: usize) -> Self {
+        Self(vec![Line([0.0; 16]); len.div_ceil(16)])
+    }
+
+    pub fn numbers(&self) -> &[f32] {
+        // SAFETY: a line is sixteen numbers without padding.
+        unsafe { slice::from_raw_parts(self.0.as_ptr().cast(), self.0.len() * 16) }
+    }
+
+    pub fn numbers_mut(&mut self) -> &mut [f32] {
+        // SAFETY: see `numbers`.
+        unsafe { slice::from_raw_parts_mut(self.0.as_mut_ptr().cast(), self.0.len() * 16) }
+    }
+
+    /// At least `len` numbers with whatever they held before.
+    pub fn at_least(&mut self, len: usize) -> &mut [f32] {
+        if self.0.len() * 16 < len {
+            self.0.resize(len.div_ceil(16), Line([0.0; 16]));
+        }
+        self.numbers_mut()
+    }
+}
+
+/// A thread's buffers, by what uses them.
+#[derive(Default)]
+pub(super) struct Scratch {
+    /// Keys and values of a head, and the scores of some of its queries.
+    pub keys: Lines,
+    pub values: Lines,
+    pub scores: Lines,
+}
+
+thread_local!(static SCRATCH: Cell<Scratch> = const { Cell::new(Scratch::EMPTY) });
+
+impl Scratch {
+    const EMPTY: Self = Self {
+        keys: Lines(Vec::new()),
+        values: Lines(Vec::new()),
+        scores: Lines(Vec::new()),
+    };
+
+    /// The calling thread's buffers, to be given back. Not lent to a closure, which would be compiled for the target's
+    /// own instructions only.
+    #[inline(always)]
+    pub fn take() -> Self {
+        SCRATCH.take()
+    }
+
+    #[inline(always)]
+    pub fn give_back(self) {
+        SCRATCH.set(self);
+    }
+}

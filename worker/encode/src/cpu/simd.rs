@@ -1,0 +1,163 @@
+//! Vectors of the processor: what differs between instruction sets, and nothing else.
+
+#![expect(
+    unsafe_code,
+    reason = "instructions are used after the processor was asked for them, and on pointers"
+)]
+
+/// An instruction set. A vector holds [`WIDTH`](Self::WIDTH) f32.
+///
+/// # Safety
+/// All functions, also those on values, need the instruction set, which [`run`](super::instructions::run) has checked.
+/// Pointers point to a whole vector, and need no alignment.
+pub(crate) trait Simd: Copy {
+    /// Numbers in a vector.
+    const WIDTH: usize;
+    /// Rows of a tile: with two vectors to a row, its sums fill the registers.
+    const ROWS: usize;
+    type Floats: Copy;
+
+    unsafe fn splat(x: f32) -> Self::Floats;
+    unsafe fn load(from: *const f32) -> Self::Floats;
+    unsafe fn store(to: *mut f32, x: Self::Floats);
+    unsafe fn add(a: Self::Floats, b: Self::Floats) -> Self::Floats;
+    /// `a * b + c`.
+    unsafe fn multiply_add(a: Self::Floats, b: Self::Floats, c: Self::Floats) -> Self::Floats;
+
+    /// `a * b + c` of single numbers, in loops that the compiler turns into vectors; fused where that is an instruction.
+    fn fused(a: f32, b: f32, c: f32) -> f32;
+}
+
+/// What every processor of the target has; its loops become the target's vectors of four, such as NEON's.
+#[derive(Clone, Copy)]
+pub(crate) struct Portable;
+
+impl Simd for Portable {
+    const WIDTH: usize = 4;
+    const ROWS: usize = 6;
+    type Floats = [f32; 4];
+
+    #[inline(always)]
+    unsafe fn splat(x: f32) -> [f32; 4] {
+        [x; 4]
+    }
+
+    #[inline(always)]
+    unsafe fn load(from: *const f32) -> [f32; 4] {
+        // SAFETY: the caller's pointer is to four numbers.
+        unsafe { from.cast::<[f32; 4]>().read_unaligned() }
+    }
+
+    #[inline(always)]
+    unsafe fn store(to: *mut f32, x: [f32; 4]) {
+        // SAFETY: the caller's pointer is to four numbers.
+        unsafe { to.cast::<[f32; 4]>().write_unaligned(x) }
+    }
+
+    #[inline(always)]
+    unsafe fn add(a: [f32; 4], b: [f32; 4]) -> [f32; 4] {
+        std::array::from_fn(|i| a[i] + b[i])
+    }
+
+    #[inline(always)]
+    unsafe fn multiply_add(a: [f32; 4], b: [f32; 4], c: [f32; 4]) -> [f32; 4] {
+        std::array::from_fn(|i| a[i] * b[i] + c[i])
+    }
+
+    #[inline(always)]
+    fn fused(a: f32, b: f32, c: f32) -> f32 {
+        a * b + c
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+pub(super) use x86::{Avx2, Avx512};
+
+#[cfg(target_arch = "x86_64")]
+mod x86 {
+    use std::arch::x86_64::*;
+
+    use super::Simd;
+
+    /// AVX2 with FMA.
+    #[derive(Clone, Copy)]
+    pub(in super::super) struct Avx2;
+
+    // SAFETY of all blocks: the caller answers for the instruction set and for the pointers.
+    impl Simd for Avx2 {
+        const WIDTH: usize = 8;
+        const ROWS: usize = 6;
+        type Floats = __m256;
+
+        #[inline(always)]
+        unsafe fn splat(x: f32) -> __m256 {
+            unsafe { _mm256_set1_ps(x) }
+        }
+
+        #[inline(always)]
+        unsafe fn load(from: *const f32) -> __m256 {
+            unsafe { _mm256_loadu_ps(from) }
+        }
+
+        #[inline(always)]
+        unsafe fn store(to: *mut f32, x: __m256) {
+            unsafe { _mm256_storeu_ps(to, x) }
+        }
+
+        #[inline(always)]
+        unsafe fn add(a: __m256, b: __m256) -> __m256 {
+            unsafe { _mm256_add_ps(a, b) }
+        }
+
+        #[inline(always)]
+        unsafe fn multiply_add(a: __m256, b: __m256, c: __m256) -> __m256 {
+            unsafe { _mm256_fmadd_ps(a, b, c) }
+        }
+
+        #[inline(always)]
+        fn fused(a: f32, b: f32, c: f32) -> f32 {
+            a.mul_add(b, c)
+        }
+    }
+
+    /// AVX-512.
+    #[derive(Clone, Copy)]
+    pub(in super::super) struct Avx512;
+
+    // SAFETY of all blocks: the caller answers for the instruction set and for the pointers.
+    impl Simd for Avx512 {
+        const WIDTH: usize = 16;
+        const ROWS: usize = 12;
+        type Floats = __m512;
+
+        #[inline(always)]
+        unsafe fn splat(x: f32) -> __m512 {
+            unsafe { _mm512_set1_ps(x) }
+        }
+
+        #[inline(always)]
+        unsafe fn load(from: *const f32) -> __m512 {
+            unsafe { _mm512_loadu_ps(from) }
+        }
+
+        #[inline(always)]
+        unsafe fn store(to: *mut f32, x: __m512) {
+            unsafe { _mm512_storeu_ps(to, x) }
+        }
+
+        #[inline(always)]
+        unsafe fn add(a: __m512, b: __m512) -> __m512 {
+            unsafe { _mm512_add_ps(a, b) }
+        }
+
+        #[inline(always)]
+        unsafe fn multiply_add(a: __m512, b: __m512, c: __m512) -> __m512 {
+            unsafe { _mm512_fmadd_ps(a, b, c) }
+        }
+
+        #[inline(always)]
+        fn fused(a: f32, b: f32, c: f32) -> f32 {
+            a.mul_add(b, c)
+        }
+    }
+}

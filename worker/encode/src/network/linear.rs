@@ -1,0 +1,135 @@
+//! The linear layers: every matrix product with weights is made here, together with what follows it.
+//!
+//! On the CPU weights are packed when they are loaded, for the products of [`cpu`]; on other devices products are candle's.
+
+use candle_core::{CpuStorage, CustomOp1, CustomOp2, Layout, Result, Shape, Tensor, bail};
+
+use super::{Activation, rows::numbers};
+use crate::{
+    cpu::{self, Instructions, Then},
+    weights::Weights,
+};
+
+/// y = x W + b.
+pub(crate) enum Linear {
+    /// On the CPU.
+    Packed(cpu::Linear),
+    /// Elsewhere: the weight `[in, out]`, the bias `[out]`.
+    Tensors(Tensor, Option<Tensor>),
+}
+
+impl Linear {
+    /// The layer called `name`, that takes `input` numbers and gives `output`.
+    pub fn load(weights: &Weights, name: &str, [input, output]: [usize; 2], bias: bool) -> Result<Self> {
+        Self::load_beside(weights, &[(name, output)], input, bias)
+    }
+
+    /// Several layers with one input as one, their outputs side by side: names, and how many numbers each gives.
+    pub fn load_beside(weights: &Weights, parts: &[(&str, usize)], input: usize, bias: bool) -> Result<Self> {
+        let load = |suffix: &str, input: Option<usize>| {
+            let part = |(name, output): &(&str, usize)| {
+                let shape: Vec<usize> = std::iter::once(*output).chain(input).collect();
+                weights.get(&format!("{name}.{suffix}"), shape)
+            };
+            match parts {
+                [] => bail!("a linear layer is made of one part at least"),
+                [one] => part(one),
+                several => Tensor::cat(&several.iter().map(part).collect::<Result<Vec<_>>>()?, 0),
+            }
+        };
+        let bias = bias.then(|| load("bias", None)).transpose()?;
+        let weight = load("weight", Some(input))?;
+        if !weight.device().is_cpu() {
+            return Ok(Self::Tensors(weight.t()?, bias));
+        }
+        let bias = bias.map(|bias| bias.to_vec1::<f32>()).transpose()?;
+        Ok(Self::Packed(cpu::Linear::pack(
+            &weight.flatten_all()?.to_vec1::<f32>()?,
+            bias.as_deref(),
+            weight.dim(0)?,
+            Instructions::chosen(),
+        )))
+    }
+
+    /// x W + b: `[n, in]` to `[n, out]`.
+    pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        self.then(x, None)
+    }
+
+    /// activation(x W + b): `[n, in]` to `[n, out]`.
+    pub fn activated(&self, x: &Tensor, activation: Activation) -> Result<Tensor> {
+        self.then(x, Some(activation))
+    }
+
+    fn then(&self, x: &Tensor, activation: Option<Activation>) -> Result<Tensor> {
+        match self {
+            Self::Packed(linear) => x.apply_op1_no_bwd(&OnCpu { linear, activation }),
+            Self::Tensors(weight, bias) => {
+                let y = product(x, weight, bias.as_ref())?;
+                activation.map_or(Ok(y.clone()), |activation| activation.by_candle(&y))
+            }
+        }
+    }
+
+    /// x W + b + residual: `[n, in]` and `[n, out]` to `[n, out]`.
+    pub fn onto(&self, residual: &Tensor, x: &Tensor) -> Result<Tensor> {
+        match self {
+            Self::Packed(linear) => {
+                let activation = None;
+                x.apply_op2_no_bwd(residual, &OnCpu { linear, activation })
+            }
+            Self::Tensors(weight, bias) => product(x, weight, bias.as_ref())? + residual,
+        }
+    }
+}
+
+fn product(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
+    let y = x.matmul(weight)?;
+    bias.map_or(Ok(y.clone()), |bias| y.broadcast_add(bias))
+}
+
+/// A linear layer as an operation of candle's: of x, or of x and a residual.
+struct OnCpu<'a> {
+    linear: &'a cpu::Linear,
+    activation: Option<Activation>,
+}
+
+impl OnCpu<'_> {
+    fn compute(&self, x: &CpuStorage, layout: &Layout, residual: Option<&[f32]>) -> Result<(CpuStorage, Shape)> {
+        let (n, _) = layout.shape().dims2()?;
+        let shape = Shape::from((n, self.linear.outputs()));
+        let mut y = vec![0.0; shape.elem_count()];
+        let then = Then {
+            residual,
+            activation: self.activation,
+        };
+        self.linear.forward(numbers(x, layout)?, then, &mut y);
+        Ok((CpuStorage::F32(y), shape))
+    }
+}
+
+impl CustomOp1 for OnCpu<'_> {
+    fn name(&self) -> &'static str {
+        "linear"
+    }
+
+    fn cpu_fwd(&self, x: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
+        self.compute(x, layout, None)
+    }
+}
+
+impl CustomOp2 for OnCpu<'_> {
+    fn name(&self) -> &'static str {
+        "linear-residual"
+    }
+
+    fn cpu_fwd(
+        &self,
+        x: &CpuStorage,
+        layout: &Layout,
+        residual: &CpuStorage,
+        residual_layout: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        self.compute(x, layout, Some(numbers(residual, residual_layout)?))
+    }
+}
