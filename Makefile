@@ -20,7 +20,7 @@ TEST := $(CARGO) --config .config/test-profile.toml
 export TWOFOLD := $(CARGO_TARGET_DIR)/release/twofold
 
 .DEFAULT_GOAL := help
-.PHONY: help demo setup build model test fmt lint unit doc conformance deny recall bench bench-search bench-filters scale env
+.PHONY: help demo setup build model test fmt lint unit doc conformance deny recall bench bench-encode bench-search bench-filters scale env
 # Cargo builds in parallel by itself.
 .NOTPARALLEL:
 
@@ -65,6 +65,9 @@ recall: setup ## Measure the recall of the search
 
 bench: build model ## Measure speed
 	@scripts/bench.sh $(CACHE)/bench
+
+bench-encode: build model ## Measure the encoder beside onnxruntime and torch
+	@scripts/bench_encode.sh $(CACHE)/bench-encode
 
 bench-search: build model ## Measure the search beside peers
 	@scripts/bench_search.sh $(CACHE)/recall docs/benchmarks

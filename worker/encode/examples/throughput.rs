@@ -8,14 +8,17 @@
 //! from one plan, as a server's do.
 
 mod common;
+#[path = "common/cpu_time.rs"]
+mod cpu_time;
 
 use std::{
     error::Error,
     path::PathBuf,
     sync::atomic::{AtomicUsize, Ordering::Relaxed},
-    time::{Duration, Instant},
+    time::Instant,
 };
 
+use cpu_time::cpu_time;
 use twofold_encode::{DeviceSpec, EncodeOptions, ModelFiles, TokenBudget, Tokens, open_encoder, plan};
 use twofold_types::{EncoderParams, ModelId, Role};
 
@@ -60,7 +63,7 @@ fn main() -> Result<()> {
         Ok(encoder.tokenizer(Role::Document).tokenize(texts, Role::Document)?)
     })?
     .concat();
-    let tokenised = wall.elapsed();
+    let (tokenised, tokenised_cpu) = (wall.elapsed(), cpu_time());
     let lengths: Vec<usize> = tokens.iter().map(Tokens::len).collect();
     let slowest = in_lanes(&args, plan(&lengths, args.budget), |batch| {
         let batch: Vec<Tokens> = batch.iter().map(|&i| tokens[i].clone()).collect();
@@ -69,9 +72,10 @@ fn main() -> Result<()> {
         Ok(start.elapsed())
     })?;
     let wall = wall.elapsed();
-    let cpu = cpu
-        .zip(cpu_time())
-        .map(|(before, after)| (after - before).as_secs_f64());
+    let [cpu, encode_cpu] = [cpu, tokenised_cpu].map(|before| {
+        let (before, after) = before.zip(cpu_time())?;
+        Some(rounded((after - before).as_secs_f64()))
+    });
 
     let total: usize = lengths.iter().sum();
     let slowest = slowest.into_iter().max().unwrap_or_default();
@@ -79,7 +83,8 @@ fn main() -> Result<()> {
         "{}",
         serde_json::json!({
             "texts": texts.len(), "tokens": total, "lanes": args.lanes, "threads": args.threads,
-            "budget": args.budget.tokens(), "wall_s": rounded(wall.as_secs_f64()), "cpu_s": cpu.map(rounded),
+            "budget": args.budget.tokens(), "wall_s": rounded(wall.as_secs_f64()), "cpu_s": cpu,
+            "encode_cpu_s": encode_cpu,
             "tokenise_s": rounded(tokenised.as_secs_f64()), "slowest_batch_s": rounded(slowest.as_secs_f64()),
             "texts_per_s": rounded(texts.len() as f64 / wall.as_secs_f64()),
             "tokens_per_s": (total as f64 / wall.as_secs_f64()).round(),
@@ -127,15 +132,6 @@ fn read_texts(args: &Args) -> Result<Vec<String>> {
         .take(args.limit)
         .map(text)
         .collect())
-}
-
-/// User and system time of the process so far, where the system tells.
-fn cpu_time() -> Option<Duration> {
-    let stat = std::fs::read_to_string("/proc/self/stat").ok()?;
-    // Fields 14 and 15, in hundredths of a second; the second field may hold spaces and ends with the last parenthesis.
-    let fields: Vec<&str> = stat.rsplit(')').next()?.split_whitespace().collect();
-    let ticks = fields.get(11)?.parse::<u64>().ok()? + fields.get(12)?.parse::<u64>().ok()?;
-    Some(Duration::from_millis(ticks * 10))
 }
 
 fn rounded(x: f64) -> f64 {
