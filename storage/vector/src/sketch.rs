@@ -97,3 +97,93 @@ fn write(row: &mut [Line], bits: &[u8], scale: f32, add: f32) {
     let (_, factors) = row.split_last_chunk_mut::<8>().expect("a row has a line at least");
     *factors = bytemuck::cast([scale, add]);
 }
+
+#[cfg(test)]
+mod tests {
+    use twofold_types::Distance;
+
+    use crate::arena::Arena;
+    use crate::bitmap::Bitmap;
+    use crate::exact::exact;
+    use crate::ivf::Ivf;
+    use crate::probe::Probe;
+
+    const DIMENSIONS: usize = 300;
+
+    /// Vectors around forty directions, always the same.
+    fn vector(number: u32, distance: Distance) -> Vec<f32> {
+        let mut state = u64::from(number) + 1;
+        let mut uniform = || {
+            state = state
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1_442_695_040_888_963_407);
+            (state >> 40) as f32 / (1u64 << 24) as f32 - 0.5
+        };
+        uniform();
+        let mut vector: Vec<f32> = (0..DIMENSIONS)
+            .map(|i| uniform() + ((i as u32 * (number % 40 + 3)) % 17) as f32 / 17.0)
+            .collect();
+        if distance == Distance::Cosine {
+            crate::kernel::normalise(&mut vector);
+        }
+        vector
+    }
+
+    /// Says how much a gather finds of what is nearest to forty queries.
+    fn recall(index: &Ivf, arena: &Arena, mask: &Bitmap, overlay: &Bitmap) -> f64 {
+        let (mut hits, mut wanted) = (0, 0);
+        for query in 0..40 {
+            let query = vector(1_000_000 + query, arena.distance());
+            let (truth, _) = exact(arena, &query, 10, mask);
+            let probe = Probe {
+                k: 10,
+                mask,
+                overlay,
+                effort: 1.0,
+            };
+            let (found, effort) = index.gather(arena, &query, probe);
+            assert_eq!(effort.codes as u64, mask.len(), "sketches were not used");
+            assert!(effort.bytes < effort.codes / 2 + overlay.len() as usize, "{effort:?}");
+            hits += found.iter().filter(|near| truth.contains(near)).count();
+            wanted += truth.len();
+        }
+        hits as f64 / wanted as f64
+    }
+
+    #[test]
+    fn sketches_find_what_a_filter_leaves_and_follow_every_change() {
+        for distance in [Distance::Cosine, Distance::Dot, Distance::Euclid] {
+            let mut arena = Arena::new(DIMENSIONS, distance, true);
+            (0..3_000).for_each(|offset| arena.set(offset, &vector(offset, distance)));
+            let index = Ivf::build(&arena, 1, &|| false).unwrap();
+            let nothing = Bitmap::new();
+            let half: Bitmap = (0..3_000).step_by(2).collect();
+            assert!(recall(&index, &arena, &half, &nothing) >= 0.98, "{distance:?}");
+
+            // Vectors that the index has not followed come from the overlay, gone ones are masked.
+            let mut changed = Bitmap::new();
+            for offset in (0..3_000).step_by(3) {
+                arena.set(offset, &vector(offset + 50_000, distance));
+                changed.insert(offset);
+            }
+            (3_000..3_300).for_each(|offset| {
+                arena.set(offset, &vector(offset, distance));
+                changed.insert(offset);
+            });
+            (0..30).for_each(|offset| {
+                arena.remove(offset);
+                changed.insert(offset);
+            });
+            let mask: Bitmap = (30..3_300).step_by(2).collect();
+            assert!(
+                recall(&index, &arena, &mask, &changed) >= 0.98,
+                "{distance:?} before following"
+            );
+            let index = index.follow(&arena, &changed, 1, &|| false);
+            assert!(
+                recall(&index, &arena, &mask, &nothing) >= 0.98,
+                "{distance:?} after following"
+            );
+        }
+    }
+}
