@@ -1,7 +1,7 @@
 """Writes worker/encode/tests/fixtures/minilm_reference.json: what sentence-transformers makes of a list of texts.
 
     pip install -r scripts/requirements-reference.txt
-    python scripts/reference_vectors.py [--model DIR] [--out FILE]
+    python scripts/reference_vectors.py [--model DIR] [--out FILE] [--only written]
 
 Every text is encoded alone and on one thread, so that no padding and no other text can have a part in its vector.
 """
@@ -90,12 +90,16 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", type=Path, default=default_model())
     parser.add_argument("--out", type=Path, default=fixtures / "minilm_reference.json")
+    parser.add_argument("--only", choices=["written"], help="few texts, and no other poolings: for a second model")
     args = parser.parse_args()
 
     torch.set_num_threads(1)
     model = SentenceTransformer(str(args.model), device="cpu")
     tokenizer = model.tokenizer
-    texts = WRITTEN + [prose_of(tokenizer, length, 11 * i) for i, length in enumerate(LENGTHS)]
+    if args.only:
+        texts = WRITTEN[4:26:2] + [prose_of(tokenizer, model.max_seq_length + 20, 0)]
+    else:
+        texts = WRITTEN + [prose_of(tokenizer, length, 11 * i) for i, length in enumerate(LENGTHS)]
 
     def encode(model, text):
         return rounded(model.encode([text], show_progress_bar=False, convert_to_numpy=True)[0])
@@ -105,12 +109,12 @@ def main():
 
     def pooled(mode):
         transformer = Transformer(str(args.model), max_seq_length=model.max_seq_length)
-        return SentenceTransformer(modules=[transformer, Pooling(384, pooling_mode=mode)], device="cpu")
+        return SentenceTransformer(modules=[transformer, Pooling(transformer.get_embedding_dimension(), pooling_mode=mode)], device="cpu")
 
     # The variants differ in what follows the transformer, so a few texts are enough for them.
-    few = [texts.index(t) for t in ("", "cats", "The cat sits on the mat.")] + [len(texts) - 9, len(texts) - 1]
     variants = {}
-    for mode in ("cls", "max", "mean"):
+    for mode in () if args.only else ("cls", "max", "mean"):
+        few = [texts.index(t) for t in ("", "cats", "The cat sits on the mat.")] + [len(texts) - 9, len(texts) - 1]
         variant = pooled(mode)
         variants[mode] = [{"text": i, "vector": encode(variant, texts[i])} for i in few]
 

@@ -18,7 +18,7 @@
 //! let client = Client::builder("http://127.0.0.1:6333").build()?;
 //! let notes: CollectionName = "notes".parse()?;
 //!
-//! let encoder = EncoderParams { model: ModelId::new("sentence-transformers/all-MiniLM-L6-v2") };
+//! let encoder = EncoderParams::new(ModelId::new("sentence-transformers/all-MiniLM-L6-v2"));
 //! let config = CreateCollection { encoders: Some([(String::new(), encoder)].into()), ..Default::default() };
 //! client.create_collection(&notes, &config).await?;
 //!

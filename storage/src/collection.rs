@@ -327,7 +327,7 @@ impl Collection {
         }
         config
             .encoders
-            .insert(vector.to_owned(), EncoderParams { model: model.clone() });
+            .insert(vector.to_owned(), EncoderParams::new(model.clone()));
         let mut record = writer.record.clone();
         record.set_config(&config);
         self.alter(&mut writer, record).map(Ok)

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde_json::Value;
 use twofold_storage::{Collection, InvalidInput};
 use twofold_types::api::CreateCollection;
-use twofold_types::{CollectionConfig, CollectionName, Distance, EncoderParams, VectorParams, VectorsConfig};
+use twofold_types::{CollectionConfig, CollectionName, EncoderParams, VectorParams, VectorsConfig};
 
 use crate::engine::Engine;
 use crate::error::{Result, WorkerError};
@@ -39,10 +39,11 @@ impl Engine {
             }
         }
         for (vector, params) in &encoders {
-            let expected = self.models.get(&params.model)?.dimensions();
+            let encoder = self.models.get(params)?;
+            let expected = encoder.dimensions();
             let received = vectors
                 .entry(vector.clone())
-                .or_insert_with(|| VectorParams::new(expected, Distance::Cosine))
+                .or_insert_with(|| VectorParams::new(expected, encoder.distance()))
                 .size;
             if received != expected {
                 return Err(InvalidInput::EncoderDimension {

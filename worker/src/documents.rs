@@ -30,7 +30,7 @@ impl Engine {
             return Err(WorkerError::NoEncoders);
         }
         for params in encoders.values() {
-            self.models.get(&params.model)?;
+            self.models.get(params)?;
         }
         for (index, document) in documents.iter_mut().enumerate() {
             let refused = |reason: String| WorkerError::Document { index, reason };

@@ -98,7 +98,11 @@ impl WorkerError {
             | Self::NoEncoder(_)
             | Self::NoEncoders
             | Self::Document { .. }
-            | Self::Unsupported(_) => Fault::Caller,
+            | Self::Unsupported(_)
+            | Self::Model {
+                source: EncodeError::Parameter { .. } | EncodeError::Towers { .. },
+                ..
+            } => Fault::Caller,
             Self::Busy | Self::Stopping => Fault::Unavailable,
             Self::Model { .. } | Self::Encoding(_) => Fault::Server,
         }

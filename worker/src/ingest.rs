@@ -170,7 +170,7 @@ impl Scheduler {
         }
         encoders
             .into_iter()
-            .map(|(vector, params)| Ok((vector, self.models.get(&params.model)?)))
+            .map(|(vector, params)| Ok((vector, self.models.get(&params)?)))
             .collect()
     }
 
@@ -183,11 +183,13 @@ impl Scheduler {
     ) -> Result<Vec<TakenUp>> {
         let params = collection.config().chunking.unwrap_or_default();
         // The model that takes the least decides how long a chunk may be.
-        let shortest = encoders.iter().min_by_key(|(_, encoder)| encoder.max_tokens());
+        let shortest = encoders
+            .iter()
+            .min_by_key(|(_, encoder)| encoder.tokenizer(Role::Document).max_tokens());
         let tokenizer = shortest
             .expect("a collection without encoders takes no documents")
             .1
-            .tokenizer();
+            .tokenizer(Role::Document);
         let mut documents = Vec::new();
         let mut room = WINDOW_BYTES;
         for slice in slices {
@@ -276,7 +278,7 @@ impl Scheduler {
 
 fn tokenize_one(encoder: &dyn Encoder, text: &str) -> Result<twofold_encode::Tokens, String> {
     let mut tokens = encoder
-        .tokenizer()
+        .tokenizer(Role::Document)
         .tokenize(&[text], Role::Document)
         .map_err(|error| error.to_string())?;
     tokens.pop().ok_or_else(|| "the tokenizer gave no tokens".to_owned())

@@ -7,7 +7,7 @@ use std::time::Duration;
 use twofold_encode::{Embedding, Encoder};
 use twofold_storage::{Collection, Explanation, Fetch, InvalidInput, NewPoint, Operation, Plan, Search, SeqNo, Target};
 use twofold_types::api::{Query, QueryExplanation, QueryPoints, QueryResult, WithPayload, WithVector};
-use twofold_types::{ModelId, PointStruct, Record, Role, ScoredPoint, TextInput, VectorInput};
+use twofold_types::{EncoderParams, ModelId, PointStruct, Record, Role, ScoredPoint, TextInput, VectorInput};
 
 use crate::engine::Engine;
 use crate::error::{Result, WorkerError};
@@ -133,14 +133,14 @@ impl Engine {
             expected,
             received: received.clone(),
         };
-        let bound = config.encoders.get(vector).map(|encoder| &encoder.model);
-        let model = match (bound, model) {
-            (Some(bound), Some(model)) if bound != model => return Err(other_model(bound.clone(), model)),
-            (Some(bound), _) => bound,
-            (None, Some(model)) => model,
+        let bound = config.encoders.get(vector);
+        let asked = match (bound, model) {
+            (Some(bound), Some(model)) if bound.model != *model => return Err(other_model(bound.model.clone(), model)),
+            (Some(bound), _) => bound.clone(),
+            (None, Some(model)) => EncoderParams::new(model.clone()),
             (None, None) => return Err(WorkerError::NoEncoder(vector.to_owned())),
         };
-        let encoder = self.models.get(model)?;
+        let encoder = self.models.get(&asked)?;
         if encoder.dimensions() != params.size {
             let (expected, received) = (encoder.dimensions(), params.size);
             return Err(InvalidInput::EncoderDimension {
@@ -152,9 +152,9 @@ impl Engine {
         }
         if bound.is_none()
             && role == Role::Document
-            && let Err(winner) = collection.bind_encoder(vector, model)?
+            && let Err(winner) = collection.bind_encoder(vector, &asked.model)?
         {
-            return Err(other_model(winner, model));
+            return Err(other_model(winner, &asked.model));
         }
         Ok(encoder)
     }
@@ -162,7 +162,7 @@ impl Engine {
     /// Encodes texts that the request waits for.
     fn encode(&self, encoder: Arc<dyn Encoder>, texts: &[String], role: Role) -> Result<Vec<Embedding>> {
         let tokens = encoder
-            .tokenizer()
+            .tokenizer(role)
             .tokenize(texts, role)
             .map_err(|error| WorkerError::Encoding(error.to_string()))?;
         self.lanes.encode(encoder, tokens, role)

@@ -160,9 +160,7 @@ impl Ingestion {
             Err(error) if error.is_not_found() => {}
             Err(error) => return Err(self.connection.explain(error)),
         }
-        let encoder = EncoderParams {
-            model: ModelId::new(model.as_deref().unwrap_or(DEFAULT_MODEL)),
-        };
+        let encoder = EncoderParams::new(ModelId::new(model.as_deref().unwrap_or(DEFAULT_MODEL)));
         let encoders = Some(BTreeMap::from([(String::new(), encoder)]));
         let config = CreateCollection {
             encoders,

@@ -6,8 +6,8 @@
 mod download;
 mod files;
 mod hub;
-mod known;
 mod local;
+mod pins;
 mod staging;
 #[cfg(test)]
 mod tests;
@@ -16,11 +16,12 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 use indicatif::HumanBytes;
+use twofold_encode::known_model;
 
-use self::files::{INDEX, Layout, MODULES, WEIGHTS};
+use self::files::{INDEX, Layout, MODULES, PICKLE, WEIGHTS};
 use self::hub::Hub;
-use self::known::Pins;
 use self::local::Local;
+use self::pins::Pins;
 use self::staging::Staging;
 use super::output::print;
 use crate::models_dir::{default_models_dir, model_dir};
@@ -97,10 +98,11 @@ impl std::fmt::Display for Source {
 /// Pulls a model, or says that it is there.
 pub(super) async fn pull(options: PullOptions) -> anyhow::Result<()> {
     let models_dir = options.models_dir.clone().map_or_else(default_models_dir, Ok)?;
-    let known = known::find(&options.model);
+    let known = known_model(&options.model);
+    let pinned = known.and_then(|known| known.pinned);
     let model = known.map_or(options.model.as_str(), |known| known.id);
     let target = model_dir(&models_dir, model)?;
-    let pins = Pins::of_pull(known, options.revision.as_deref());
+    let pins = Pins::of_pull(pinned, options.revision.as_deref());
 
     if is_complete(target.clone(), pins, options.revision.clone()).await? {
         return print(&format!("{model} is complete in {}\n", target.display()));
@@ -112,7 +114,7 @@ pub(super) async fn pull(options: PullOptions) -> anyhow::Result<()> {
             let revision = options
                 .revision
                 .as_deref()
-                .or(known.map(|known| known.revision))
+                .or(pinned.map(|pinned| pinned.revision))
                 .unwrap_or("main");
             let token = options.token.as_deref().filter(|token| !token.is_empty());
             Source::Hub(Hub::new(&options.endpoint, model, revision, token)?)
@@ -146,7 +148,7 @@ async fn gather(source: &Source, staging: &Staging, pins: Pins) -> anyhow::Resul
         source.require(&name, staging, pins).await?;
         files.push(name);
     }
-    let (weights, index) = (layout.of_transformer(WEIGHTS), layout.of_transformer(INDEX));
+    let [weights, index, pickle] = [WEIGHTS, INDEX, PICKLE].map(|name| layout.of_transformer(name));
     if source.fetch(&weights, staging, pins).await? {
         files.push(weights);
     } else if source.fetch(&index, staging, pins).await? {
@@ -156,8 +158,10 @@ async fn gather(source: &Source, staging: &Staging, pins: Pins) -> anyhow::Resul
             files.push(shard);
         }
         files.push(index);
+    } else if source.fetch(&pickle, staging, pins).await? {
+        files.push(pickle);
     } else {
-        bail!("there is neither {weights} nor {index}: only safetensors weights can be read");
+        bail!("there is neither {weights} nor {index} nor {pickle}: no other weights can be read");
     }
     for name in layout.optional() {
         if source.fetch(&name, staging, pins).await? {
@@ -180,7 +184,7 @@ async fn is_complete(target: PathBuf, pins: Pins, revision: Option<String>) -> a
             Layout::default()
         };
         let whole = layout.required().iter().all(|name| has(name))
-            && (has(&layout.of_transformer(WEIGHTS)) || has_shards(&target, &layout));
+            && ([WEIGHTS, PICKLE].iter().any(|name| has(&layout.of_transformer(name))) || has_shards(&target, &layout));
         Ok(whole && pins.hold(&target)?)
     };
     tokio::task::spawn_blocking(check).await?

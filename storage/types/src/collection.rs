@@ -6,7 +6,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize};
 
-use crate::{ModelId, Payload};
+use crate::{EncoderParams, Payload};
 
 /// The checked name of a collection: 1 to 255 characters, none of `/ \ < > : " | ? *`, no control characters, not `.` or `..`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
@@ -175,14 +175,6 @@ impl<'de> Deserialize<'de> for VectorsConfig {
             })
         }
     }
-}
-
-/// The encoder that fills one vector of a collection.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct EncoderParams {
-    /// The model.
-    pub model: ModelId,
 }
 
 /// How documents are cut into chunks.

@@ -16,6 +16,7 @@
 pub mod api;
 mod collection;
 mod datetime;
+mod encoder;
 mod filter;
 mod model;
 mod number;
@@ -24,10 +25,11 @@ mod point;
 mod task;
 
 pub use collection::{
-    ChunkingParams, CollectionConfig, CollectionName, Datatype, Distance, EncoderParams, InvalidCollectionName,
-    VectorParams, VectorsConfig,
+    ChunkingParams, CollectionConfig, CollectionName, Datatype, Distance, InvalidCollectionName, VectorParams,
+    VectorsConfig,
 };
 pub use datetime::{Datetime, InvalidDatetime};
+pub use encoder::{EncoderParams, Pooling, PromptParams};
 pub use filter::{
     Condition, FieldCondition, FieldTest, Filter, Match, MatchValue, PayloadField, Range, RangeTest, uuid_of,
 };

@@ -23,7 +23,7 @@ const LANES: usize = 2;
 fn bare(model: &Model, texts: &[String]) -> Result<Duration> {
     let started = Instant::now();
     let encoder = model.encoder();
-    let tokens = encoder.tokenizer().tokenize(texts, Role::Document)?;
+    let tokens = encoder.tokenizer(Role::Document).tokenize(texts, Role::Document)?;
     let lengths: Vec<usize> = tokens.iter().map(twofold_encode::Tokens::len).collect();
     let batches = Mutex::new(plan(&lengths, TokenBudget::new(4096)).into_iter());
     let next = || batches.lock().expect("no lane panics with the lock").next();

@@ -8,7 +8,7 @@ use std::io::{BufWriter, Write};
 use std::path::PathBuf;
 
 use twofold_encode::{DeviceSpec, EncodeOptions, ModelFiles, Tokens, open_encoder, plan};
-use twofold_types::{ModelId, Role};
+use twofold_types::{EncoderParams, ModelId, Role};
 
 // As in the server's binary: glibc gives the large buffers of a forward pass back to the system and takes them again.
 #[cfg(not(feature = "system-allocator"))]
@@ -24,7 +24,7 @@ fn main() -> Result<(), Box<dyn Error + Send + Sync>> {
     let budget = options.budget;
     let encoder = open_encoder(
         &ModelFiles::open(model)?,
-        ModelId::new("embed"),
+        &EncoderParams::new(ModelId::new("embed")),
         &DeviceSpec::Auto.open()?,
         options,
     )?;
@@ -33,7 +33,9 @@ fn main() -> Result<(), Box<dyn Error + Send + Sync>> {
     let mut out = BufWriter::new(std::fs::File::create(out)?);
     let mut header = Some(());
     for texts_of_part in texts.chunks(4096) {
-        let tokens = encoder.tokenizer().tokenize(texts_of_part, Role::Document)?;
+        let tokens = encoder
+            .tokenizer(Role::Document)
+            .tokenize(texts_of_part, Role::Document)?;
         let lengths: Vec<usize> = tokens.iter().map(Tokens::len).collect();
         let mut rows: Vec<Vec<f32>> = vec![Vec::new(); tokens.len()];
         for batch in plan(&lengths, budget) {

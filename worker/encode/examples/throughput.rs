@@ -17,7 +17,7 @@ use std::{
 };
 
 use twofold_encode::{DeviceSpec, EncodeOptions, ModelFiles, TokenBudget, Tokens, open_encoder, plan};
-use twofold_types::{ModelId, Role};
+use twofold_types::{EncoderParams, ModelId, Role};
 
 type Result<T> = std::result::Result<T, Box<dyn Error + Send + Sync>>;
 
@@ -41,15 +41,23 @@ fn main() -> Result<()> {
     let texts = read_texts(&args)?;
     let files = ModelFiles::open(&args.model)?;
     let options = EncodeOptions { budget: args.budget };
-    let encoder = open_encoder(&files, ModelId::new("throughput"), &args.device.open()?, options)?;
+    let encoder = open_encoder(
+        &files,
+        &EncoderParams::new(ModelId::new("throughput")),
+        &args.device.open()?,
+        options,
+    )?;
 
     // The first batches pay for pages and caches that later ones find ready.
     let few = &texts[..texts.len().min(64)];
-    encoder.encode(&encoder.tokenizer().tokenize(few, Role::Document)?, Role::Document)?;
+    encoder.encode(
+        &encoder.tokenizer(Role::Document).tokenize(few, Role::Document)?,
+        Role::Document,
+    )?;
 
     let (wall, cpu) = (Instant::now(), cpu_time());
     let tokens: Vec<Tokens> = in_lanes(&args, texts.chunks(256).collect(), |texts| {
-        Ok(encoder.tokenizer().tokenize(texts, Role::Document)?)
+        Ok(encoder.tokenizer(Role::Document).tokenize(texts, Role::Document)?)
     })?
     .concat();
     let tokenised = wall.elapsed();

@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use twofold_types::{ModelId, Role};
+use twofold_types::{Distance, EncoderParams, ModelId, Role};
 
-use crate::{Architecture, BertEncoder, Device, EncodeError, ModelFiles, TokenBudget, Tokenizer, Tokens};
+use crate::{DenseEncoder, Device, EncodeError, ModelFiles, TokenBudget, Tokenizer, Tokens};
 
 /// A dense embedding: [`Encoder::dimensions`] numbers, of unit length if the model normalises.
 pub type Embedding = Vec<f32>;
@@ -21,11 +21,11 @@ pub trait Encoder: Send + Sync {
     /// Length of every embedding.
     fn dimensions(&self) -> usize;
 
-    /// Longest text in tokens, special tokens and the role's prompt included; [`Tokenizer::tokenize`] cuts there.
-    fn max_tokens(&self) -> usize;
+    /// The comparison that the model was trained for.
+    fn distance(&self) -> Distance;
 
-    /// The tokenizer whose tokens this encoder takes.
-    fn tokenizer(&self) -> &Tokenizer;
+    /// The tokenizer whose tokens this encoder takes for a role.
+    fn tokenizer(&self, role: Role) -> &Tokenizer;
 
     /// One embedding per text, `[batch, dimensions]`, in the order of `batch`. A text's embedding does not depend on the
     /// texts beside it. `role` selects the tower where the two differ; prompts were applied by the tokenizer.
@@ -45,17 +45,17 @@ pub struct EncodeOptions {
     pub budget: TokenBudget,
 }
 
-/// Loads a model onto a device, as the architecture that its files name.
+/// Loads a model onto a device, as the family that its files name and with what `params` ask for beside them. Of two
+/// towers this opens one, `params.model`; [`TwoTowers`](crate::TwoTowers) joins them.
 ///
 /// # Errors
-/// [`EncodeError::ReadFile`], [`EncodeError::Tokenizer`] and [`EncodeError::Weights`] name the file that is to blame.
+/// [`EncodeError::ReadFile`], [`EncodeError::Tokenizer`] and [`EncodeError::Weights`] name the file that is to blame,
+/// [`EncodeError::Parameter`] the parameter.
 pub fn open_encoder(
     files: &ModelFiles,
-    model: ModelId,
+    params: &EncoderParams,
     device: &Device,
     options: EncodeOptions,
 ) -> Result<Arc<dyn Encoder>, EncodeError> {
-    match files.architecture() {
-        Architecture::Bert(config) => Ok(Arc::new(BertEncoder::open(files, config, model, device, options)?)),
-    }
+    Ok(Arc::new(DenseEncoder::open(files, params, device, options)?))
 }

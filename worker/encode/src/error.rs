@@ -18,8 +18,9 @@ pub type Source = Box<dyn std::error::Error + Send + Sync>;
 pub enum EncodeError {
     /// A file that the model needs is missing or unreadable.
     #[error(
-        "{}: {source}; a model directory holds config.json, tokenizer.json, model.safetensors and, where they differ \
-         from the defaults, modules.json with the pooling's config.json, sentence_bert_config.json and \
+        "{}: {source}; a model directory holds config.json, tokenizer.json, model.safetensors (or \
+         model.safetensors.index.json with its files, or pytorch_model.bin) and, where they differ from the defaults, \
+         modules.json with a folder for each of its modules, sentence_bert_config.json and \
          config_sentence_transformers.json",
         path.display()
     )]
@@ -57,7 +58,7 @@ pub enum EncodeError {
         /// The tokenizer library's answer.
         source: Source,
     },
-    /// The weights could not be loaded: not a safetensors file, or tensors missing or of other shapes than
+    /// The weights could not be loaded: not a file of its kind, or tensors missing or of other shapes than
     /// `config.json` says.
     #[error("{}: {source}", path.display())]
     Weights {
@@ -65,6 +66,30 @@ pub enum EncodeError {
         path: PathBuf,
         /// Which tensor, and why.
         source: Source,
+    },
+    /// A collection asks for more than the model has.
+    #[error("{name} is {received}, but the model has {most}; accepted: 1 to {most}")]
+    Parameter {
+        /// The parameter's name.
+        name: &'static str,
+        /// Its value.
+        received: usize,
+        /// The largest value that is accepted.
+        most: usize,
+    },
+    /// Two models whose vectors cannot be compared.
+    #[error(
+        "{query} gives {query_dimensions} dimensions and {document} gives {document_dimensions}: two towers have as many"
+    )]
+    Towers {
+        /// The tower of queries.
+        query: ModelId,
+        /// Its dimensions.
+        query_dimensions: usize,
+        /// The tower of documents.
+        document: ModelId,
+        /// Its dimensions.
+        document_dimensions: usize,
     },
     /// A device was named that does not exist.
     #[error("device {given:?} is unknown; accepted: auto, cpu, cuda:N (for example cuda:0), metal")]

@@ -1,23 +1,21 @@
 //! A model's directory, read and checked but not loaded: the hub's layout as sentence-transformers writes it.
 
+mod dense;
 mod modules;
+mod pooling;
 mod prompts;
+mod weights;
 
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, de::DeserializeOwned};
 
-pub use prompts::Prompts;
+use twofold_types::{Distance, Pooling};
 
-use crate::{EncodeError, Pooling, bert::BertConfig};
-
-/// The network that a model's `config.json` asks for, with its sizes.
-#[derive(Debug, Clone, PartialEq)]
-#[non_exhaustive]
-pub enum Architecture {
-    /// BERT with learned absolute positions: MiniLM, e5, bge, gte and most other sentence encoders.
-    Bert(BertConfig),
-}
+pub(crate) use self::modules::StageModule;
+pub use self::prompts::Prompts;
+use self::{modules::Modules, pooling::PoolingModule, prompts::Usage};
+use crate::{EncodeError, families, network::Description, weights::WeightFiles};
 
 /// What a directory of model files describes. Inert: opening it reads the small files only, so every mistake in them is
 /// known before gigabytes of weights move.
@@ -26,12 +24,14 @@ pub struct ModelFiles {
     dir: PathBuf,
     /// Where the transformer's own files are: `dir`, or the folder below it that `modules.json` names.
     transformer: PathBuf,
-    architecture: Architecture,
+    description: Description,
+    weights: WeightFiles,
     max_tokens: usize,
     lower_case: bool,
-    pooling: Pooling,
-    normalises: bool,
+    pooling: Option<PoolingModule>,
+    stages: Vec<StageModule>,
     prompts: Prompts,
+    distance: Option<Distance>,
 }
 
 /// `sentence_bert_config.json`.
@@ -42,40 +42,77 @@ struct SentenceConfig {
     do_lower_case: bool,
 }
 
+/// `tokenizer_config.json`. The length may be as large as 1e30, which stands for none.
+#[derive(Default, Deserialize)]
+struct TokenizerConfig {
+    model_max_length: Option<f64>,
+}
+
 impl ModelFiles {
     /// Reads the description of the model in `dir`.
     ///
-    /// `config.json`, `tokenizer.json` and `model.safetensors` have to be there. Without `modules.json` the model is taken
-    /// as sentence-transformers takes it: mean pooling, no normalisation. Without `sentence_bert_config.json` the maximum
-    /// length is `max_position_embeddings`.
+    /// `config.json`, `tokenizer.json` and weights have to be there: `model.safetensors`, or the files that
+    /// `model.safetensors.index.json` names, or `pytorch_model.bin` where neither is. Pooling and what follows it are as
+    /// `modules.json` says, prompts and comparison as `config_sentence_transformers.json` says. The maximum length is that of
+    /// `sentence_bert_config.json`, or else of `tokenizer_config.json`, and never more than the network has positions for.
     ///
     /// # Errors
     /// [`EncodeError::ReadFile`], [`EncodeError::ParseFile`] and [`EncodeError::Unsupported`], naming the file.
     pub fn open(dir: impl AsRef<Path>) -> Result<Self, EncodeError> {
         let dir = dir.as_ref().to_owned();
-        let modules = modules::read(&dir)?;
-        let transformer = dir.join(&modules.transformer);
-        let architecture = read_architecture(&transformer.join("config.json"))?;
+        let Modules {
+            transformer,
+            pooling,
+            stages,
+        } = modules::read(&dir)?;
+        let transformer = dir.join(transformer);
+        let description = families::describe(&transformer.join("config.json"))?;
         let sentence: SentenceConfig =
             read_json_if_there(&transformer.join("sentence_bert_config.json"))?.unwrap_or_default();
-        let Architecture::Bert(config) = &architecture;
-        let positions = config.max_position_embeddings;
+        let tokenizer: TokenizerConfig =
+            read_json_if_there(&transformer.join("tokenizer_config.json"))?.unwrap_or_default();
+        let positions = description.max_tokens;
+        let stated = sentence
+            .max_seq_length
+            // A float beyond usize saturates.
+            .or(tokenizer.model_max_length.map(|length| length as usize));
+        let Usage { prompts, distance } = Usage::read(&dir.join("config_sentence_transformers.json"))?;
         let files = Self {
-            prompts: Prompts::read(&dir.join("config_sentence_transformers.json"))?,
-            max_tokens: sentence
-                .max_seq_length
-                .map_or(positions, |length| length.min(positions)),
+            max_tokens: stated.map_or(positions, |length| length.min(positions)),
             lower_case: sentence.do_lower_case,
-            pooling: modules.pooling,
-            normalises: modules.normalises,
+            weights: weights::find(&transformer)?,
+            pooling,
+            stages,
+            prompts,
+            distance,
             dir,
             transformer,
-            architecture,
+            description,
         };
-        for path in [files.tokenizer_path(), files.weights_path()] {
-            std::fs::metadata(&path).map_err(|source| EncodeError::ReadFile { path, source })?;
-        }
+        files.check_stages()?;
+        let path = files.tokenizer_path();
+        std::fs::metadata(&path).map_err(|source| EncodeError::ReadFile { path, source })?;
         Ok(files)
+    }
+
+    /// Every dense module takes what the stage before it gives.
+    fn check_stages(&self) -> Result<(), EncodeError> {
+        let mut width = self.description.hidden;
+        for stage in &self.stages {
+            if let StageModule::Dense(dense) = stage {
+                let [input, output] = dense.shape;
+                if input != width {
+                    return Err(EncodeError::Unsupported {
+                        path: dense.weights.first().with_file_name("config.json"),
+                        field: "in_features",
+                        found: format!("{input}, behind {width} dimensions"),
+                        supported: &["what the module before gives"],
+                    });
+                }
+                width = output;
+            }
+        }
+        Ok(())
     }
 
     /// The directory that was opened.
@@ -83,16 +120,22 @@ impl ModelFiles {
         &self.dir
     }
 
-    /// The network and its sizes.
-    pub fn architecture(&self) -> &Architecture {
-        &self.architecture
+    /// The family of the network: `bert`, `roberta`, `mpnet` and so on.
+    pub fn family(&self) -> &'static str {
+        self.description.family
     }
 
     /// Length of the model's embeddings.
     pub fn dimensions(&self) -> usize {
-        match &self.architecture {
-            Architecture::Bert(config) => config.hidden_size,
-        }
+        let width = |stage: &StageModule| match stage {
+            StageModule::Dense(dense) => Some(dense.shape[1]),
+            StageModule::Normalize => None,
+        };
+        self.stages
+            .iter()
+            .rev()
+            .find_map(width)
+            .unwrap_or(self.description.hidden)
     }
 
     /// Longest text in tokens, special tokens included.
@@ -105,14 +148,19 @@ impl ModelFiles {
         self.lower_case
     }
 
-    /// How the token vectors become one vector.
-    pub fn pooling(&self) -> Pooling {
-        self.pooling
+    /// How the token vectors become one vector, where the files say.
+    pub fn pooling(&self) -> Option<Pooling> {
+        self.pooling.map(|module| module.pooling)
     }
 
-    /// True if embeddings are scaled to unit length.
-    pub fn normalises(&self) -> bool {
-        self.normalises
+    /// Whether the tokens of the prompt are pooled with the others.
+    pub fn include_prompt(&self) -> bool {
+        self.pooling.is_none_or(|module| module.include_prompt)
+    }
+
+    /// How vectors are compared, where the files say.
+    pub fn distance(&self) -> Option<Distance> {
+        self.distance
     }
 
     /// What the model wants before queries and documents.
@@ -125,37 +173,18 @@ impl ModelFiles {
         self.transformer.join("tokenizer.json")
     }
 
-    /// Where the weights are.
-    pub fn weights_path(&self) -> PathBuf {
-        self.transformer.join("model.safetensors")
+    /// What follows the pooling.
+    pub(crate) fn stages(&self) -> &[StageModule] {
+        &self.stages
     }
-}
 
-fn read_architecture(path: &Path) -> Result<Architecture, EncodeError> {
-    #[derive(Deserialize)]
-    struct Named {
-        model_type: Option<String>,
-        #[serde(default)]
-        architectures: Vec<String>,
+    pub(crate) fn description(&self) -> &Description {
+        &self.description
     }
-    let named: Named = read_json(path)?;
-    let bert = match &named.model_type {
-        Some(model_type) => model_type == "bert",
-        None => named.architectures.iter().any(|name| name == "BertModel"),
-    };
-    if !bert {
-        return Err(EncodeError::Unsupported {
-            path: path.to_owned(),
-            field: "model_type",
-            found: named
-                .model_type
-                .unwrap_or_else(|| format!("missing (architectures: {:?})", named.architectures)),
-            supported: &["bert"],
-        });
+
+    pub(crate) fn weights(&self) -> &WeightFiles {
+        &self.weights
     }
-    let config: BertConfig = read_json(path)?;
-    config.check(path)?;
-    Ok(Architecture::Bert(config))
 }
 
 pub(crate) fn read(path: &Path) -> Result<Vec<u8>, EncodeError> {

@@ -27,24 +27,30 @@
 //! [`Encoder::encode`] on the thread that owns the device.
 
 mod batch;
-mod bert;
+mod dense;
 mod device;
 mod encoder;
 mod error;
+mod families;
 mod files;
+mod known;
 mod model;
+mod network;
 mod pooling;
+mod settings;
 mod similarity;
 mod tokenizer;
+mod towers;
 mod weights;
 
 pub use batch::{TokenBudget, plan};
-pub use bert::BertEncoder;
+pub use dense::DenseEncoder;
 pub use device::{Device, DeviceSpec};
 pub use encoder::{Embedding, EncodeOptions, Encoder, open_encoder};
 pub use error::{EncodeError, Source};
-pub use files::{Architecture, ModelFiles, Prompts};
+pub use files::{ModelFiles, Prompts};
+pub use known::{KnownModel, Pinned, known_model, known_models};
 pub use model::Model;
-pub use pooling::Pooling;
 pub use similarity::cosine;
 pub use tokenizer::{Tokenizer, Tokens};
+pub use towers::TwoTowers;

@@ -2,7 +2,7 @@
 
 use std::{path::Path, sync::Arc};
 
-use twofold_types::{ModelId, Role};
+use twofold_types::{EncoderParams, ModelId, Role};
 
 use crate::{DeviceSpec, Embedding, EncodeError, EncodeOptions, Encoder, ModelFiles, open_encoder};
 
@@ -21,7 +21,13 @@ impl Model {
     pub fn open(dir: impl AsRef<Path>, device: DeviceSpec) -> Result<Self, EncodeError> {
         let files = ModelFiles::open(dir)?;
         let id = id_of(files.dir());
-        open_encoder(&files, id, &device.open()?, EncodeOptions::default()).map(Self::from)
+        open_encoder(
+            &files,
+            &EncoderParams::new(id),
+            &device.open()?,
+            EncodeOptions::default(),
+        )
+        .map(Self::from)
     }
 
     /// One embedding per text, in the order of the texts. A text longer than the model's maximum is cut.
@@ -29,7 +35,7 @@ impl Model {
     /// # Errors
     /// [`EncodeError::Tokenize`] and [`EncodeError::Forward`]; then none of the texts has a result.
     pub fn embed(&self, texts: &[impl AsRef<str>], role: Role) -> Result<Vec<Embedding>, EncodeError> {
-        let tokens = self.encoder.tokenizer().tokenize(texts, role)?;
+        let tokens = self.encoder.tokenizer(role).tokenize(texts, role)?;
         self.encoder.encode(&tokens, role)
     }
 

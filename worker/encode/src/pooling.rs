@@ -1,33 +1,60 @@
-//! From one vector per token to one vector per text.
+//! From one vector per token to one vector per text, and what a model does to that.
 
-use candle_core::{Result, Tensor};
+use candle_core::{D, Result, Tensor};
+use twofold_types::Pooling;
 
-/// How the vectors of a text's tokens, special tokens included, become its embedding.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Pooling {
-    /// The vector of the first token, `[CLS]`.
-    Cls,
-    /// The mean of all tokens.
-    Mean,
-    /// The largest value of all tokens, per dimension.
-    Max,
+use crate::network::{Activation, Linear, fused};
+
+/// Pools one text: `[tokens, dim]` to `[dim]`, the first `skipped` tokens left out. There is no padding among the tokens.
+pub(crate) fn pool(pooling: Pooling, tokens: &Tensor, skipped: usize) -> Result<Tensor> {
+    let (all, dim) = tokens.dims2()?;
+    let count = all.saturating_sub(skipped);
+    if count == 0 {
+        return Tensor::zeros(dim, tokens.dtype(), tokens.device());
+    }
+    let tokens = tokens.narrow(0, skipped, count)?;
+    match pooling {
+        Pooling::Cls => tokens.get(0),
+        Pooling::Mean => tokens.mean(0),
+        Pooling::Max => tokens.max(0),
+        Pooling::LastToken => tokens.get(count - 1),
+        Pooling::WeightedMean => {
+            // Positions count in the whole text, also where its beginning is left out.
+            let weights: Vec<f32> = (skipped..all).map(|position| (position + 1) as f32).collect();
+            let total: f32 = weights.iter().sum();
+            let weights = Tensor::from_vec(weights, (1, count), tokens.device())?;
+            weights.matmul(&tokens)?.squeeze(0)? / f64::from(total)
+        }
+        Pooling::MeanSqrtLen => tokens.sum(0)? / (count as f64).sqrt(),
+    }
 }
 
-impl Pooling {
-    /// Pools one text: `[tokens, dim]` to `[dim]`. There is no padding among the tokens.
-    pub(crate) fn pool(self, tokens: &Tensor) -> Result<Tensor> {
+/// A step behind the pooling.
+pub(crate) enum Stage {
+    /// A linear layer and its activation.
+    Dense(Linear, Option<Activation>),
+    /// To unit length; a vector of all zeroes stays as it is.
+    Normalize,
+}
+
+impl Stage {
+    /// `[texts, dim]` to `[texts, other dim]`.
+    pub fn apply(&self, vectors: &Tensor) -> Result<Tensor> {
         match self {
-            Self::Cls => tokens.get(0),
-            Self::Mean => tokens.mean(0),
-            Self::Max => tokens.max(0),
+            Self::Dense(linear, activation) => {
+                let y = linear.product(vectors)?;
+                match activation {
+                    Some(activation) => fused::bias_activation(y, linear.bias(), *activation),
+                    None => fused::bias(y, linear.bias()),
+                }
+            }
+            Self::Normalize => normalise(vectors),
         }
     }
 }
 
-/// Scales a vector to unit length; one of all zeroes stays as it is.
-pub(crate) fn normalise(vector: &mut [f32]) {
-    let norm = vector.iter().map(|&x| f64::from(x) * f64::from(x)).sum::<f64>().sqrt() as f32;
-    if norm > 0.0 {
-        vector.iter_mut().for_each(|x| *x /= norm);
-    }
+/// Scales every row to unit length; one of all zeroes stays as it is.
+pub(crate) fn normalise(rows: &Tensor) -> Result<Tensor> {
+    let lengths = rows.sqr()?.sum_keepdim(D::Minus1)?.sqrt()?;
+    rows.broadcast_div(&lengths.maximum(&Tensor::full(1e-12f32, lengths.shape(), rows.device())?)?)
 }

@@ -1,9 +1,9 @@
 //! Text to tokens, apart from encoding, so that it can run on another thread and serve the chunker.
 
 use tokenizers::normalizers::{Lowercase, Sequence};
-use twofold_types::Role;
+use twofold_types::{EncoderParams, Role};
 
-use crate::{EncodeError, ModelFiles, Prompts, files};
+use crate::{EncodeError, ModelFiles, Prompts, files, settings::Settings};
 
 /// The tokens of one text: special tokens included, cut to the model's maximum, not padded.
 ///
@@ -11,12 +11,19 @@ use crate::{EncodeError, ModelFiles, Prompts, files};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Tokens {
     ids: Vec<u32>,
+    /// How many at the beginning are the prompt's.
+    prompt: usize,
 }
 
 impl Tokens {
     /// Positions in the model's vocabulary.
     pub fn ids(&self) -> &[u32] {
         &self.ids
+    }
+
+    /// How many tokens at the beginning are the prompt's, special tokens before it included.
+    pub fn prompt(&self) -> usize {
+        self.prompt
     }
 
     /// How many tokens there are.
@@ -36,16 +43,21 @@ impl Tokens {
 pub struct Tokenizer {
     inner: tokenizers::Tokenizer,
     prompts: Prompts,
+    /// Tokens of the prompts of queries and of documents, with the special tokens before them.
+    prompt_tokens: [usize; 2],
     max_tokens: usize,
     special_tokens: usize,
 }
 
 impl Tokenizer {
-    /// Loads the tokenizer of a model.
+    /// Loads the tokenizer of a model, with the prompts and the maximum length that `params` make of it.
     ///
     /// # Errors
-    /// [`EncodeError::ReadFile`] and [`EncodeError::Tokenizer`], naming `tokenizer.json`.
-    pub fn open(files: &ModelFiles) -> Result<Self, EncodeError> {
+    /// [`EncodeError::ReadFile`] and [`EncodeError::Tokenizer`], naming `tokenizer.json`; [`EncodeError::Parameter`].
+    pub fn open(files: &ModelFiles, params: &EncoderParams) -> Result<Self, EncodeError> {
+        let Settings {
+            prompts, max_tokens, ..
+        } = Settings::resolve(files, params)?;
         let path = files.tokenizer_path();
         let unusable = |source| EncodeError::Tokenizer {
             path: path.clone(),
@@ -65,10 +77,13 @@ impl Tokenizer {
         let special_tokens = inner
             .get_post_processor()
             .map_or(0, |p| tokenizers::PostProcessor::added_tokens(p, false));
+        let prompt_tokens = [Role::Query, Role::Document].map(|role| prompt_tokens(&inner, prompts.of(role)));
+        let [query, document] = prompt_tokens;
         Ok(Self {
+            prompt_tokens: [query.map_err(unusable)?, document.map_err(unusable)?],
             inner,
-            prompts: files.prompts().clone(),
-            max_tokens: files.max_tokens(),
+            prompts,
+            max_tokens,
             special_tokens,
         })
     }
@@ -96,8 +111,13 @@ impl Tokenizer {
         // What was cut off is kept in pieces beside the encoding; it would be post-processed as well.
         encoding.take_overflowing();
         let encoding = self.inner.post_process(encoding, None, true)?;
+        let [query, document] = self.prompt_tokens;
         Ok(Tokens {
             ids: encoding.get_ids().to_vec(),
+            prompt: match role {
+                Role::Query => query,
+                Role::Document => document,
+            },
         })
     }
 
@@ -133,4 +153,14 @@ impl Tokenizer {
     pub fn inner(&self) -> &tokenizers::Tokenizer {
         &self.inner
     }
+}
+
+/// As sentence-transformers counts them: the tokens of the prompt alone, without a special token at its end.
+fn prompt_tokens(tokenizer: &tokenizers::Tokenizer, prompt: &str) -> tokenizers::Result<usize> {
+    if prompt.is_empty() {
+        return Ok(0);
+    }
+    let encoding = tokenizer.encode(prompt, true)?;
+    let ends_special = encoding.get_special_tokens_mask().last() == Some(&1);
+    Ok(encoding.len() - usize::from(ends_special))
 }

@@ -1,33 +1,168 @@
-//! The weights file. The only module with unsafe code: a file is mapped instead of read, because a large model would
-//! otherwise need its size in memory twice while it loads.
+//! The weights of a model, wherever they lie: one safetensors file or several, or PyTorch's own format. The only module
+//! with unsafe code: files are mapped instead of read, because a large model would otherwise need its size in memory twice
+//! while it loads.
 
-use std::path::Path;
+use std::{path::PathBuf, sync::Arc};
 
-use candle_core::DType;
-use candle_nn::VarBuilder;
+use candle_core::{DType, Error, Result, Shape, Tensor, pickle::PthTensors, safetensors::MmapedSafetensors};
 
 use crate::{Device, EncodeError};
 
-/// Opens a safetensors file; every tensor taken from it is converted to f32 and copied to `device`.
-///
-/// # Errors
-/// [`EncodeError::ReadFile`] if it cannot be opened, [`EncodeError::Weights`] if it is not a safetensors file.
+/// Which files hold the weights.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum WeightFiles {
+    /// `model.safetensors`, or the files that `model.safetensors.index.json` names.
+    Safetensors(Vec<PathBuf>),
+    /// `pytorch_model.bin`: a pickle, of which nothing but tensors is read.
+    Pickle(PathBuf),
+}
+
+impl WeightFiles {
+    /// The file that is named in errors.
+    pub fn first(&self) -> &PathBuf {
+        match self {
+            // An index names one file at least.
+            Self::Safetensors(paths) => &paths[0],
+            Self::Pickle(path) => path,
+        }
+    }
+
+    /// The error of a tensor that these files lack, or have in another shape.
+    pub fn at_fault(&self, source: Error) -> EncodeError {
+        EncodeError::Weights {
+            path: self.first().clone(),
+            source: source.into(),
+        }
+    }
+}
+
+/// Opened weights, below a prefix of names. Every tensor taken from them is converted to f32 and copied to the device.
+#[derive(Clone)]
+pub(crate) struct Weights {
+    source: Arc<Source>,
+    prefix: String,
+    device: Device,
+}
+
+enum Source {
+    Safetensors(MmapedSafetensors),
+    Pickle(PthTensors),
+}
+
+impl Weights {
+    /// Opens the files.
+    ///
+    /// # Errors
+    /// [`EncodeError::ReadFile`] if one cannot be opened, [`EncodeError::Weights`] if it is not what its name says.
+    pub fn open(files: &WeightFiles, device: &Device) -> std::result::Result<Self, EncodeError> {
+        let paths = match files {
+            WeightFiles::Safetensors(paths) => paths.as_slice(),
+            WeightFiles::Pickle(path) => std::slice::from_ref(path),
+        };
+        // So that a missing file is reported like every other missing file.
+        for path in paths {
+            std::fs::File::open(path).map_err(|source| EncodeError::ReadFile {
+                path: path.clone(),
+                source,
+            })?;
+        }
+        let source = match files {
+            WeightFiles::Safetensors(paths) => map(paths).map(Source::Safetensors),
+            WeightFiles::Pickle(path) => PthTensors::new(path, None).map(Source::Pickle),
+        };
+        let source = source.map_err(|source| files.at_fault(source))?;
+        Ok(Self {
+            source: Arc::new(source),
+            prefix: String::new(),
+            device: device.clone(),
+        })
+    }
+
+    /// The weights below the prefix that the checkpoint puts before `name`: `bert.` in a model with a head,
+    /// `question_encoder.bert_model.` in DPR's, often none.
+    pub fn below_prefix_of(&self, name: &str) -> Result<Self> {
+        let names = self.source.names();
+        let mut prefixes: Vec<&str> = names
+            .iter()
+            .filter_map(|full| full.strip_suffix(name))
+            .filter(|prefix| prefix.is_empty() || prefix.ends_with('.'))
+            .collect();
+        prefixes.sort_unstable();
+        match prefixes[..] {
+            [] => Err(Error::CannotFindTensor { path: name.to_owned() }.bt()),
+            [prefix] => Ok(Self {
+                prefix: prefix.to_owned(),
+                ..self.clone()
+            }),
+            _ => candle_core::bail!(
+                "there are several networks in it, with {name} behind {}",
+                prefixes.join(", ")
+            ),
+        }
+    }
+
+    /// The tensor called `name` below the prefix.
+    pub fn get(&self, name: &str, shape: impl Into<Shape>) -> Result<Tensor> {
+        let full = format!("{}{name}", self.prefix);
+        let Some(found) = self.source.spelling(&full) else {
+            return Err(Error::CannotFindTensor { path: full }.bt());
+        };
+        let tensor = self.source.load(&found)?;
+        let expected = shape.into();
+        if tensor.shape() != &expected {
+            return Err(Error::UnexpectedShape {
+                msg: format!("the shape of {found} is not what config.json says"),
+                expected,
+                got: tensor.shape().clone(),
+            }
+            .bt());
+        }
+        tensor.to_dtype(DType::F32)?.to_device(self.device.candle())
+    }
+}
+
+impl Source {
+    fn names(&self) -> Vec<String> {
+        match self {
+            Self::Safetensors(tensors) => tensors.tensors().into_iter().map(|(name, _)| name).collect(),
+            Self::Pickle(tensors) => tensors.tensor_infos().keys().cloned().collect(),
+        }
+    }
+
+    fn contains(&self, name: &str) -> bool {
+        match self {
+            Self::Safetensors(tensors) => tensors.get(name).is_ok(),
+            Self::Pickle(tensors) => tensors.tensor_infos().contains_key(name),
+        }
+    }
+
+    /// The name as this checkpoint spells it: layer normalisations once had `gamma` and `beta`.
+    fn spelling(&self, name: &str) -> Option<String> {
+        let old = [(".weight", ".gamma"), (".bias", ".beta")]
+            .into_iter()
+            .find_map(|(new, old)| Some(format!("{}{old}", name.strip_suffix(new)?)));
+        [Some(name.to_owned()), old]
+            .into_iter()
+            .flatten()
+            .find(|name| self.contains(name))
+    }
+
+    fn load(&self, name: &str) -> Result<Tensor> {
+        match self {
+            Self::Safetensors(tensors) => tensors.load(name, &candle_core::Device::Cpu),
+            Self::Pickle(tensors) => tensors
+                .get(name)?
+                .ok_or_else(|| Error::CannotFindTensor { path: name.to_owned() }.bt()),
+        }
+    }
+}
+
 #[expect(
     unsafe_code,
     reason = "mapping a file is unsafe: nothing keeps others from changing it"
 )]
-pub(crate) fn open(path: &Path, device: &Device) -> Result<VarBuilder<'static>, EncodeError> {
-    // So that a missing file is reported like every other missing file.
-    std::fs::File::open(path).map_err(|source| EncodeError::ReadFile {
-        path: path.to_owned(),
-        source,
-    })?;
-    // SAFETY: whoever truncates the file while it loads makes this process fault. The directory belongs to the operator,
+fn map(paths: &[PathBuf]) -> Result<MmapedSafetensors> {
+    // SAFETY: whoever truncates a file while it loads makes this process fault. The directory belongs to the operator,
     // models are put there whole and not changed in place, and the map is gone when loading ends: tensors are copies.
-    unsafe { VarBuilder::from_mmaped_safetensors(&[path], DType::F32, device.candle()) }.map_err(|source| {
-        EncodeError::Weights {
-            path: path.to_owned(),
-            source: source.into(),
-        }
-    })
+    unsafe { MmapedSafetensors::multi(paths) }
 }

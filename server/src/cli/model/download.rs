@@ -14,7 +14,7 @@ use reqwest::{Client, Response, StatusCode, Url};
 use tokio::fs;
 use tokio::io::AsyncWriteExt;
 
-use super::known;
+use super::pins;
 
 /// How often in a row nothing may arrive.
 const MOST_FAILURES: u32 = 5;
@@ -202,7 +202,7 @@ async fn verified(path: &Path, expected: Option<&str>) -> anyhow::Result<()> {
         return Ok(());
     };
     let path = path.to_owned();
-    tokio::task::spawn_blocking(move || known::verify(&path, &expected)).await?
+    tokio::task::spawn_blocking(move || pins::verify(&path, &expected)).await?
 }
 
 async fn length(path: &Path) -> anyhow::Result<u64> {

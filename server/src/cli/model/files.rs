@@ -14,6 +14,9 @@ pub(super) const WEIGHTS: &str = "model.safetensors";
 /// Names the files that the weights were split into.
 pub(super) const INDEX: &str = "model.safetensors.index.json";
 
+/// The weights in PyTorch's own format, read where there are no others.
+pub(super) const PICKLE: &str = "pytorch_model.bin";
+
 /// Where the parts of a model are in its repository.
 #[derive(Debug, Default, PartialEq)]
 pub(super) struct Layout {
@@ -73,7 +76,7 @@ impl Layout {
         }
         for folder in &self.folders {
             // A pooling has a configuration, a dense layer weights besides, a normalisation nothing.
-            names.extend([format!("{folder}/config.json"), format!("{folder}/{WEIGHTS}")]);
+            names.extend(["config.json", WEIGHTS, PICKLE].map(|name| format!("{folder}/{name}")));
         }
         names
     }

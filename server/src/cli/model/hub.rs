@@ -9,7 +9,7 @@ use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderValue, LOCATION};
 use reqwest::{Client, Response, StatusCode, Url};
 
 use super::download::{Remote, download};
-use super::known;
+use super::pins;
 
 /// Short, so that a machine without a way to the hub learns it soon.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -144,5 +144,5 @@ fn is_sha256(text: &str) -> bool {
 
 async fn hash(path: &Path) -> anyhow::Result<String> {
     let path = path.to_owned();
-    tokio::task::spawn_blocking(move || known::sha256_of(&path)).await?
+    tokio::task::spawn_blocking(move || pins::sha256_of(&path)).await?
 }

@@ -10,8 +10,8 @@ use anyhow::{Context, bail};
 use zip::ZipArchive;
 use zip::result::ZipError;
 
-use super::files::{INDEX, MODULES, WEIGHTS};
-use super::known;
+use super::files::{INDEX, MODULES, PICKLE, WEIGHTS};
+use super::pins;
 
 /// How deep a directory is searched.
 const DEPTH: usize = 6;
@@ -64,7 +64,7 @@ impl Local {
                 return Ok(false);
             }
             if let Some(sha256) = pin {
-                known::verify(&path, sha256)?;
+                pins::verify(&path, sha256)?;
             }
             Ok(true)
         })
@@ -132,7 +132,7 @@ fn model_folder(names: &BTreeSet<String>) -> anyhow::Result<String> {
         .filter_map(|name| name.strip_suffix("config.json"))
         .filter(|folder| {
             let is_folder = folder.is_empty() || folder.ends_with('/');
-            is_folder && has(folder, "tokenizer.json") && (has(folder, WEIGHTS) || has(folder, INDEX))
+            is_folder && has(folder, "tokenizer.json") && [WEIGHTS, INDEX, PICKLE].iter().any(|name| has(folder, name))
         });
     let folders: BTreeSet<&str> = transformers
         .map(|folder| {
@@ -150,7 +150,7 @@ fn model_folder(names: &BTreeSet<String>) -> anyhow::Result<String> {
         .collect();
     match Vec::from_iter(folders).as_slice() {
         [folder] => Ok((*folder).to_owned()),
-        [] => bail!("there is no model in it: a folder with config.json, tokenizer.json and {WEIGHTS}"),
+        [] => bail!("there is no model in it: a folder with config.json, tokenizer.json and {WEIGHTS} or {PICKLE}"),
         several => bail!("there are several models in it: {}", several.join(", ")),
     }
 }

@@ -314,7 +314,7 @@ async fn a_known_model_is_refused_when_its_files_are_others() {
 }
 
 #[tokio::test]
-async fn a_model_without_safetensors_is_refused() {
+async fn a_model_without_weights_is_refused() {
     let mut files = tiny();
     files.remove(WEIGHTS);
     let (hub, models) = (TestHub::with(files).await, TempDir::new().unwrap());

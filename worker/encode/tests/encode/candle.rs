@@ -28,7 +28,11 @@ fn the_network_equals_candle_transformers() {
         "The quick brown fox jumps over the lazy dog.",
         &"Rain falls on the plain. ".repeat(30),
     ];
-    let tokens = MODEL.encoder().tokenizer().tokenize(&texts, Role::Document).unwrap();
+    let tokens = MODEL
+        .encoder()
+        .tokenizer(Role::Document)
+        .tokenize(&texts, Role::Document)
+        .unwrap();
     let ours = MODEL.encoder().encode(&tokens, Role::Document).unwrap();
     for ((ours, tokens), text) in ours.iter().zip(&tokens).zip(texts) {
         assert_same(ours, &by_candle_transformers(&theirs, tokens.ids()), text);

@@ -5,7 +5,7 @@ use std::{error::Error, path::Path};
 use twofold_encode::{DeviceSpec, EncodeError, Model, ModelFiles, Tokenizer};
 use twofold_types::Role;
 
-use crate::support::{MODEL, REFERENCE, model_dir, replace, variant_of_model};
+use crate::support::{MODEL, REFERENCE, model_dir, params, replace, variant_of_model};
 
 #[track_caller]
 fn assert_says(error: impl Error, dir: &Path, words: &[&str]) {
@@ -45,16 +45,16 @@ fn a_missing_file_is_named() {
 
 #[test]
 fn an_unknown_architecture_is_told_what_is_supported() {
-    assert_refused(
-        "config.json",
-        r#"{"model_type": "t5"}"#,
-        &["model_type", "t5", "supported: bert"],
-    );
-    assert_refused(
-        "config.json",
-        r#"{"architectures": ["MPNetModel"]}"#,
-        &["MPNetModel", "supported: bert"],
-    );
+    let supported = ["supported: bert", "xlm-roberta"];
+    for (config, words) in [
+        (r#"{"model_type": "t5"}"#, ["model_type", "t5"]),
+        (
+            r#"{"architectures": ["BigBirdModel"]}"#,
+            ["model_type is missing", "BigBirdModel"],
+        ),
+    ] {
+        assert_refused("config.json", config, &[words, supported].concat());
+    }
 }
 
 #[test]
@@ -66,8 +66,8 @@ fn what_the_network_cannot_do_is_refused() {
     };
     assert_refused(
         "config.json",
-        &with(r#""gelu""#, r#""swish""#),
-        &["hidden_act", "swish", "gelu_new"],
+        &with(r#""gelu""#, r#""tanhshrink""#),
+        &["hidden_act", "tanhshrink", "gelu_new"],
     );
     assert_refused(
         "config.json",
@@ -85,31 +85,44 @@ fn what_the_network_cannot_do_is_refused() {
 
 #[test]
 fn stages_and_poolings_that_are_not_supported_are_refused() {
-    let dense = r#"[{"path": "", "type": "sentence_transformers.models.Transformer"},
-        {"path": "1_Pooling", "type": "sentence_transformers.models.Pooling"},
-        {"path": "2_Dense", "type": "sentence_transformers.models.Dense"}]"#;
+    let module =
+        |kind: &str, path: &str| format!(r#"{{"path": "{path}", "type": "sentence_transformers.models.{kind}"}}"#);
+    let [transformer, pooling, dense] =
+        [("Transformer", ""), ("Pooling", "1_Pooling"), ("Dense", "2_Dense")].map(|(kind, path)| module(kind, path));
+    let weights = module("WeightedLayerPooling", "1_W");
     assert_refused(
         "modules.json",
-        dense,
-        &["Transformer, Pooling, Dense", "Transformer, Pooling, Normalize"],
+        &format!("[{transformer}, {weights}, {pooling}]"),
+        &["Transformer, WeightedLayerPooling, Pooling", "Dense and Normalize"],
     );
     assert_refused("modules.json", "[]", &["empty"]);
-    let pooling = "1_Pooling/config.json";
+    let pooling_file = "1_Pooling/config.json";
     assert_refused(
-        pooling,
-        r#"{"pooling_mode_lasttoken": true}"#,
-        &["lasttoken", "cls, mean, max"],
-    );
-    assert_refused(
-        pooling,
+        pooling_file,
         r#"{"pooling_mode": ["cls", "mean"]}"#,
-        &["cls + mean", "cls, mean, max"],
+        &["cls + mean", "weightedmean"],
     );
-    assert_refused(
-        pooling,
-        r#"{"pooling_mode": "mean", "include_prompt": false}"#,
-        &["include_prompt"],
+    let dir = variant_of_model();
+    replace(
+        dir.path(),
+        "modules.json",
+        &format!("[{transformer}, {pooling}, {dense}]"),
     );
+    let refused = |words: &[&str]| assert_says(ModelFiles::open(dir.path()).unwrap_err(), dir.path(), words);
+    refused(&["2_Dense/config.json"]);
+    std::fs::create_dir(dir.path().join("2_Dense")).unwrap();
+    let config = |input: usize, function: &str| {
+        let config =
+            format!(r#"{{"in_features": {input}, "out_features": 8, "activation_function": "torch.nn.{function}"}}"#);
+        replace(dir.path(), "2_Dense/config.json", &config);
+    };
+    config(384, "Softshrink");
+    refused(&["activation_function", "Softshrink", "Tanh"]);
+    config(384, "Tanh");
+    refused(&["2_Dense/model.safetensors"]);
+    replace(dir.path(), "2_Dense/model.safetensors", "");
+    config(100, "Tanh");
+    refused(&["in_features", "100", "384"]);
 }
 
 #[test]
@@ -141,22 +154,29 @@ fn the_maximum_length_is_the_files() {
         replace(dir.path(), "sentence_bert_config.json", content);
         let files = ModelFiles::open(dir.path()).unwrap();
         assert_eq!(files.max_tokens(), expected);
-        let tokens = Tokenizer::open(&files)
+        let tokens = Tokenizer::open(&files, &params())
             .unwrap()
             .tokenize(&long, Role::Document)
             .unwrap();
         assert_eq!(tokens[0].len(), expected.min(402));
     }
     std::fs::remove_file(dir.path().join("sentence_bert_config.json")).unwrap();
-    assert_eq!(ModelFiles::open(dir.path()).unwrap().max_tokens(), 512);
+    for (content, expected) in [
+        (r#"{"model_max_length": 100}"#, 100),
+        (r#"{"model_max_length": 1e30}"#, 512),
+        ("{}", 512),
+    ] {
+        replace(dir.path(), "tokenizer_config.json", content);
+        assert_eq!(ModelFiles::open(dir.path()).unwrap().max_tokens(), expected);
+    }
 }
 
 #[test]
 fn prompts_are_put_before_texts_by_role() {
     let dir = variant_of_model();
     let ids = |dir: &Path, text: &str, role| {
-        let tokenizer = Tokenizer::open(&ModelFiles::open(dir).unwrap()).unwrap();
-        tokenizer.tokenize(&[text], role).unwrap().remove(0)
+        let tokenizer = Tokenizer::open(&ModelFiles::open(dir).unwrap(), &params()).unwrap();
+        tokenizer.tokenize(&[text], role).unwrap().remove(0).ids().to_vec()
     };
     let plain = |text: &str| ids(&model_dir(), text, Role::Document);
     replace(
@@ -173,6 +193,18 @@ fn prompts_are_put_before_texts_by_role() {
     );
     assert_eq!(ids(dir.path(), "a cat", Role::Query), plain("Ask: a cat"));
     assert_eq!(ids(dir.path(), "a cat", Role::Document), plain("a cat"));
+    replace(
+        dir.path(),
+        "config_sentence_transformers.json",
+        r#"{"prompts": {"query": "Ask: ", "any": "Read: "}, "default_prompt_name": "any"}"#,
+    );
+    assert_eq!(ids(dir.path(), "a cat", Role::Query), plain("Ask: a cat"));
+    assert_eq!(ids(dir.path(), "a cat", Role::Document), plain("Read: a cat"));
+    assert_refused(
+        "config_sentence_transformers.json",
+        r#"{"prompts": {}, "default_prompt_name": "any"}"#,
+        &["default_prompt_name", "any"],
+    );
 }
 
 #[test]
@@ -185,7 +217,7 @@ fn a_cased_tokenizer_gets_lower_case_where_the_files_say_so() {
         &tokenizer.replace(r#""lowercase":true"#, r#""lowercase":false"#),
     );
     let ids = || {
-        let tokenizer = Tokenizer::open(&ModelFiles::open(dir.path()).unwrap()).unwrap();
+        let tokenizer = Tokenizer::open(&ModelFiles::open(dir.path()).unwrap(), &params()).unwrap();
         tokenizer
             .tokenize(&["The CAT"], Role::Document)
             .unwrap()
@@ -207,7 +239,7 @@ fn a_cased_tokenizer_gets_lower_case_where_the_files_say_so() {
 
 #[test]
 fn a_chunker_sees_texts_whole_and_without_special_tokens() {
-    let tokenizer = MODEL.encoder().tokenizer();
+    let tokenizer = MODEL.encoder().tokenizer(Role::Document);
     let long = REFERENCE.texts.last().unwrap();
     assert_eq!(long.ids.len(), 256);
     assert_eq!(tokenizer.count_tokens(&long.text).unwrap(), 400);

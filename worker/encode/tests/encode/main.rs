@@ -1,8 +1,11 @@
 //! What an opened model promises, on the real all-MiniLM-L6-v2 against vectors that sentence-transformers made
-//! (`scripts/reference_vectors.py`).
+//! (`scripts/reference_vectors.py`), and on tiny models of every family (`scripts/family_fixtures.py`).
 
 mod batches;
 mod candle;
+mod families;
 mod files;
+mod mpnet;
+mod params;
 mod parity;
 mod support;

@@ -6,8 +6,8 @@ use std::{
 };
 
 use serde::Deserialize;
-use twofold_encode::{DeviceSpec, Embedding, EncodeOptions, Model, ModelFiles, TokenBudget, open_encoder};
-use twofold_types::ModelId;
+use twofold_encode::{DeviceSpec, Embedding, EncodeError, EncodeOptions, Model, ModelFiles, TokenBudget, open_encoder};
+use twofold_types::{EncoderParams, ModelId};
 
 /// Largest cosine distance at which two vectors count as the same.
 pub const TOLERANCE: f64 = 1e-5;
@@ -64,29 +64,42 @@ pub fn model_dir() -> PathBuf {
 }
 
 fn cached_model() -> PathBuf {
+    models_dir().join("sentence-transformers/all-MiniLM-L6-v2")
+}
+
+/// Where models are in the user's cache.
+pub fn models_dir() -> PathBuf {
     let home = PathBuf::from(std::env::var_os("HOME").unwrap_or_default());
     let cache = match std::env::var_os("XDG_CACHE_HOME") {
         _ if cfg!(target_os = "macos") => home.join("Library/Caches"),
         Some(cache) if !cache.is_empty() => cache.into(),
         _ => home.join(".cache"),
     };
-    cache.join("twofold/models/sentence-transformers/all-MiniLM-L6-v2")
+    cache.join("twofold/models")
 }
 
 /// The model with forward passes of at most `budget` tokens.
 pub fn model_with_budget(budget: usize) -> Model {
-    let files = ModelFiles::open(model_dir()).unwrap();
+    open_with_budget(&model_dir(), budget)
+}
+
+/// The model in `dir` with forward passes of at most `budget` tokens.
+pub fn open_with_budget(dir: &Path, budget: usize) -> Model {
     let options = EncodeOptions {
         budget: TokenBudget::new(budget),
     };
-    open_encoder(
-        &files,
-        ModelId::new("minilm"),
-        &DeviceSpec::Cpu.open().unwrap(),
-        options,
-    )
-    .unwrap()
-    .into()
+    open_with(dir, &params(), options).unwrap()
+}
+
+/// The params of a model that no table knows.
+pub fn params() -> EncoderParams {
+    EncoderParams::new(ModelId::new("test"))
+}
+
+/// The model in `dir` as `params` ask for it.
+pub fn open_with(dir: &Path, params: &EncoderParams, options: EncodeOptions) -> Result<Model, EncodeError> {
+    let files = ModelFiles::open(dir)?;
+    open_encoder(&files, params, &DeviceSpec::Cpu.open()?, options).map(Model::from)
 }
 
 /// A copy of the model's directory in which every file is a link, so that a test can replace one.

@@ -1,0 +1,87 @@
+//! What is known of published models beside their own files: what a table of models shows before one is fetched, and
+//! prompts and poolings that a publisher wrote on the model's page and nowhere else.
+
+mod table;
+
+use twofold_types::{Distance, Pooling};
+
+use self::table::TABLE;
+
+/// A published model.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct KnownModel {
+    /// As its publisher writes it.
+    pub id: &'static str,
+    /// Length of its embeddings.
+    pub dimensions: usize,
+    /// Longest text in tokens.
+    pub max_tokens: usize,
+    /// How its token vectors become one.
+    pub pooling: Pooling,
+    /// Whether its embeddings have unit length.
+    pub normalizes: bool,
+    /// What it wants before queries.
+    pub query_prompt: &'static str,
+    /// What it wants before documents.
+    pub document_prompt: &'static str,
+    /// The comparison it was trained for.
+    pub distance: Distance,
+    /// The model that encodes queries where this one encodes documents only.
+    pub query_model: Option<&'static str>,
+    /// SPDX identifier; `None` where the publisher names no licence.
+    pub licence: Option<&'static str>,
+    /// The languages it was trained on, as their codes or as their number.
+    pub languages: &'static str,
+    /// The revision whose files are known by hash.
+    pub pinned: Option<Pinned>,
+}
+
+/// A revision of a model whose files are known.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Pinned {
+    /// The hub's commit that has these files.
+    pub revision: &'static str,
+    /// Names and SHA-256 in lower-case hexadecimal.
+    pub files: &'static [(&'static str, &'static str)],
+}
+
+/// All known models, the small before the large within a family.
+pub fn known_models() -> &'static [KnownModel] {
+    TABLE
+}
+
+/// The known model of that name, whatever the case of its letters.
+pub fn known_model(id: &str) -> Option<&'static KnownModel> {
+    TABLE.iter().find(|known| known.id.eq_ignore_ascii_case(id))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_model_stands_there_once_and_whole() {
+        for (i, known) in TABLE.iter().enumerate() {
+            assert!(known_model(known.id) == Some(known), "{} is there twice", known.id);
+            assert!(
+                known.id.split('/').count() == 2 && known.dimensions > 0 && known.max_tokens > 0,
+                "{i}"
+            );
+            if let Some(queries) = known.query_model {
+                assert_eq!(
+                    known_model(queries).map(|queries| queries.dimensions),
+                    Some(known.dimensions)
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn names_are_found_in_any_case() {
+        assert_eq!(
+            known_model("baai/BGE-small-EN-v1.5").unwrap().id,
+            "BAAI/bge-small-en-v1.5"
+        );
+        assert_eq!(known_model("bge-small-en-v1.5"), None);
+    }
+}

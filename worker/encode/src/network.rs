@@ -1,0 +1,214 @@
+//! The transformer encoder (Vaswani et al. 2017, Devlin et al. 2018) over packed texts, as one network with the options
+//! that its families chose: where it normalises, how it learns of positions, whether its feed-forward part is gated, how
+//! far attention reaches. A [`Description`] says which.
+//!
+//! Our own instead of candle-transformers', for three reasons: texts of a batch are packed one after another instead of
+//! padded to the longest; on the CPU the steps between the matrix products are fused and done in place ([`fused`]); and
+//! the families share it.
+
+mod activation;
+mod attention;
+mod description;
+pub(crate) mod fused;
+mod head_norm;
+mod kernels;
+mod layer;
+mod linear;
+mod norm;
+mod offsets;
+mod packed;
+mod rotary;
+mod rows;
+mod softmax;
+
+use candle_core::{Device, Result, Tensor};
+
+pub(crate) use self::{
+    activation::Activation,
+    description::{Biases, Description, DistanceBias, LayerKind, Names, NormPlace, Positions},
+    linear::Linear,
+    norm::{Formula, NormKind},
+    offsets::Reach,
+    packed::ranges,
+};
+use self::{
+    layer::Layer,
+    norm::Norm,
+    offsets::{Offsets, alibi_slopes, bucket},
+    packed::Packed,
+    rotary::{Rotary, Turns},
+};
+use crate::{EncodeError, ModelFiles, weights::Weights};
+
+/// A loaded network.
+pub(crate) struct Network {
+    /// `[vocabulary, hidden]`.
+    words: Tensor,
+    /// `[rows, hidden]`: what is added to a word for its position and for being of the first segment, as a text here has no
+    /// second one; `None` where the family has neither.
+    places: Option<Tensor>,
+    positions: Positions,
+    embedding_norm: Option<Norm>,
+    /// One for every base that occurs.
+    rotaries: Vec<Rotary>,
+    layers: Vec<Layer>,
+    final_norm: Option<Norm>,
+    device: Device,
+}
+
+impl Network {
+    /// Loads the network that the files describe.
+    ///
+    /// # Errors
+    /// [`EncodeError::ReadFile`] and [`EncodeError::Weights`], naming the file.
+    pub fn open(files: &ModelFiles, device: &crate::Device) -> std::result::Result<Self, EncodeError> {
+        let weights = Weights::open(files.weights(), device)?;
+        Self::load(&weights, files.description(), device.candle()).map_err(|source| files.weights().at_fault(source))
+    }
+
+    /// Takes the weights by the description's names, below whatever prefix the checkpoint puts before them.
+    fn load(weights: &Weights, description: &Description, device: &Device) -> Result<Self> {
+        let Description {
+            names, hidden, norm, ..
+        } = description;
+        let weights = &weights.below_prefix_of(&format!("{}.weight", names.words))?;
+        let load_norm = |name: &str| Norm::load(weights, name, *hidden, *norm, None);
+        let mut rotaries: Vec<Rotary> = Vec::new();
+        let mut layers = Vec::with_capacity(description.layers.len());
+        // Most layers have the same offsets, and these may be large.
+        let mut offsets: Vec<(Reach, Option<Offsets>)> = Vec::new();
+        for (index, kind) in description.layers.iter().enumerate() {
+            let rotary = match kind.rotary {
+                None => None,
+                Some(base) => Some(match rotaries.iter().position(|rotary| rotary.base() == base) {
+                    Some(known) => known,
+                    None => {
+                        let (width, positions) = (description.head_width, description.max_tokens);
+                        rotaries.push(Rotary::new(base, width, positions, device)?);
+                        rotaries.len() - 1
+                    }
+                }),
+            };
+            let of_layer = match offsets.iter().find(|(reach, _)| *reach == kind.reach) {
+                Some((_, known)) => known.clone(),
+                None => {
+                    let made = offsets_of(weights, description, kind.reach, device)?;
+                    offsets.push((kind.reach, made.clone()));
+                    made
+                }
+            };
+            layers.push(Layer::load(weights, description, index, rotary, of_layer)?);
+        }
+        Ok(Self {
+            words: weights.get(&format!("{}.weight", names.words), (description.vocabulary, *hidden))?,
+            places: places(weights, description)?,
+            positions: description.positions,
+            embedding_norm: names.embedding_norm.map(load_norm).transpose()?,
+            rotaries,
+            layers,
+            final_norm: names.final_norm.map(load_norm).transpose()?,
+            device: device.clone(),
+        })
+    }
+
+    /// The vectors of all tokens of the texts, one text after another: `[n, hidden]`.
+    pub fn forward(&self, texts: &[&[u32]]) -> Result<Tensor> {
+        let batch = Packed::new(texts, &self.device)?;
+        let mut hidden = self.embed(texts, &batch)?;
+        let turns: Vec<Turns> = self
+            .rotaries
+            .iter()
+            .map(|rotary| rotary.at(&batch.positions))
+            .collect::<Result<_>>()?;
+        for layer in &self.layers {
+            hidden = layer.forward(hidden, &batch, &turns)?;
+        }
+        self.final_norm
+            .as_ref()
+            .map_or(Ok(hidden.clone()), |norm| norm.of(&hidden))
+    }
+
+    fn embed(&self, texts: &[&[u32]], batch: &Packed) -> Result<Tensor> {
+        let words = self.words.index_select(&batch.ids, 0)?;
+        let places = self.places.as_ref().map(|places| {
+            let rows = self.positions.rows_of(texts);
+            places.index_select(&Tensor::new(rows, &self.device)?, 0)
+        });
+        match (places.transpose()?, &self.embedding_norm) {
+            (Some(places), Some(norm)) => norm.after(words, &places),
+            (Some(places), None) => words + places,
+            (None, Some(norm)) => norm.of(&words),
+            (None, None) => Ok(words),
+        }
+    }
+}
+
+impl Positions {
+    /// Rows of the table, 0 where there is none.
+    fn rows(self) -> usize {
+        match self {
+            Self::None => 0,
+            Self::FromZero { rows } | Self::AfterPadding { rows, .. } => rows,
+        }
+    }
+
+    /// The row of every token of the packed texts.
+    fn rows_of(self, texts: &[&[u32]]) -> Vec<u32> {
+        let of_text = |text: &&[u32]| -> Vec<u32> {
+            match self {
+                Self::None => vec![0; text.len()],
+                Self::FromZero { .. } => (0..text.len() as u32).collect(),
+                Self::AfterPadding { padding, .. } => text
+                    .iter()
+                    .scan(padding, |last, &id| {
+                        let counts = id != padding;
+                        *last += u32::from(counts);
+                        Some(if counts { *last } else { padding })
+                    })
+                    .collect(),
+            }
+        };
+        texts.iter().flat_map(of_text).collect()
+    }
+}
+
+/// The vectors of positions with that of the first segment added to each.
+fn places(weights: &Weights, description: &Description) -> Result<Option<Tensor>> {
+    let Description {
+        names,
+        hidden,
+        segments,
+        ..
+    } = description;
+    let table = |name: &str, rows: usize| {
+        (rows > 0)
+            .then(|| weights.get(&format!("{name}.weight"), (rows, *hidden)))
+            .transpose()
+    };
+    let segment = table(names.segments, *segments)?
+        .map(|table| table.narrow(0, 0, 1))
+        .transpose()?;
+    match (table(names.positions, description.positions.rows())?, segment) {
+        (Some(positions), Some(segment)) => positions.broadcast_add(&segment).map(Some),
+        (positions, segment) => Ok(positions.or(segment)),
+    }
+}
+
+fn offsets_of(weights: &Weights, description: &Description, reach: Reach, device: &Device) -> Result<Option<Offsets>> {
+    let Description { heads, max_tokens, .. } = *description;
+    match description.distance_bias {
+        None if reach == Reach::All => Ok(None),
+        None => Offsets::new(1, max_tokens, reach, |_, _| 0.0, device).map(Some),
+        Some(DistanceBias::Alibi) => {
+            let slopes = alibi_slopes(heads);
+            let bias = |head: usize, distance: isize| -slopes[head] * distance.unsigned_abs() as f32;
+            Offsets::new(heads, max_tokens, reach, bias, device).map(Some)
+        }
+        Some(DistanceBias::Buckets(buckets)) => {
+            let learned = weights.get(&format!("{}.weight", description.names.distances), (buckets, heads))?;
+            let learned = learned.to_vec2::<f32>()?;
+            let bias = |head: usize, distance: isize| learned[bucket(distance, buckets)][head];
+            Offsets::new(heads, max_tokens, reach, bias, device).map(Some)
+        }
+    }
+}

@@ -1,0 +1,71 @@
+//! The tokens of a batch, one text after another: nothing is padded, so every matrix product is as large as the texts are
+//! and no position but a text's own can reach its result.
+
+use candle_core::{Device, Result, Tensor};
+
+/// Added to the score of a key that must not be seen: e^-30000 is 0, and the number fits f16, unlike f32's minimum.
+pub(super) const MASKED: f32 = -30_000.0;
+
+/// A batch of texts; n is the number of tokens of all of them.
+pub(super) struct Packed {
+    /// `[n]` u32, positions in the vocabulary.
+    pub ids: Tensor,
+    /// `[n]` u32, positions within each text.
+    pub positions: Tensor,
+    pub lengths: Vec<usize>,
+    /// How the texts lie side by side where attention is one product for all of them: on every device but the CPU.
+    pub padding: Option<Padding>,
+}
+
+/// From packed rows to rows of `[texts, longest]` and back.
+pub(super) struct Padding {
+    pub longest: usize,
+    /// `[texts * longest]`: the packed row at each place.
+    pub padded: Tensor,
+    /// `[n]`: the place of each packed row.
+    pub packed: Tensor,
+    /// `[texts, 1, 1, longest]`: [`MASKED`] where a place is padding.
+    pub mask: Tensor,
+}
+
+impl Packed {
+    pub fn new(texts: &[&[u32]], device: &Device) -> Result<Self> {
+        let lengths: Vec<usize> = texts.iter().map(|text| text.len()).collect();
+        let positions: Vec<u32> = lengths.iter().flat_map(|&len| 0..len as u32).collect();
+        let padding = (!device.is_cpu()).then(|| Padding::new(&lengths, device));
+        Ok(Self {
+            ids: Tensor::new(texts.concat(), device)?,
+            positions: Tensor::new(positions, device)?,
+            padding: padding.transpose()?,
+            lengths,
+        })
+    }
+}
+
+impl Padding {
+    pub fn new(lengths: &[usize], device: &Device) -> Result<Self> {
+        let longest = lengths.iter().copied().max().unwrap_or(0);
+        let (mut padded, mut packed, mut mask) = (Vec::new(), Vec::new(), Vec::new());
+        for (text, (start, len)) in ranges(lengths).enumerate() {
+            // Padding repeats the first row: which one does not matter, the mask hides it.
+            padded.extend((0..longest).map(|i| if i < len { start + i } else { 0 } as u32));
+            packed.extend((0..len).map(|i| (text * longest + i) as u32));
+            mask.extend((0..longest).map(|i| if i < len { 0.0 } else { MASKED }));
+        }
+        Ok(Self {
+            longest,
+            padded: Tensor::new(padded, device)?,
+            packed: Tensor::new(packed, device)?,
+            mask: Tensor::from_vec(mask, (lengths.len(), 1, 1, longest), device)?,
+        })
+    }
+}
+
+/// First row and number of rows of each of the packed texts.
+pub(crate) fn ranges(lengths: &[usize]) -> impl Iterator<Item = (usize, usize)> {
+    lengths.iter().scan(0, |next, &len| {
+        let start = *next;
+        *next += len;
+        Some((start, len))
+    })
+}

@@ -1,0 +1,29 @@
+//! Rows of numbers in candle's storage, for the steps that work on them in place on the CPU.
+
+use candle_core::{CpuStorage, Layout, Result, bail};
+use rayon::prelude::*;
+
+/// Numbers per task when a pool has more than one thread.
+const TASK: usize = 1 << 15;
+
+/// Calls `work(start, rows)` for pieces of whole rows; `start` is where a piece begins in `all`.
+pub(super) fn by_rows(all: &mut [f32], width: usize, work: impl Fn(usize, &mut [f32]) + Sync) {
+    let piece = (TASK / width.max(1)).max(1) * width.max(1);
+    all.par_chunks_mut(piece)
+        .enumerate()
+        .for_each(|(i, rows)| work(i * piece, rows));
+}
+
+pub(super) fn numbers<'a>(storage: &'a CpuStorage, layout: &Layout) -> Result<&'a [f32]> {
+    match (storage, layout.contiguous_offsets()) {
+        (CpuStorage::F32(all), Some((start, end))) => Ok(&all[start..end]),
+        _ => bail!("a contiguous f32 tensor is needed"),
+    }
+}
+
+pub(super) fn numbers_mut<'a>(storage: &'a mut CpuStorage, layout: &Layout) -> Result<&'a mut [f32]> {
+    match (storage, layout.contiguous_offsets()) {
+        (CpuStorage::F32(all), Some((start, end))) => Ok(&mut all[start..end]),
+        _ => bail!("a contiguous f32 tensor is needed"),
+    }
+}

@@ -1,0 +1,60 @@
+//! Two towers: a model for queries and another for documents, trained together (DPR, Karpukhin et al. 2020,
+//! arXiv:2004.04906).
+
+use std::sync::Arc;
+
+use twofold_types::{Distance, ModelId, Role};
+
+use crate::{Embedding, EncodeError, Encoder, Tokenizer, Tokens};
+
+/// An encoder made of two, each for one role. Their tokenizers may differ; their vectors have one length.
+pub struct TwoTowers {
+    query: Arc<dyn Encoder>,
+    document: Arc<dyn Encoder>,
+}
+
+impl TwoTowers {
+    /// # Errors
+    /// [`EncodeError::Towers`] if their dimensions differ.
+    pub fn new(query: Arc<dyn Encoder>, document: Arc<dyn Encoder>) -> Result<Self, EncodeError> {
+        if query.dimensions() != document.dimensions() {
+            return Err(EncodeError::Towers {
+                query: query.model().clone(),
+                query_dimensions: query.dimensions(),
+                document: document.model().clone(),
+                document_dimensions: document.dimensions(),
+            });
+        }
+        Ok(Self { query, document })
+    }
+
+    fn tower(&self, role: Role) -> &dyn Encoder {
+        match role {
+            Role::Query => self.query.as_ref(),
+            Role::Document => self.document.as_ref(),
+        }
+    }
+}
+
+impl Encoder for TwoTowers {
+    /// The tower of documents: what is stored is its.
+    fn model(&self) -> &ModelId {
+        self.document.model()
+    }
+
+    fn dimensions(&self) -> usize {
+        self.document.dimensions()
+    }
+
+    fn distance(&self) -> Distance {
+        self.document.distance()
+    }
+
+    fn tokenizer(&self, role: Role) -> &Tokenizer {
+        self.tower(role).tokenizer(role)
+    }
+
+    fn encode(&self, batch: &[Tokens], role: Role) -> Result<Vec<Embedding>, EncodeError> {
+        self.tower(role).encode(batch, role)
+    }
+}
