@@ -53,7 +53,7 @@ unit: setup ## Run the unit and integration tests
 doc: setup ## Run the examples in the documentation
 	$(TEST) test --doc --release --workspace --locked
 
-conformance: model ## Run a stock client against a server
+conformance: model ## Run stock clients against a server
 	@scripts/conformance.sh
 
 deny: ## Check licences, advisories and sources of the dependencies

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Runs tests/conformance.py, which uses the stock Python client of the collection API, against a fresh server.
+# Runs stock Python clients against a fresh server: that of the collection API, and OpenAI's for embeddings.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . scripts/server.sh
@@ -10,3 +10,4 @@ make_venv "$venv" tests/requirements.txt
 
 start_server
 "$venv/bin/python" tests/conformance.py "$url"
+"$venv/bin/python" tests/conformance_openai.py "$url"

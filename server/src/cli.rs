@@ -1,4 +1,4 @@
-//! The command line: `twofold serve | ingest | search | model pull`.
+//! The command line: `twofold serve | ingest | search | model`.
 //!
 //! Results go to standard output, everything else to standard error. What talks to a server does so through the client
 //! crate, like everyone else.
@@ -71,6 +71,8 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
             Command::Ingest(options) => return ingest::run(options).await,
             Command::Search(options) => search::run(options).await?,
             Command::Model(model::ModelCommand::Pull(options)) => model::pull(options).await?,
+            Command::Model(model::ModelCommand::List(options)) => model::list(&options)?,
+            Command::Model(model::ModelCommand::Info(options)) => model::info(&options)?,
         }
         Ok(ExitCode::SUCCESS)
     })

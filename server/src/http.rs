@@ -1,10 +1,14 @@
-//! The HTTP collection API: wire-compatible with Qdrant's REST API where it has an endpoint, and our own beside it.
+//! The HTTP API: wire-compatible with Qdrant's REST API where that has an endpoint, with OpenAI's and
+//! text-embeddings-inference's for embeddings alone, and our own beside them.
 
 mod blocking;
 mod collections;
 mod documents;
+mod embed;
 mod error;
 mod extract;
+mod models;
+mod openai;
 mod payload;
 mod points;
 mod query;
@@ -54,6 +58,10 @@ pub fn router(engine: Arc<Engine>, limits: Limits) -> Router {
         .route("/healthz", get(service::health))
         .route("/livez", get(service::health))
         .route("/readyz", get(service::health))
+        .route("/models", get(models::list))
+        .route("/v1/models", get(openai::models))
+        .route("/v1/embeddings", post(openai::embeddings))
+        .route("/embed", post(embed::embed))
         .route("/collections", get(collections::list))
         .nest("/collections/{collection}", collection)
         .route("/tasks", get(documents::tasks))

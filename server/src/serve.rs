@@ -9,6 +9,7 @@ use anyhow::Context;
 use tokio::net::TcpListener;
 use twofold_encode::DeviceSpec;
 use twofold_storage::Options as StorageOptions;
+use twofold_types::ModelId;
 use twofold_worker::{Engine, Options};
 
 use crate::http::{Limits, router};
@@ -34,6 +35,15 @@ pub struct ServeOptions {
     /// What encodes: auto, cpu, cuda:N or metal
     #[arg(long, env = "TWOFOLD_DEVICE", default_value = "auto")]
     pub device: DeviceSpec,
+    /// Bytes that loaded models may take before the least recently used is unloaded [default: a quarter of the memory]
+    #[arg(long, env = "TWOFOLD_MODELS_MEMORY", value_name = "BYTES")]
+    pub models_memory: Option<u64>,
+    /// The model of requests for embeddings that name none [default: the only one that is installed]
+    #[arg(long, env = "TWOFOLD_DEFAULT_MODEL", value_name = "MODEL")]
+    pub default_model: Option<String>,
+    /// Vectors of recent queries that are kept in memory; 0 keeps none
+    #[arg(long, env = "TWOFOLD_QUERY_CACHE", value_name = "N", default_value_t = Options::new("", "").query_cache)]
+    pub query_cache: usize,
     /// Threads that encode documents [default: the number of cores, or 1 with a GPU]
     #[arg(long, env = "TWOFOLD_INGEST_LANES", value_name = "N")]
     pub ingest_lanes: Option<usize>,
@@ -67,7 +77,11 @@ pub async fn run(options: ServeOptions) -> anyhow::Result<()> {
         None => default_models_dir()?,
     };
     let defaults = StorageOptions::new(&options.data_dir);
+    let engine_defaults = Options::new(&options.data_dir, models_dir);
     let engine_options = Options {
+        models_memory_bytes: options.models_memory.unwrap_or(engine_defaults.models_memory_bytes),
+        default_model: options.default_model.map(ModelId::new),
+        query_cache: options.query_cache,
         storage: StorageOptions {
             index_threshold: options.index_threshold,
             index_lag: options.index_lag,
@@ -79,7 +93,7 @@ pub async fn run(options: ServeOptions) -> anyhow::Result<()> {
         device: options.device,
         ingest_lanes: options.ingest_lanes,
         index_threads: options.index_threads,
-        ..Options::new(&options.data_dir, models_dir)
+        ..engine_defaults
     };
     let engine = tokio::task::spawn_blocking(|| Engine::start(engine_options)).await?;
     let engine = Arc::new(engine.with_context(|| format!("cannot start on {}", options.data_dir.display()))?);

@@ -113,19 +113,21 @@ pub(crate) fn opening(closed: &[Closed], budget: u64) -> Vec<Placement> {
     held.iter().map(|held| held.placement).collect()
 }
 
-/// Half of the memory that this process may use: the machine's, or less where its control group says so. Where the system
-/// does not tell, there is no limit.
+/// Half of the memory that this process may use. Where the system does not tell, there is no limit.
 pub(crate) fn default_bytes() -> u64 {
+    memory_bytes().map_or(u64::MAX, |bytes| bytes / DEFAULT_SHARE)
+}
+
+/// Bytes of memory that this process may use: the machine's, or less where its control group says so. `None` where the system
+/// does not tell.
+pub fn memory_bytes() -> Option<u64> {
     let machine = std::fs::read_to_string("/proc/meminfo")
         .ok()
         .and_then(|text| meminfo_bytes(&text));
     let groups = std::fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
     let limits = group_files(&groups).into_iter();
     let group = limits.filter_map(|file| std::fs::read_to_string(file).ok()?.trim().parse().ok());
-    group
-        .chain(machine)
-        .min()
-        .map_or(u64::MAX, |bytes| bytes / DEFAULT_SHARE)
+    group.chain(machine).min()
 }
 
 fn meminfo_bytes(text: &str) -> Option<u64> {

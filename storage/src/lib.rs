@@ -65,6 +65,7 @@ mod store;
 mod view;
 mod write;
 
+pub use budget::memory_bytes;
 pub use collection::{Collection, StoredDocument, VectorMemory};
 pub use error::{Fault, InvalidInput, Result, StorageError};
 pub use key::SeqNo;

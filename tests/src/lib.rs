@@ -56,14 +56,15 @@ impl Server {
                 "--data-dir",
             ])
             .arg(data_dir)
-            .arg("--models-dir")
-            .arg(models_dir())
             .args(args)
             .env(
                 "RUST_LOG",
                 std::env::var("RUST_LOG").unwrap_or_else(|_| "error".to_owned()),
             )
             .stdin(Stdio::null());
+        if !args.contains(&"--models-dir") {
+            command.arg("--models-dir").arg(models_dir());
+        }
         if let Some(point) = crash_at {
             command.env("TWOFOLD_CRASH_AT", point);
         }

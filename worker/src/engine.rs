@@ -8,6 +8,7 @@ use crossbeam::channel::bounded;
 use parking_lot::Mutex;
 use twofold_encode::{DeviceSpec, EncodeError};
 use twofold_storage::{Options as StorageOptions, Store};
+use twofold_types::ModelId;
 
 use crate::commit::Committer;
 use crate::error::Result;
@@ -15,6 +16,7 @@ use crate::indexer::Indexer;
 use crate::ingest::Scheduler;
 use crate::lanes::Lanes;
 use crate::models::Models;
+use crate::query_cache::QueryCache;
 use crate::stop::{Doorbell, Stopper, doorbell, stop_signal};
 
 /// Windows that may wait for the committer: enough that the lanes never wait for a commit.
@@ -29,6 +31,13 @@ pub struct Options {
     pub models_dir: PathBuf,
     /// What encodes. Default: a GPU where there is one and the build can use it, else the CPU.
     pub device: DeviceSpec,
+    /// Bytes that the weights of loaded models may take together, before the least recently used is unloaded. Default: a
+    /// quarter of the memory. Too low loads models again and again, too high ends in swapping or in the process being killed.
+    pub models_memory_bytes: u64,
+    /// The model of a request for embeddings that names none. Default: the only one that is installed.
+    pub default_model: Option<ModelId>,
+    /// Vectors of recent queries that are kept; 0: none. Default: 4,096, some 10 to 30 MB when it is full.
+    pub query_cache: usize,
     /// Threads that encode documents. Default: the number of cores on the CPU, 1 on a GPU. More than there are cores makes
     /// everything slower, queries included.
     pub ingest_lanes: Option<usize>,
@@ -43,6 +52,9 @@ impl Options {
             storage: StorageOptions::new(data_dir),
             models_dir: models_dir.into(),
             device: DeviceSpec::Auto,
+            models_memory_bytes: twofold_storage::memory_bytes().map_or(u64::MAX, |bytes| bytes / 4),
+            default_model: None,
+            query_cache: 4096,
             ingest_lanes: None,
             index_threads: None,
         }
@@ -68,6 +80,7 @@ pub struct Engine {
     pub(crate) store: Arc<Store>,
     pub(crate) models: Arc<Models>,
     pub(crate) lanes: Lanes,
+    pub(crate) queries: QueryCache,
     pub(crate) scheduler: Doorbell,
     pub(crate) indexer: Doorbell,
     running: Mutex<Option<Running>>,
@@ -87,7 +100,13 @@ impl Engine {
         let ingest_lanes = options.ingest_lanes.unwrap_or(if on_cpu { cores } else { 1 }).max(1);
         let index_threads = options.index_threads.unwrap_or(cores / 2).max(1);
         let store = Arc::new(Store::open(options.storage)?);
-        let models = Arc::new(Models::new(options.models_dir, device));
+        let models = Models::new(
+            options.models_dir,
+            device,
+            options.models_memory_bytes,
+            options.default_model,
+        );
+        let models = Arc::new(models);
 
         let (stopper, stop) = stop_signal();
         let (scheduler, scheduler_bell) = doorbell();
@@ -138,6 +157,7 @@ impl Engine {
             store,
             models,
             lanes,
+            queries: QueryCache::new(options.query_cache),
             scheduler,
             indexer,
             running: Mutex::new(Some(Running { stopper, threads })),

@@ -38,6 +38,30 @@ pub enum WorkerError {
         /// Why.
         source: EncodeError,
     },
+    /// A request for embeddings that names no model, where several could be meant, or none is there.
+    #[error("name a `model`: {}", if models.is_empty() { "none is installed; fetch one with `twofold model pull`".to_owned() } else { format!("there are {}", names(models)) })]
+    ModelUnnamed {
+        /// The models that could be meant.
+        models: Vec<ModelId>,
+    },
+    /// A request for embeddings without texts.
+    #[error("there are no texts: a string or an array of at least one string is accepted")]
+    NoTexts,
+    /// A request for embeddings of tokens.
+    #[error(
+        "token ids are not accepted, as models differ in what they mean: send texts, as a string or an array of strings"
+    )]
+    Tokens,
+    /// A text that is longer than its model's maximum, and that is not to be cut.
+    #[error("text {index} has {received} tokens, but the model takes {most}: shorten it, or send `truncate: true`")]
+    TooLong {
+        /// Its place in the request.
+        index: usize,
+        /// Its tokens.
+        received: usize,
+        /// How many are accepted.
+        most: usize,
+    },
     /// A text that could not be encoded.
     #[error("encoding failed: {0}")]
     Encoding(String),
@@ -80,6 +104,11 @@ pub enum WorkerError {
     Stopping,
 }
 
+fn names(models: &[ModelId]) -> String {
+    let names: Vec<&str> = models.iter().map(ModelId::as_str).collect();
+    names.join(", ")
+}
+
 impl From<InvalidInput> for WorkerError {
     fn from(error: InvalidInput) -> Self {
         Self::Storage(error.into())
@@ -94,6 +123,10 @@ impl WorkerError {
             Self::Columns(_)
             | Self::ModelMissing { .. }
             | Self::ModelName(_)
+            | Self::ModelUnnamed { .. }
+            | Self::NoTexts
+            | Self::Tokens
+            | Self::TooLong { .. }
             | Self::OtherModel { .. }
             | Self::NoEncoder(_)
             | Self::NoEncoders

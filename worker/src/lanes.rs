@@ -7,8 +7,9 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::thread::JoinHandle;
+use std::time::Duration;
 
-use crossbeam::channel::{Receiver, Sender, TrySendError, bounded, select};
+use crossbeam::channel::{Receiver, SendTimeoutError, Sender, TrySendError, bounded, select};
 use rayon::ThreadPool;
 use twofold_encode::{Embedding, Encoder, TokenBudget, Tokens, plan};
 use twofold_types::Role;
@@ -24,6 +25,9 @@ const QUERY_BATCH: usize = 32;
 
 /// Queries that may wait before more are refused.
 const WAITING_QUERIES: usize = 1024;
+
+/// How long documents that a caller waits for stand before a full queue until they are refused.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Texts of one model to encode together.
 pub(crate) struct Job {
@@ -66,53 +70,69 @@ impl Lanes {
     /// Encodes texts that a caller waits for: queries before all documents, documents in turn with those of the queue.
     pub(crate) fn encode(&self, encoder: Arc<dyn Encoder>, tokens: Vec<Tokens>, role: Role) -> Result<Vec<Embedding>> {
         match role {
-            Role::Query => self.encode_query(encoder, tokens),
-            Role::Document => self.encode_documents(&encoder, tokens),
+            Role::Query => self.encode_queries(&encoder, &tokens),
+            Role::Document => self.encode_documents(&encoder, &tokens),
         }
     }
 
-    fn encode_query(&self, encoder: Arc<dyn Encoder>, tokens: Vec<Tokens>) -> Result<Vec<Embedding>> {
-        let (reply, result) = bounded(1);
-        let job = Job {
-            encoder,
-            role: Role::Query,
-            tokens,
-            reply,
-        };
-        self.query.try_send(job).map_err(|error| match error {
-            TrySendError::Full(_) => WorkerError::Busy,
-            TrySendError::Disconnected(_) => WorkerError::Stopping,
-        })?;
-        let embeddings = result.recv().map_err(|_| WorkerError::Stopping)?;
-        embeddings
-            .into_iter()
-            .map(|embedding| embedding.map_err(WorkerError::Encoding))
-            .collect()
+    /// Many queries of one caller take turns with those of others: each turn is one forward pass.
+    fn encode_queries(&self, encoder: &Arc<dyn Encoder>, tokens: &[Tokens]) -> Result<Vec<Embedding>> {
+        let mut embeddings = vec![Embedding::new(); tokens.len()];
+        for texts in turns(tokens, TokenBudget::default()) {
+            let (job, result) = job(encoder, Role::Query, &texts, tokens);
+            self.query.try_send(job).map_err(|error| match error {
+                TrySendError::Full(_) => WorkerError::Busy,
+                TrySendError::Disconnected(_) => WorkerError::Stopping,
+            })?;
+            receive(&result, texts, &mut embeddings)?;
+        }
+        Ok(embeddings)
     }
 
-    fn encode_documents(&self, encoder: &Arc<dyn Encoder>, tokens: Vec<Tokens>) -> Result<Vec<Embedding>> {
-        let lengths: Vec<usize> = tokens.iter().map(Tokens::len).collect();
+    /// All lanes may work for one caller. The queue is short, so documents that are ingested get their turns in between.
+    fn encode_documents(&self, encoder: &Arc<dyn Encoder>, tokens: &[Tokens]) -> Result<Vec<Embedding>> {
         let mut waiting = Vec::new();
-        for texts in plan(&lengths, JOB_TOKENS) {
-            let (reply, result) = bounded(1);
-            let tokens = texts.iter().map(|&text| tokens[text].clone()).collect();
-            let job = Job {
-                encoder: encoder.clone(),
-                role: Role::Document,
-                tokens,
-                reply,
-            };
-            self.ingest.send(job).map_err(|_| WorkerError::Stopping)?;
+        for texts in turns(tokens, JOB_TOKENS) {
+            let (job, result) = job(encoder, Role::Document, &texts, tokens);
+            self.ingest.send_timeout(job, PATIENCE).map_err(|error| match error {
+                SendTimeoutError::Timeout(_) => WorkerError::Busy,
+                SendTimeoutError::Disconnected(_) => WorkerError::Stopping,
+            })?;
             waiting.push((texts, result));
         }
         let mut embeddings = vec![Embedding::new(); tokens.len()];
         for (texts, result) in waiting {
-            for (text, embedding) in texts.into_iter().zip(result.recv().map_err(|_| WorkerError::Stopping)?) {
-                embeddings[text] = embedding.map_err(WorkerError::Encoding)?;
-            }
+            receive(&result, texts, &mut embeddings)?;
         }
         Ok(embeddings)
     }
+}
+
+/// Which texts are encoded together.
+fn turns(tokens: &[Tokens], budget: TokenBudget) -> Vec<Vec<usize>> {
+    let lengths: Vec<usize> = tokens.iter().map(Tokens::len).collect();
+    plan(&lengths, budget)
+}
+
+/// A job of some texts, and where its results will come from.
+fn job(encoder: &Arc<dyn Encoder>, role: Role, texts: &[usize], tokens: &[Tokens]) -> (Job, Receiver<Vec<TextResult>>) {
+    let (reply, result) = bounded(1);
+    let job = Job {
+        encoder: encoder.clone(),
+        role,
+        tokens: texts.iter().map(|&text| tokens[text].clone()).collect(),
+        reply,
+    };
+    (job, result)
+}
+
+/// Puts the results of a job where its texts are.
+fn receive(result: &Receiver<Vec<TextResult>>, texts: Vec<usize>, embeddings: &mut [Embedding]) -> Result<()> {
+    let results = result.recv().map_err(|_| WorkerError::Stopping)?;
+    for (text, embedding) in texts.into_iter().zip(results) {
+        embeddings[text] = embedding.map_err(WorkerError::Encoding)?;
+    }
+    Ok(())
 }
 
 fn start_lane(name: &str, jobs: Receiver<Job>, together: usize, stop: Stop) -> std::io::Result<JoinHandle<()>> {
@@ -175,5 +195,45 @@ fn encode_each(encoder: &dyn Encoder, tokens: &[Tokens], role: Role) -> Vec<Text
             results.extend(encode_each(encoder, right, role));
             results
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use twofold_encode::{DeviceSpec, Model};
+
+    use super::*;
+
+    #[test]
+    fn a_full_queue_of_queries_is_an_answer() {
+        let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("encode/tests/fixtures/families/bert");
+        let encoder = Model::open(fixture, DeviceSpec::Cpu).unwrap().encoder().clone();
+        let tokens = encoder.tokenizer(Role::Query).tokenize(&["a"], Role::Query).unwrap();
+        let (ingest, _ingest_jobs) = bounded(0);
+        // Nobody takes a job up.
+        let (query, _query_jobs) = bounded(0);
+        let lanes = Lanes { ingest, query };
+        let refused = lanes.encode(encoder, tokens, Role::Query);
+        assert!(matches!(refused, Err(WorkerError::Busy)), "{refused:?}");
+    }
+
+    #[test]
+    fn many_texts_come_back_in_their_order_from_either_lane() {
+        let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("encode/tests/fixtures/families/bert");
+        let model = Model::open(fixture, DeviceSpec::Cpu).unwrap();
+        let texts: Vec<String> = (0..300).map(|n| "word ".repeat(n % 37) + &n.to_string()).collect();
+        let (stopper, stop) = crate::stop::stop_signal();
+        let (lanes, threads) = Lanes::start(2, &stop).unwrap();
+        for role in [Role::Query, Role::Document] {
+            let tokens = model.encoder().tokenizer(role).tokenize(&texts, role).unwrap();
+            let encoded = lanes.encode(model.encoder().clone(), tokens, role).unwrap();
+            for (alone, together) in model.embed(&texts, role).unwrap().iter().zip(&encoded) {
+                assert!(twofold_encode::cosine(alone, together) > 0.99999);
+            }
+        }
+        drop(stopper);
+        threads.into_iter().for_each(|thread| thread.join().unwrap());
     }
 }

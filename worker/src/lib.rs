@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! documents -> queue (durable) -> scheduler -> encoder lanes -> committer -> collection -> indexer
-//! query     -> query lane -> collection
+//! query     -> cache of query vectors, or query lane -> collection
 //! ```
 //!
 //! [`Engine`] is blocking and knows nothing of HTTP. What moves between the threads moves through bounded channels; what
@@ -13,6 +13,7 @@ mod clock;
 mod collections;
 mod commit;
 mod documents;
+mod embeddings;
 mod engine;
 mod error;
 mod indexer;
@@ -21,10 +22,12 @@ mod lanes;
 mod models;
 mod plan;
 mod points;
+mod query_cache;
 mod stop;
 
 pub use documents::MAX_DOCUMENTS;
+pub use embeddings::{Embedded, MAX_TEXTS, TooLong};
 pub use engine::{Engine, Options, StartError};
 pub use error::{Result, WorkerError};
-pub use models::Models;
+pub use models::{Models, ModelsDir};
 pub use points::{DEFAULT_LIMIT, MAX_LIMIT, check_limit};

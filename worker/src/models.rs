@@ -1,82 +1,135 @@
 //! The models that are loaded on this machine.
 
+mod directory;
+mod loaded;
+
 use std::collections::HashMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
-use twofold_encode::{Device, EncodeOptions, Encoder, ModelFiles, TwoTowers, known_model, open_encoder};
-use twofold_types::{EncoderParams, ModelId, Role};
+use twofold_encode::{Checkpoint, Device, EncodeOptions, Encoder, ModelFiles, TwoTowers, known_model};
+use twofold_types::{EncoderParams, ModelId, ModelInfo};
 
+pub use self::directory::ModelsDir;
+use self::loaded::Loaded;
 use crate::error::{Result, WorkerError};
 
-/// Models by name and by what is asked of them, loaded from a directory in the hub's layout (`publisher/model`) when they are
-/// first asked for.
+/// Models, loaded from a [directory](ModelsDir) when they are first asked for, and unloaded, the least recently used first,
+/// when they take more memory than they may. Whoever holds an encoder goes on with it.
 pub struct Models {
-    dir: PathBuf,
+    dir: ModelsDir,
     device: Device,
-    loaded: Mutex<HashMap<EncoderParams, Arc<dyn Encoder>>>,
+    /// The model where a request names none.
+    default: Option<ModelId>,
+    checkpoints: Loaded<Checkpoint>,
+    /// Encoders made of loaded checkpoints, so that those who ask for the same get the same one and are encoded together.
+    encoders: Mutex<HashMap<EncoderParams, Arc<dyn Encoder>>>,
 }
 
 impl Models {
-    pub(crate) fn new(dir: PathBuf, device: Device) -> Self {
+    pub(crate) fn new(dir: PathBuf, device: Device, budget_bytes: u64, default: Option<ModelId>) -> Self {
         Self {
-            dir,
+            dir: ModelsDir::new(dir),
             device,
-            loaded: Mutex::new(HashMap::new()),
+            default,
+            checkpoints: Loaded::new(budget_bytes),
+            encoders: Mutex::new(HashMap::new()),
         }
     }
 
-    /// The encoder that `params` describe. The first call for it loads it, and others wait for that.
+    /// The encoder that `params` describe. The first call for its model loads it, and others for the same model wait for
+    /// that; those for models that are loaded do not.
     pub fn get(&self, params: &EncoderParams) -> Result<Arc<dyn Encoder>> {
-        let mut loaded = self.loaded.lock();
-        if let Some(encoder) = loaded.get(params) {
-            return Ok(encoder.clone());
+        let known = self.encoders.lock().get(params).cloned();
+        if let Some(encoder) = known {
+            models(params).for_each(|model| self.checkpoints.touch(&model));
+            return Ok(encoder);
         }
-        let mut encoder = self.open(&params.model, params)?;
+        let mut encoder = self.tower(&params.model, params)?;
         if let Some(query_model) = query_model(params) {
-            let query = self.open(&query_model, params)?;
+            let query = self.tower(&query_model, params)?;
             let towers = TwoTowers::new(query, encoder).map_err(|source| WorkerError::Model {
                 model: params.model.clone(),
                 source,
             })?;
             encoder = Arc::new(towers);
         }
-        loaded.insert(params.clone(), encoder.clone());
+        let encoder = self.encoders.lock().entry(params.clone()).or_insert(encoder).clone();
+        // Unloaded meanwhile: kept, it would take memory that nobody counts.
+        if models(params).any(|model| !self.checkpoints.state(&model).loaded) {
+            self.encoders.lock().remove(params);
+        }
         Ok(encoder)
     }
 
-    /// Loads one tower as `params` describe it.
-    fn open(&self, model: &ModelId, params: &EncoderParams) -> Result<Arc<dyn Encoder>> {
-        let dir = self.find(model)?;
+    /// The model of a request that names none: the configured one, else the only one in the directory.
+    pub fn default_model(&self) -> Result<ModelId> {
+        if let Some(model) = &self.default {
+            return Ok(model.clone());
+        }
+        let mut models = self.dir.names();
+        match (models.pop(), models.is_empty()) {
+            (Some(model), true) => Ok(model),
+            (last, _) => Err(WorkerError::ModelUnnamed {
+                models: models.into_iter().chain(last).collect(),
+            }),
+        }
+    }
+
+    /// The models in the directory. Reads their small files.
+    pub fn list(&self) -> Vec<ModelInfo> {
+        let with_state = |info: ModelInfo| {
+            let state = self.checkpoints.state(&info.id);
+            ModelInfo {
+                loaded: state.loaded,
+                error: info.error.or(state.error),
+                ..info
+            }
+        };
+        self.dir.list().into_iter().map(with_state).collect()
+    }
+
+    /// Where models are.
+    pub fn dir(&self) -> &ModelsDir {
+        &self.dir
+    }
+
+    /// Bytes that the weights of loaded models take.
+    pub fn loaded_bytes(&self) -> u64 {
+        self.checkpoints.bytes()
+    }
+
+    /// Bytes that they may take.
+    pub fn budget_bytes(&self) -> u64 {
+        self.checkpoints.budget()
+    }
+
+    /// One tower as `params` describe it.
+    fn tower(&self, model: &ModelId, params: &EncoderParams) -> Result<Arc<dyn Encoder>> {
         let because = |source| WorkerError::Model {
             model: model.clone(),
             source,
         };
-        let files = ModelFiles::open(&dir).map_err(because)?;
+        let files = ModelFiles::open(self.dir.find(model)?).map_err(because)?;
+        let bytes = files.weight_bytes().map_err(because)?;
+        let load = || {
+            let checkpoint = Checkpoint::load(&files, &self.device, EncodeOptions::default()).map_err(because)?;
+            tracing::info!(%model, dimensions = files.dimensions(), max_tokens = files.max_tokens(), bytes, "model loaded");
+            Ok(checkpoint)
+        };
+        let unload = |unloaded: &ModelId| {
+            tracing::info!(model = %unloaded, "model unloaded to make room");
+            self.encoders
+                .lock()
+                .retain(|params, _| models(params).all(|model| model != *unloaded));
+        };
+        let checkpoint = self.checkpoints.get(model, bytes, load, unload)?;
         let params = EncoderParams {
             model: model.clone(),
             ..params.clone()
         };
-        let encoder = open_encoder(&files, &params, &self.device, EncodeOptions::default()).map_err(because)?;
-        let max_tokens = encoder.tokenizer(Role::Document).max_tokens();
-        tracing::info!(%model, dimensions = encoder.dimensions(), max_tokens, "model loaded");
-        Ok(encoder)
-    }
-
-    /// The directory of a model; names are matched without case, as model hubs do.
-    fn find(&self, model: &ModelId) -> Result<PathBuf> {
-        let mut dir = self.dir.clone();
-        for part in model.as_str().split('/') {
-            if part.is_empty() || part.starts_with('.') || part.contains(['\\', '\0']) {
-                return Err(WorkerError::ModelName(model.clone()));
-            }
-            dir = child(&dir, part).ok_or_else(|| WorkerError::ModelMissing {
-                model: model.clone(),
-                dir: self.dir.clone(),
-            })?;
-        }
-        Ok(dir)
+        checkpoint.encoder(&params).map_err(because)
     }
 }
 
@@ -88,17 +141,118 @@ fn query_model(params: &EncoderParams) -> Option<ModelId> {
     query_model.filter(|query_model| *query_model != params.model)
 }
 
-fn child(dir: &Path, name: &str) -> Option<PathBuf> {
-    let exact = dir.join(name);
-    if exact.is_dir() {
-        return Some(exact);
+/// The models of both towers.
+fn models(params: &EncoderParams) -> impl Iterator<Item = ModelId> {
+    std::iter::once(params.model.clone()).chain(query_model(params))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::num::NonZeroUsize;
+    use std::path::Path;
+
+    use twofold_encode::DeviceSpec;
+    use twofold_types::Role;
+
+    use super::*;
+
+    /// A directory with two small models, `t/bert` and `t/roberta`.
+    fn two_models(budget_bytes: u64) -> (Models, tempfile::TempDir) {
+        let dir = tempfile::tempdir().unwrap();
+        let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("encode/tests/fixtures/families");
+        for model in ["bert", "roberta"] {
+            copy(&fixtures.join(model), &dir.path().join("t").join(model));
+        }
+        let device = DeviceSpec::Cpu.open().unwrap();
+        (Models::new(dir.path().to_owned(), device, budget_bytes, None), dir)
     }
-    let entries = std::fs::read_dir(dir).ok()?.flatten();
-    let mut alike = entries.filter(|entry| {
-        entry
-            .file_name()
-            .to_str()
-            .is_some_and(|file| file.eq_ignore_ascii_case(name))
-    });
-    alike.next().map(|entry| entry.path())
+
+    fn copy(from: &Path, to: &Path) {
+        std::fs::create_dir_all(to).unwrap();
+        for entry in std::fs::read_dir(from).unwrap().map(Result::unwrap) {
+            let to = to.join(entry.file_name());
+            if entry.path().is_dir() {
+                copy(&entry.path(), &to);
+            } else {
+                std::fs::copy(entry.path(), to).unwrap();
+            }
+        }
+    }
+
+    fn params(model: &str) -> EncoderParams {
+        EncoderParams::new(ModelId::new(model))
+    }
+
+    fn loaded(models: &Models) -> Vec<(String, bool)> {
+        let list = models.list().into_iter();
+        list.map(|info| (info.id.to_string(), info.loaded)).collect()
+    }
+
+    fn embed(encoder: &dyn Encoder) -> Vec<f32> {
+        let tokens = encoder.tokenizer(Role::Document).tokenize(&["a text"], Role::Document);
+        encoder.encode(&tokens.unwrap(), Role::Document).unwrap().remove(0)
+    }
+
+    #[test]
+    fn the_least_recently_used_model_makes_room_and_whoever_holds_it_goes_on() {
+        let (models, _dir) = two_models(1);
+        let bert = models.get(&params("t/bert")).unwrap();
+        let before = embed(bert.as_ref());
+        models.get(&params("t/roberta")).unwrap();
+        assert_eq!(
+            loaded(&models),
+            [("t/bert".to_owned(), false), ("t/roberta".to_owned(), true)]
+        );
+        assert_eq!(embed(bert.as_ref()), before);
+        let again = models.get(&params("T/Bert")).unwrap();
+        assert!(!Arc::ptr_eq(&again, &bert));
+        assert_eq!(embed(again.as_ref()), before);
+        assert_eq!(
+            loaded(&models),
+            [("t/bert".to_owned(), true), ("t/roberta".to_owned(), false)]
+        );
+    }
+
+    #[test]
+    fn encoders_of_one_model_share_its_weights() {
+        let (models, _dir) = two_models(u64::MAX);
+        let whole = models.get(&params("t/bert")).unwrap();
+        let bytes = models.loaded_bytes();
+        let short = EncoderParams {
+            dimensions: NonZeroUsize::new(8),
+            ..params("t/bert")
+        };
+        let short = models.get(&short).unwrap();
+        assert_eq!((short.dimensions(), models.loaded_bytes()), (8, bytes));
+        let model = &models.list()[0];
+        assert_eq!(model.details.as_ref().map(|details| details.weight_bytes), Some(bytes));
+        assert_ne!(whole.dimensions(), 8);
+        assert!(Arc::ptr_eq(&whole, &models.get(&params("t/bert")).unwrap()));
+    }
+
+    #[test]
+    fn a_model_that_cannot_be_opened_is_listed_with_its_error() {
+        let (models, dir) = two_models(u64::MAX);
+        std::fs::remove_file(dir.path().join("t/bert/tokenizer.json")).unwrap();
+        std::fs::create_dir_all(dir.path().join(".cache/x")).unwrap();
+        std::fs::write(dir.path().join("t/roberta/tokenizer.json"), "{").unwrap();
+        let error = |models: &Models, place: usize| models.list()[place].error.clone().unwrap_or_default();
+        assert!(error(&models, 0).contains("tokenizer.json"), "{}", error(&models, 0));
+        assert_eq!(error(&models, 1), "", "its tokenizer is read when it is loaded");
+        assert!(models.get(&params("t/roberta")).is_err());
+        assert!(error(&models, 1).contains("not a tokenizer"), "{}", error(&models, 1));
+        assert_eq!(models.list().len(), 2);
+    }
+
+    #[test]
+    fn a_request_that_names_no_model_gets_the_configured_or_the_only_one() {
+        let (mut models, dir) = two_models(u64::MAX);
+        let error = models.default_model().unwrap_err().to_string();
+        assert!(error.contains("t/bert, t/roberta"), "{error}");
+        models.default = Some(ModelId::new("t/roberta"));
+        assert_eq!(models.default_model().unwrap().as_str(), "t/roberta");
+        models.default = None;
+        std::fs::remove_dir_all(dir.path().join("t/roberta")).unwrap();
+        assert_eq!(models.default_model().unwrap().as_str(), "t/bert");
+    }
 }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
-use twofold_encode::{Embedding, Encoder};
+use twofold_encode::Encoder;
 use twofold_storage::{Collection, Explanation, Fetch, InvalidInput, NewPoint, Operation, Plan, Search, SeqNo, Target};
 use twofold_types::api::{Query, QueryExplanation, QueryPoints, QueryResult, WithPayload, WithVector};
 use twofold_types::{EncoderParams, ModelId, PointStruct, Record, Role, ScoredPoint, TextInput, VectorInput};
@@ -45,7 +45,7 @@ impl Engine {
             });
         }
         for ((vector, model), texts) in texts {
-            let encoder = self.bound_encoder(collection, &vector, model.as_ref(), Role::Document)?;
+            let (_, encoder) = self.bound_encoder(collection, &vector, model.as_ref(), Role::Document)?;
             let (indexes, texts): (Vec<usize>, Vec<String>) = texts.into_iter().unzip();
             for (index, embedding) in indexes.into_iter().zip(self.encode(encoder, &texts, Role::Document)?) {
                 ready[index].vectors.insert(vector.clone(), embedding);
@@ -90,13 +90,8 @@ impl Engine {
                     Some(vector) => vector.clone(),
                     None => collection.default_vector()?,
                 };
-                let encoder = self.bound_encoder(collection, &vector, text.model.as_ref(), Role::Query)?;
-                let mut embeddings = self.encode(encoder, &[text.text], Role::Query)?;
-                Target::Vector(
-                    embeddings
-                        .pop()
-                        .ok_or_else(|| WorkerError::Encoding("no result".to_owned()))?,
-                )
+                let (params, encoder) = self.bound_encoder(collection, &vector, text.model.as_ref(), Role::Query)?;
+                Target::Vector(self.embed_query(&params, encoder, text.text)?)
             }
         };
         let params = query.params.unwrap_or_default();
@@ -122,7 +117,7 @@ impl Engine {
         vector: &str,
         model: Option<&ModelId>,
         role: Role,
-    ) -> Result<Arc<dyn Encoder>> {
+    ) -> Result<(EncoderParams, Arc<dyn Encoder>)> {
         let config = collection.config();
         let params = config.vectors.get(vector).ok_or_else(|| InvalidInput::UnknownVector {
             name: vector.to_owned(),
@@ -156,16 +151,7 @@ impl Engine {
         {
             return Err(other_model(winner, &asked.model));
         }
-        Ok(encoder)
-    }
-
-    /// Encodes texts that the request waits for.
-    fn encode(&self, encoder: Arc<dyn Encoder>, texts: &[String], role: Role) -> Result<Vec<Embedding>> {
-        let tokens = encoder
-            .tokenizer(role)
-            .tokenize(texts, role)
-            .map_err(|error| WorkerError::Encoding(error.to_string()))?;
-        self.lanes.encode(encoder, tokens, role)
+        Ok((asked, encoder))
     }
 }
 

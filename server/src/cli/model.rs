@@ -1,4 +1,4 @@
-//! `twofold model pull`: a model's files, complete and verified, or nothing.
+//! `twofold model`: the models on this machine. A pull gets a model's files complete and verified, or nothing.
 //!
 //! Files are gathered in a staging directory beside the destination, which survives an interruption, and the whole directory
 //! is put in place by one rename when every file is there and has the right hash.
@@ -6,6 +6,7 @@
 mod download;
 mod files;
 mod hub;
+mod list;
 mod local;
 mod pins;
 mod staging;
@@ -20,6 +21,7 @@ use twofold_encode::known_model;
 
 use self::files::{INDEX, Layout, MODULES, PICKLE, WEIGHTS};
 use self::hub::Hub;
+pub(super) use self::list::{InfoOptions, ListOptions, info, list};
 use self::local::Local;
 use self::pins::Pins;
 use self::staging::Staging;
@@ -30,6 +32,10 @@ use crate::models_dir::{default_models_dir, model_dir};
 pub(super) enum ModelCommand {
     /// Download a model, or install it from a directory or an archive
     Pull(PullOptions),
+    /// List the models
+    List(ListOptions),
+    /// Tell what a model does
+    Info(InfoOptions),
 }
 
 /// Options of a pull.

@@ -62,6 +62,19 @@ impl Api {
         F: FnOnce(&Engine) -> Result<T> + Send + 'static,
     {
         let started = Instant::now();
+        Ok(Answer {
+            result: self.call(work).await?,
+            status: StatusCode::OK,
+            started,
+        })
+    }
+
+    /// Runs `work` on a thread that may block.
+    pub(super) async fn call<T, F>(self, work: F) -> Result<T, ApiError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Engine) -> Result<T> + Send + 'static,
+    {
         let turn = tokio::time::timeout(self.max_wait, self.turns.acquire_owned());
         let turn = turn
             .await
@@ -73,12 +86,7 @@ impl Api {
             let _turn = turn;
             span.in_scope(|| work(&engine))
         });
-        let result = work.await.map_err(|_| ApiError::panicked())??;
-        Ok(Answer {
-            result,
-            status: StatusCode::OK,
-            started,
-        })
+        Ok(work.await.map_err(|_| ApiError::panicked())??)
     }
 
     /// The same for work on one collection.

@@ -5,6 +5,7 @@ use std::any::Any;
 use axum::Json;
 use axum::http::{HeaderValue, Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
+use serde::Serialize;
 use twofold_storage::Fault;
 use twofold_types::api::{ErrorEnvelope, ErrorStatus};
 use twofold_worker::WorkerError;
@@ -14,6 +15,7 @@ use twofold_worker::WorkerError;
 pub(super) struct ApiError {
     status: StatusCode,
     message: String,
+    cause: Option<Box<WorkerError>>,
 }
 
 impl ApiError {
@@ -21,7 +23,35 @@ impl ApiError {
         Self {
             status,
             message: message.into(),
+            cause: None,
         }
+    }
+
+    pub(super) fn status(&self) -> StatusCode {
+        self.status
+    }
+
+    pub(super) fn message(&self) -> &str {
+        &self.message
+    }
+
+    /// The engine's error, where it is one.
+    pub(super) fn cause(&self) -> Option<&WorkerError> {
+        self.cause.as_deref()
+    }
+
+    /// The answer, in the shape that the endpoint's clients know.
+    pub(super) fn respond(&self, status: StatusCode, body: impl Serialize) -> Response {
+        let mut response = (status, Json(body)).into_response();
+        if matches!(
+            self.status,
+            StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE
+        ) {
+            response
+                .headers_mut()
+                .insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+        }
+        response
     }
 
     pub(super) fn panicked() -> Self {
@@ -50,26 +80,23 @@ impl From<WorkerError> for ApiError {
             StatusCode::BAD_REQUEST => format!("Wrong input: {error}"),
             _ => error.to_string(),
         };
-        Self::new(status, message)
+        Self {
+            status,
+            message,
+            cause: Some(Box::new(error)),
+        }
     }
 }
 
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         let body = ErrorEnvelope {
-            status: ErrorStatus { error: self.message },
+            status: ErrorStatus {
+                error: self.message.clone(),
+            },
             time: 0.0,
         };
-        let mut response = (self.status, Json(body)).into_response();
-        if matches!(
-            self.status,
-            StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE
-        ) {
-            response
-                .headers_mut()
-                .insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
-        }
-        response
+        self.respond(self.status, body)
     }
 }
 

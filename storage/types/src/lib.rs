@@ -16,9 +16,11 @@
 pub mod api;
 mod collection;
 mod datetime;
+pub mod embeddings;
 mod encoder;
 mod filter;
 mod model;
+mod model_info;
 mod number;
 mod payload_schema;
 mod point;
@@ -34,6 +36,7 @@ pub use filter::{
     Condition, FieldCondition, FieldTest, Filter, Match, MatchValue, PayloadField, Range, RangeTest, uuid_of,
 };
 pub use model::{ModelId, Role};
+pub use model_info::{ModelDetails, ModelInfo, ModelsList, QueryCacheInfo};
 pub use number::Number;
 pub use payload_schema::{Memory, PayloadFieldSchema, PayloadIndexParams, PayloadSchemaType};
 pub use point::{

@@ -11,7 +11,7 @@ use twofold_types::api::{
 };
 use twofold_types::{PayloadSchemaType, PointId, ScoredPoint, VectorsOutput};
 
-use crate::support::{BINARY, count, encoded_collection, from_json, name, server};
+use crate::support::{BINARY, count, encoded_collection, from_json, name, send_json, server};
 
 fn ids(points: &[ScoredPoint]) -> Vec<PointId> {
     points.iter().map(|point| point.id).collect()
@@ -374,23 +374,6 @@ async fn collections_are_listed_described_and_deleted() {
     assert!(!client.collection_exists(&docs).await.unwrap());
 }
 
-/// Sends bytes as they are and returns the status and the body of the answer.
-async fn send(url: &str, request: String) -> (u16, Value) {
-    use tokio::io::{AsyncReadExt, AsyncWriteExt};
-    let mut stream = tokio::net::TcpStream::connect(url.trim_start_matches("http://"))
-        .await
-        .unwrap();
-    stream.write_all(request.as_bytes()).await.unwrap();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).await.unwrap();
-    let status = answer.split(' ').nth(1).unwrap().parse().unwrap();
-    let (_, body) = answer.split_once("\r\n\r\n").unwrap();
-    (
-        status,
-        serde_json::from_str(body).unwrap_or_else(|_| panic!("not JSON: {body}")),
-    )
-}
-
 #[tokio::test]
 async fn malformed_requests_are_answered_in_the_envelope() {
     let dir = tempfile::tempdir().unwrap();
@@ -501,11 +484,7 @@ async fn malformed_requests_are_answered_in_the_envelope() {
         ("DELETE", "/collections", "", 405, "does not take DELETE"),
         ("PUT", "/collections/c/points", &long, 413, "over the limit"),
     ] {
-        let length = body.len();
-        let request = format!(
-            "{method} {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n{body}"
-        );
-        let (received, answer) = send(server.url(), request).await;
+        let (received, answer) = send_json(server.url(), method, path, body).await;
         let error = answer["status"]["error"]
             .as_str()
             .unwrap_or_else(|| panic!("{method} {path}: {answer}"));

@@ -2,6 +2,7 @@
 
 mod api;
 mod crash;
+mod embeddings;
 mod freshness;
 mod ingest;
 mod model;

@@ -44,6 +44,26 @@ pub fn documents(documents: Vec<Document>) -> AddDocuments {
     AddDocuments { documents }
 }
 
+/// Sends a body as it is and returns the status and the body of the answer.
+pub async fn send_json(url: &str, method: &str, path: &str, body: &str) -> (u16, Value) {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let length = body.len();
+    let request =
+        format!("{method} {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n{body}");
+    let mut stream = tokio::net::TcpStream::connect(url.trim_start_matches("http://"))
+        .await
+        .unwrap();
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    let status = answer.split(' ').nth(1).unwrap().parse().unwrap();
+    let (_, body) = answer.split_once("\r\n\r\n").unwrap();
+    (
+        status,
+        serde_json::from_str(body).unwrap_or_else(|_| panic!("not JSON: {body}")),
+    )
+}
+
 pub async fn finished(client: &Client, task: TaskId) -> Task {
     let waited = tokio::time::timeout(Duration::from_secs(120), client.wait_for_task(task, |_| {}));
     waited.await.expect("the task ends within two minutes").unwrap()

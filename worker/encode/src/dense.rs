@@ -1,50 +1,42 @@
 //! A network with pooling behind the [`Encoder`] seam: one vector per text.
 
+use std::sync::Arc;
+
 use candle_core::{Result, Tensor};
 use twofold_types::{Distance, EncoderParams, ModelId, Role};
 
 use crate::{
-    Device, Embedding, EncodeError, EncodeOptions, Encoder, ModelFiles, Tokenizer, Tokens, batch,
-    files::StageModule,
-    network::{Linear, Network, ranges},
+    Checkpoint, Embedding, EncodeError, Encoder, Tokenizer, Tokens, batch,
+    network::ranges,
     pooling::{Stage, normalise, pool},
     settings::Settings,
-    weights::Weights,
 };
 
 /// A sentence encoder of any family, in f32. One set of weights serves both roles.
 pub struct DenseEncoder {
     model: ModelId,
     tokenizer: Tokenizer,
-    network: Network,
+    checkpoint: Arc<Checkpoint>,
     stages: Vec<Stage>,
     settings: Settings,
-    options: EncodeOptions,
 }
 
 impl DenseEncoder {
-    pub(crate) fn open(
-        files: &ModelFiles,
-        params: &EncoderParams,
-        device: &Device,
-        options: EncodeOptions,
-    ) -> std::result::Result<Self, EncodeError> {
-        let settings = Settings::resolve(files, params)?;
-        let stages = settings.stages.iter().map(|stage| Stage::load(stage, device));
+    pub(crate) fn new(checkpoint: Arc<Checkpoint>, params: &EncoderParams) -> std::result::Result<Self, EncodeError> {
+        let settings = Settings::resolve(&checkpoint.files, params)?;
         Ok(Self {
             model: params.model.clone(),
-            tokenizer: Tokenizer::open(files, params)?,
-            network: Network::open(files, device)?,
-            stages: stages.collect::<std::result::Result<_, _>>()?,
+            tokenizer: Tokenizer::new(checkpoint.tokenizer.clone(), &checkpoint.files, params)?,
+            stages: checkpoint.stages(&settings.stages),
             settings,
-            options,
+            checkpoint,
         })
     }
 
     /// One forward pass over `texts`.
     fn forward(&self, texts: &[&Tokens]) -> Result<Vec<Embedding>> {
         let ids: Vec<&[u32]> = texts.iter().map(|text| text.ids()).collect();
-        let hidden = self.network.forward(&ids)?;
+        let hidden = self.checkpoint.network.forward(&ids)?;
         let lengths: Vec<usize> = ids.iter().map(|ids| ids.len()).collect();
         let pooled: Vec<Tensor> = ranges(&lengths)
             .zip(texts)
@@ -61,20 +53,6 @@ impl DenseEncoder {
             vectors = normalise(&vectors.narrow(1, 0, self.settings.dimensions)?.contiguous()?)?;
         }
         vectors.to_vec2()
-    }
-}
-
-impl Stage {
-    fn load(stage: &StageModule, device: &Device) -> std::result::Result<Self, EncodeError> {
-        match stage {
-            StageModule::Normalize => Ok(Self::Normalize),
-            StageModule::Dense(dense) => {
-                let weights = Weights::open(&dense.weights, device)?;
-                let linear = Linear::load(&weights, "linear", dense.shape, dense.bias);
-                let linear = linear.map_err(|source| dense.weights.at_fault(source))?;
-                Ok(Self::Dense(linear, dense.activation))
-            }
-        }
     }
 }
 
@@ -98,7 +76,7 @@ impl Encoder for DenseEncoder {
     fn encode(&self, batch: &[Tokens], _role: Role) -> std::result::Result<Vec<Embedding>, EncodeError> {
         let lengths: Vec<usize> = batch.iter().map(Tokens::len).collect();
         let mut embeddings = vec![Embedding::new(); batch.len()];
-        for part in batch::plan(&lengths, self.options.budget) {
+        for part in batch::plan(&lengths, self.checkpoint.options.budget) {
             let texts: Vec<&Tokens> = part.iter().map(|&i| &batch[i]).collect();
             let made = self.forward(&texts).map_err(|source| EncodeError::Forward {
                 model: self.model.clone(),

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use twofold_types::{Distance, EncoderParams, ModelId, Role};
 
-use crate::{DenseEncoder, Device, EncodeError, ModelFiles, TokenBudget, Tokenizer, Tokens};
+use crate::{Checkpoint, Device, EncodeError, ModelFiles, TokenBudget, Tokenizer, Tokens};
 
 /// A dense embedding: [`Encoder::dimensions`] numbers, of unit length if the model normalises.
 pub type Embedding = Vec<f32>;
@@ -57,5 +57,5 @@ pub fn open_encoder(
     device: &Device,
     options: EncodeOptions,
 ) -> Result<Arc<dyn Encoder>, EncodeError> {
-    Ok(Arc::new(DenseEncoder::open(files, params, device, options)?))
+    Checkpoint::load(files, device, options)?.encoder(params)
 }

@@ -23,12 +23,14 @@
 //! ```
 //!
 //! [`Model`] is the short way. A server takes the steps apart: [`ModelFiles::open`] says what a directory holds without
-//! loading it, [`open_encoder`] loads it onto a [`Device`], [`Tokenizer::tokenize`] runs on a tokeniser's thread, and
+//! loading it, [`open_encoder`] loads it onto a [`Device`] ([`Checkpoint`], where several encoders are to share it), [`Tokenizer::tokenize`] runs on a tokeniser's thread, and
 //! [`Encoder::encode`] on the thread that owns the device.
 
 mod batch;
+mod checkpoint;
 mod cpu;
 mod dense;
+mod details;
 mod device;
 mod encoder;
 mod error;
@@ -45,6 +47,7 @@ mod towers;
 mod weights;
 
 pub use batch::{TokenBudget, plan};
+pub use checkpoint::Checkpoint;
 pub use dense::DenseEncoder;
 pub use device::{Device, DeviceSpec};
 pub use encoder::{Embedding, EncodeOptions, Encoder, open_encoder};

@@ -1,5 +1,7 @@
 //! From one vector per token to one vector per text, and what a model does to that.
 
+use std::sync::Arc;
+
 use candle_core::{D, Result, Tensor};
 use twofold_types::Pooling;
 
@@ -30,9 +32,10 @@ pub(crate) fn pool(pooling: Pooling, tokens: &Tensor, skipped: usize) -> Result<
 }
 
 /// A step behind the pooling.
+#[derive(Clone)]
 pub(crate) enum Stage {
     /// A linear layer and its activation.
-    Dense(Linear, Option<Activation>),
+    Dense(Arc<Linear>, Option<Activation>),
     /// To unit length; a vector of all zeroes stays as it is.
     Normalize,
 }

@@ -1,5 +1,7 @@
 //! Text to tokens, apart from encoding, so that it can run on another thread and serve the chunker.
 
+use std::sync::Arc;
+
 use tokenizers::normalizers::{Lowercase, Sequence};
 use twofold_types::{EncoderParams, Role};
 
@@ -13,6 +15,8 @@ pub struct Tokens {
     ids: Vec<u32>,
     /// How many at the beginning are the prompt's.
     prompt: usize,
+    /// How many were cut off at the end.
+    cut: usize,
 }
 
 impl Tokens {
@@ -24,6 +28,11 @@ impl Tokens {
     /// How many tokens at the beginning are the prompt's, special tokens before it included.
     pub fn prompt(&self) -> usize {
         self.prompt
+    }
+
+    /// How many tokens of the text were cut off at its end because it was longer than the maximum.
+    pub fn cut(&self) -> usize {
+        self.cut
     }
 
     /// How many tokens there are.
@@ -41,7 +50,7 @@ impl Tokens {
 ///
 /// It works on the calling thread alone; callers with many texts split them.
 pub struct Tokenizer {
-    inner: tokenizers::Tokenizer,
+    inner: Arc<tokenizers::Tokenizer>,
     prompts: Prompts,
     /// Tokens of the prompts of queries and of documents, with the special tokens before them.
     prompt_tokens: [usize; 2],
@@ -55,25 +64,22 @@ impl Tokenizer {
     /// # Errors
     /// [`EncodeError::ReadFile`] and [`EncodeError::Tokenizer`], naming `tokenizer.json`; [`EncodeError::Parameter`].
     pub fn open(files: &ModelFiles, params: &EncoderParams) -> Result<Self, EncodeError> {
+        Self::new(Arc::new(load(files)?), files, params)
+    }
+
+    /// The same with a tokenizer that is [loaded](load).
+    pub(crate) fn new(
+        inner: Arc<tokenizers::Tokenizer>,
+        files: &ModelFiles,
+        params: &EncoderParams,
+    ) -> Result<Self, EncodeError> {
         let Settings {
             prompts, max_tokens, ..
         } = Settings::resolve(files, params)?;
-        let path = files.tokenizer_path();
         let unusable = |source| EncodeError::Tokenizer {
-            path: path.clone(),
+            path: files.tokenizer_path(),
             source,
         };
-        let mut inner = tokenizers::Tokenizer::from_bytes(files::read(&path)?).map_err(unusable)?;
-        // Published files carry the settings of the day they were exported (MiniLM: cut at 128, pad to 128). What counts
-        // is the model's own maximum; and a chunker has to see texts whole.
-        inner.with_truncation(None).map_err(unusable)?.with_padding(None);
-        if files.lower_case() {
-            let steps = [Lowercase.into()]
-                .into_iter()
-                .chain(inner.get_normalizer().cloned())
-                .collect();
-            inner.with_normalizer(Some(Sequence::new(steps))).map_err(unusable)?;
-        }
         let special_tokens = inner
             .get_post_processor()
             .map_or(0, |p| tokenizers::PostProcessor::added_tokens(p, false));
@@ -107,6 +113,7 @@ impl Tokenizer {
         let prompted = format!("{}{text}", self.prompts.of(role));
         let mut encoding = self.inner.encode_fast(prompted, false)?;
         let room = self.max_tokens.saturating_sub(self.special_tokens);
+        let cut = encoding.len().saturating_sub(room);
         encoding.truncate(room, 0, tokenizers::TruncationDirection::Right);
         // What was cut off is kept in pieces beside the encoding; it would be post-processed as well.
         encoding.take_overflowing();
@@ -114,6 +121,7 @@ impl Tokenizer {
         let [query, document] = self.prompt_tokens;
         Ok(Tokens {
             ids: encoding.get_ids().to_vec(),
+            cut,
             prompt: match role {
                 Role::Query => query,
                 Role::Document => document,
@@ -153,6 +161,26 @@ impl Tokenizer {
     pub fn inner(&self) -> &tokenizers::Tokenizer {
         &self.inner
     }
+}
+
+/// The library's tokenizer of a model, which neither cuts nor pads. Published files carry the settings of the day they were
+/// exported (MiniLM: cut at 128, pad to 128). What counts is the model's own maximum; and a chunker has to see texts whole.
+pub(crate) fn load(files: &ModelFiles) -> Result<tokenizers::Tokenizer, EncodeError> {
+    let path = files.tokenizer_path();
+    let unusable = |source| EncodeError::Tokenizer {
+        path: path.clone(),
+        source,
+    };
+    let mut inner = tokenizers::Tokenizer::from_bytes(files::read(&path)?).map_err(unusable)?;
+    inner.with_truncation(None).map_err(unusable)?.with_padding(None);
+    if files.lower_case() {
+        let steps = [Lowercase.into()]
+            .into_iter()
+            .chain(inner.get_normalizer().cloned())
+            .collect();
+        inner.with_normalizer(Some(Sequence::new(steps))).map_err(unusable)?;
+    }
+    Ok(inner)
 }
 
 /// As sentence-transformers counts them: the tokens of the prompt alone, without a special token at its end.

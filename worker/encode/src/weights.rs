@@ -77,6 +77,19 @@ impl Weights {
         })
     }
 
+    /// Bytes that all tensors take when they are loaded, as f32.
+    pub fn bytes(&self) -> u64 {
+        let f32s = |shape: &[usize]| shape.iter().map(|&length| length as u64).product::<u64>() * 4;
+        match self.source.as_ref() {
+            Source::Safetensors(tensors) => tensors.tensors().iter().map(|(_, tensor)| f32s(tensor.shape())).sum(),
+            Source::Pickle(tensors) => tensors
+                .tensor_infos()
+                .values()
+                .map(|info| f32s(info.layout.dims()))
+                .sum(),
+        }
+    }
+
     /// The weights below the prefix that the checkpoint puts before `name`: `bert.` in a model with a head,
     /// `question_encoder.bert_model.` in DPR's, often none.
     pub fn below_prefix_of(&self, name: &str) -> Result<Self> {

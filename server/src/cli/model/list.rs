@@ -1,0 +1,176 @@
+//! `twofold model list` and `twofold model info`: the models on this machine, without a server.
+
+use std::fmt::Write;
+use std::path::PathBuf;
+
+use anyhow::Context;
+use indicatif::HumanBytes;
+use twofold_types::{ModelDetails, ModelId, ModelInfo};
+use twofold_worker::ModelsDir;
+
+use super::super::output::{plain, print};
+use crate::models_dir::default_models_dir;
+
+/// Options of both.
+#[derive(Debug, clap::Args)]
+pub(in super::super) struct ListOptions {
+    /// Where models are [default: models/ in the user's cache directory for twofold]
+    #[arg(long, env = "TWOFOLD_MODELS_DIR", value_name = "DIR")]
+    models_dir: Option<PathBuf>,
+    /// Print JSON, as `GET /models` answers it
+    #[arg(long)]
+    json: bool,
+}
+
+/// Options of `info`.
+#[derive(Debug, clap::Args)]
+pub(in super::super) struct InfoOptions {
+    /// The model as its publisher names it
+    #[arg(value_name = "MODEL")]
+    model: String,
+    #[command(flatten)]
+    list: ListOptions,
+}
+
+impl ListOptions {
+    fn dir(&self) -> anyhow::Result<ModelsDir> {
+        let dir = self.models_dir.clone().map_or_else(default_models_dir, Ok)?;
+        Ok(ModelsDir::new(dir))
+    }
+}
+
+/// Lists all models.
+pub(in super::super) fn list(options: &ListOptions) -> anyhow::Result<()> {
+    let dir = options.dir()?;
+    let models = dir.list();
+    if options.json {
+        return print_json(&models);
+    }
+    if models.is_empty() {
+        eprintln!(
+            "no models in {}: fetch one with `twofold model pull`",
+            dir.path().display()
+        );
+    }
+    print(&table(&models))
+}
+
+/// Tells what is known of one model.
+pub(in super::super) fn info(options: &InfoOptions) -> anyhow::Result<()> {
+    let info = options.list.dir()?.info(&ModelId::new(&options.model))?;
+    if options.list.json {
+        return print_json(&info);
+    }
+    print(
+        &info
+            .details
+            .as_ref()
+            .map(|details| sheet(&info.id, details))
+            .unwrap_or_default(),
+    )
+}
+
+fn print_json(value: &impl serde::Serialize) -> anyhow::Result<()> {
+    print(&format!(
+        "{}\n",
+        serde_json::to_string_pretty(value).context("cannot write JSON")?
+    ))
+}
+
+/// A line per model; of one that cannot be opened, why.
+fn table(models: &[ModelInfo]) -> String {
+    let width = models
+        .iter()
+        .map(|model| model.id.as_str().chars().count())
+        .max()
+        .unwrap_or(0);
+    let mut table = String::new();
+    for model in models {
+        let name = plain(model.id.as_str());
+        let line = match (&model.details, &model.error) {
+            (Some(details), _) => format!(
+                "{:>5} dimensions  {:>5} tokens  {:>10}  {}",
+                details.dimensions,
+                details.max_tokens,
+                HumanBytes(details.weight_bytes).to_string(),
+                details.licence.as_deref().unwrap_or("licence unknown"),
+            ),
+            (None, error) => format!("error: {}", plain(error.as_deref().unwrap_or_default())),
+        };
+        writeln!(table, "{name:width$}  {line}").expect("writing to a string does not fail");
+    }
+    table
+}
+
+/// A line per fact.
+fn sheet(model: &ModelId, details: &ModelDetails) -> String {
+    let quoted = |prompt: &Option<String>| format!("{:?}", prompt.as_deref().unwrap_or_default());
+    let query_model = details.query_model.as_ref().unwrap_or(model);
+    let lines = [
+        ("model", plain(model.as_str())),
+        ("family", details.family.clone()),
+        ("dimensions", details.dimensions.to_string()),
+        ("max tokens", details.max_tokens.to_string()),
+        ("pooling", as_word(&details.pooling)),
+        ("normalised", if details.normalize { "yes" } else { "no" }.to_owned()),
+        ("distance", as_word(&details.distance)),
+        ("query prompt", quoted(&details.prompts.query)),
+        ("document prompt", quoted(&details.prompts.document)),
+        ("query model", plain(query_model.as_str())),
+        (
+            "licence",
+            details.licence.clone().unwrap_or_else(|| "unknown".to_owned()),
+        ),
+        ("weights", HumanBytes(details.weight_bytes).to_string()),
+    ];
+    lines.into_iter().fold(String::new(), |sheet, (name, value)| {
+        sheet + &format!("{name:<16}{value}\n")
+    })
+}
+
+/// A unit variant as the API writes it.
+fn as_word(value: &impl serde::Serialize) -> String {
+    let word = serde_json::to_value(value).ok();
+    word.and_then(|word| word.as_str().map(str::to_owned))
+        .unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn models() -> Vec<ModelInfo> {
+        let models = json!([
+            {"id": "a/broken", "loaded": false, "error": "config.json: \u{1b}[2J"},
+            {"id": "sentence-transformers/all-MiniLM-L6-v2", "loaded": false, "family": "bert", "dimensions": 384,
+             "max_tokens": 256, "pooling": "mean", "normalize": true, "distance": "Cosine", "prompts": {},
+             "licence": "Apache-2.0", "weight_bytes": 90_852_864},
+        ]);
+        serde_json::from_value(models).unwrap()
+    }
+
+    #[test]
+    fn models_are_listed_with_what_matters_or_with_their_error() {
+        let expected = concat!(
+            "a/broken                                error: config.json: \u{fffd}[2J\n",
+            "sentence-transformers/all-MiniLM-L6-v2    384 dimensions    256 tokens   86.64 MiB  Apache-2.0\n",
+        );
+        assert_eq!(table(&models()), expected);
+    }
+
+    #[test]
+    fn a_models_sheet_has_a_line_per_fact() {
+        let model = models().pop().unwrap();
+        let sheet = sheet(&model.id, &model.details.unwrap());
+        for line in [
+            "dimensions      384",
+            "pooling         mean",
+            "query prompt    \"\"",
+            "distance        Cosine",
+        ] {
+            assert!(sheet.lines().any(|found| found == line), "{sheet}");
+        }
+    }
+}

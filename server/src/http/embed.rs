@@ -1,0 +1,92 @@
+//! Embeddings in the shape of text-embeddings-inference.
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use twofold_storage::{InvalidInput, StorageError};
+use twofold_types::embeddings::{Embed, EmbedError, TextsInput};
+use twofold_types::{EncoderParams, Role};
+use twofold_worker::{TooLong, WorkerError};
+
+use super::blocking::Api;
+use super::error::ApiError;
+use super::extract::Body;
+
+/// An error on its way into the shape of text-embeddings-inference.
+pub(super) struct Failure(ApiError);
+
+impl<E: Into<ApiError>> From<E> for Failure {
+    fn from(error: E) -> Self {
+        Self(error.into())
+    }
+}
+
+pub(super) async fn embed(
+    State(api): State<Api>,
+    request: Result<Body<Embed>, ApiError>,
+) -> Result<Json<Vec<Vec<f32>>>, Failure> {
+    let Body(request) = request?;
+    let TextsInput::Texts(texts) = request.inputs else {
+        return Err(WorkerError::Tokens.into());
+    };
+    let role = request.prompt_name.map_or(Role::Document, Role::from);
+    let too_long = match request.truncate {
+        Some(false) => TooLong::Refuse,
+        None | Some(true) => TooLong::Cut,
+    };
+    let embedded = api.call(move |engine| {
+        let model = match request.model {
+            Some(model) => model,
+            None => engine.models().default_model()?,
+        };
+        let params = EncoderParams {
+            normalize: Some(request.normalize.unwrap_or(true)),
+            dimensions: request.dimensions,
+            ..EncoderParams::new(model)
+        };
+        engine.embed(&params, &texts, role, too_long)
+    });
+    Ok(Json(embedded.await?.embeddings))
+}
+
+impl IntoResponse for Failure {
+    fn into_response(self) -> Response {
+        let Self(error) = self;
+        let (status, kind) = match (error.cause(), error.status()) {
+            (_, StatusCode::TOO_MANY_REQUESTS) => (StatusCode::TOO_MANY_REQUESTS, "overloaded"),
+            (_, StatusCode::SERVICE_UNAVAILABLE) => (StatusCode::SERVICE_UNAVAILABLE, "unhealthy"),
+            (Some(WorkerError::NoTexts), status) => (status, "empty"),
+            // There, whatever is over a limit is answered as a body that is too large.
+            (
+                Some(
+                    WorkerError::TooLong { .. }
+                    | WorkerError::Storage(StorageError::Invalid(InvalidInput::Limit { .. })),
+                ),
+                _,
+            ) => (StatusCode::PAYLOAD_TOO_LARGE, "validation"),
+            (_, status) if status.is_server_error() => (status, "backend"),
+            (_, status) => (status, "validation"),
+        };
+        let body = EmbedError {
+            error: error.message().to_owned(),
+            error_type: kind.to_owned(),
+        };
+        error.respond(status, body)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_full_server_says_when_to_come_back() {
+        let response = Failure::from(WorkerError::Busy).into_response();
+        assert_eq!(response.status(), StatusCode::TOO_MANY_REQUESTS);
+        assert!(response.headers().contains_key("retry-after"));
+        let body = axum::body::to_bytes(response.into_body(), 10_000).await.unwrap();
+        let error: EmbedError = serde_json::from_slice(&body).unwrap();
+        assert_eq!(error.error_type, "overloaded");
+    }
+}

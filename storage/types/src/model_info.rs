@@ -1,0 +1,73 @@
+//! The models of a server, as they are listed.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Distance, ModelId, Pooling, PromptParams};
+
+/// The models on a machine (ours: `GET /models`).
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ModelsList {
+    /// Those in the models directory, by name.
+    pub models: Vec<ModelInfo>,
+    /// Bytes that the weights of loaded models take.
+    pub loaded_bytes: u64,
+    /// Bytes that they may take before the least recently used is unloaded.
+    pub budget_bytes: u64,
+    /// The cache of query vectors.
+    pub query_cache: QueryCacheInfo,
+}
+
+/// A model in the models directory.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ModelInfo {
+    /// Its name: its directory, with its publisher's.
+    pub id: ModelId,
+    /// Whether its weights are in memory.
+    pub loaded: bool,
+    /// What its files say, where they can be read.
+    #[serde(flatten)]
+    pub details: Option<ModelDetails>,
+    /// Why it cannot be opened, or why it could not be loaded the last time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+}
+
+/// What a model does by itself.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ModelDetails {
+    /// The family of its network: `bert`, `mpnet` and so on.
+    pub family: String,
+    /// Length of its embeddings.
+    pub dimensions: usize,
+    /// Longest text in tokens; what is longer is cut.
+    pub max_tokens: usize,
+    /// How the vectors of a text's tokens become one.
+    pub pooling: Pooling,
+    /// Whether embeddings have unit length.
+    pub normalize: bool,
+    /// The comparison it was trained for.
+    pub distance: Distance,
+    /// What is put before texts.
+    pub prompts: PromptParams,
+    /// The model that encodes queries, where this one encodes documents only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub query_model: Option<ModelId>,
+    /// Its licence as an SPDX identifier, where it is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub licence: Option<String>,
+    /// Bytes of its weights when they are loaded.
+    pub weight_bytes: u64,
+}
+
+/// How the cache of query vectors does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct QueryCacheInfo {
+    /// Vectors that it holds.
+    pub entries: usize,
+    /// Vectors that it holds at most; 0: it is off.
+    pub capacity: usize,
+    /// Queries since the start that were found in it.
+    pub hits: u64,
+    /// Queries since the start that had to be encoded.
+    pub misses: u64,
+}

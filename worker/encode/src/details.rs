@@ -1,0 +1,52 @@
+//! What is known of a model without loading it: for lists, and for budgets of memory.
+
+use twofold_types::{EncoderParams, ModelDetails, ModelId, PromptParams, Role};
+
+use crate::{
+    DeviceSpec, EncodeError, ModelFiles,
+    files::StageModule,
+    known_model,
+    settings::Settings,
+    weights::{WeightFiles, Weights},
+};
+
+impl ModelFiles {
+    /// What a model of that name does by itself. Reads small files, and of the weights what they hold.
+    ///
+    /// # Errors
+    /// [`EncodeError::ReadFile`] and [`EncodeError::Weights`], naming the file.
+    pub fn details(&self, model: &ModelId) -> Result<ModelDetails, EncodeError> {
+        let settings = Settings::resolve(self, &EncoderParams::new(model.clone()))?;
+        let known = known_model(model.as_str());
+        let prompt = |role| Some(settings.prompts.of(role).to_owned()).filter(|prompt| !prompt.is_empty());
+        Ok(ModelDetails {
+            family: self.family().to_owned(),
+            dimensions: settings.dimensions,
+            max_tokens: settings.max_tokens,
+            pooling: settings.pooling,
+            normalize: settings.stages.last() == Some(&StageModule::Normalize),
+            distance: settings.distance,
+            prompts: PromptParams {
+                query: prompt(Role::Query),
+                document: prompt(Role::Document),
+            },
+            query_model: known.and_then(|known| known.query_model.map(ModelId::new)),
+            licence: known.and_then(|known| known.licence.map(str::to_owned)),
+            weight_bytes: self.weight_bytes()?,
+        })
+    }
+
+    /// Bytes that the weights take once they are loaded, in f32 whatever precision the files have.
+    ///
+    /// # Errors
+    /// [`EncodeError::ReadFile`] and [`EncodeError::Weights`], naming the file.
+    pub fn weight_bytes(&self) -> Result<u64, EncodeError> {
+        let device = DeviceSpec::Cpu.open()?;
+        let bytes = |weights: &WeightFiles| Ok(Weights::open(weights, &device)?.bytes());
+        let dense = self.stages().iter().filter_map(|stage| match stage {
+            StageModule::Dense(dense) => Some(&dense.weights),
+            StageModule::Normalize => None,
+        });
+        std::iter::once(self.weights()).chain(dense).map(bytes).sum()
+    }
+}

@@ -1,0 +1,127 @@
+//! Requests for embeddings alone: texts in, vectors out, nothing stored.
+
+use std::sync::Arc;
+
+use twofold_encode::{Embedding, Encoder, Tokens};
+use twofold_storage::InvalidInput;
+use twofold_types::{EncoderParams, ModelsList, Role};
+
+use crate::engine::Engine;
+use crate::error::{Result, WorkerError};
+
+/// Texts of one request at most.
+pub const MAX_TEXTS: usize = 2048;
+
+/// Embeddings of texts.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Embedded {
+    /// One per text, in the order of the texts.
+    pub embeddings: Vec<Embedding>,
+    /// Tokens that were encoded or would have been, prompts and special tokens included.
+    pub tokens: u64,
+}
+
+/// What becomes of texts that are longer than the model's maximum.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TooLong {
+    /// They are cut at their end.
+    Cut,
+    /// They are refused.
+    Refuse,
+}
+
+impl Engine {
+    /// Encodes texts: queries in the lane of queries, those that were asked lately not at all; documents in turn with
+    /// documents that are ingested.
+    pub fn embed(&self, params: &EncoderParams, texts: &[String], role: Role, too_long: TooLong) -> Result<Embedded> {
+        if texts.is_empty() {
+            return Err(WorkerError::NoTexts);
+        }
+        if texts.len() > MAX_TEXTS {
+            let received = texts.len();
+            return Err(InvalidInput::Limit {
+                what: "texts of one request",
+                received,
+                limit: MAX_TEXTS,
+            }
+            .into());
+        }
+        let encoder = self.models.get(params)?;
+        let tokens = tokenize(encoder.as_ref(), texts, role)?;
+        if too_long == TooLong::Refuse
+            && let Some(index) = tokens.iter().position(|tokens| tokens.cut() > 0)
+        {
+            return Err(WorkerError::TooLong {
+                index,
+                received: tokens[index].len() + tokens[index].cut(),
+                most: tokens[index].len(),
+            });
+        }
+        let count = tokens.iter().map(|tokens| tokens.len() as u64).sum();
+        let embeddings = match role {
+            Role::Query => self.embed_queries(params, encoder, texts, tokens)?,
+            Role::Document => self.lanes.encode(encoder, tokens, role)?,
+        };
+        Ok(Embedded {
+            embeddings,
+            tokens: count,
+        })
+    }
+
+    /// The vector of a query, which may be known already.
+    pub(crate) fn embed_query(
+        &self,
+        params: &EncoderParams,
+        encoder: Arc<dyn Encoder>,
+        text: String,
+    ) -> Result<Embedding> {
+        if let Some(vector) = self.queries.get(params, &text) {
+            return Ok(vector);
+        }
+        let mut vectors = self.encode(encoder, std::slice::from_ref(&text), Role::Query)?;
+        let vector = vectors
+            .pop()
+            .ok_or_else(|| WorkerError::Encoding("no result".to_owned()))?;
+        self.queries.insert(params, &text, &vector);
+        Ok(vector)
+    }
+
+    /// Encodes texts that the request waits for.
+    pub(crate) fn encode(&self, encoder: Arc<dyn Encoder>, texts: &[String], role: Role) -> Result<Vec<Embedding>> {
+        let tokens = tokenize(encoder.as_ref(), texts, role)?;
+        self.lanes.encode(encoder, tokens, role)
+    }
+
+    /// The models, and what is in memory of them.
+    pub fn list_models(&self) -> ModelsList {
+        ModelsList {
+            models: self.models.list(),
+            loaded_bytes: self.models.loaded_bytes(),
+            budget_bytes: self.models.budget_bytes(),
+            query_cache: self.queries.info(),
+        }
+    }
+
+    /// Looks every text up, and encodes those that are not found.
+    fn embed_queries(
+        &self,
+        params: &EncoderParams,
+        encoder: Arc<dyn Encoder>,
+        texts: &[String],
+        tokens: Vec<Tokens>,
+    ) -> Result<Vec<Embedding>> {
+        let mut vectors: Vec<Option<Embedding>> = texts.iter().map(|text| self.queries.get(params, text)).collect();
+        let missing: Vec<usize> = (0..texts.len()).filter(|&text| vectors[text].is_none()).collect();
+        let tokens = missing.iter().map(|&text| tokens[text].clone()).collect();
+        for (&text, vector) in missing.iter().zip(self.lanes.encode(encoder, tokens, Role::Query)?) {
+            self.queries.insert(params, &texts[text], &vector);
+            vectors[text] = Some(vector);
+        }
+        Ok(vectors.into_iter().flatten().collect())
+    }
+}
+
+fn tokenize(encoder: &dyn Encoder, texts: &[String], role: Role) -> Result<Vec<Tokens>> {
+    let tokens = encoder.tokenizer(role).tokenize(texts, role);
+    tokens.map_err(|error| WorkerError::Encoding(error.to_string()))
+}
