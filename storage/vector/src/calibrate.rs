@@ -24,7 +24,7 @@ impl Reach {
     pub(crate) const EVERYTHING: Self = Self([1e6; WANTED.len()]);
 
     /// The slack for so many wanted points. Between two calibrated numbers it is the larger, as points in clusters are hardest to
-    /// find where a cluster ends. Where a filter may exclude just the cluster of the query, it is the largest of all.
+    /// find where a cluster ends. A filter may exclude just the cluster of the query: then it is the largest of all.
     pub(crate) fn slack(&self, k: usize, filtered: bool) -> f32 {
         let largest = self.0.into_iter().fold(0.0, f32::max);
         let above = WANTED.partition_point(|&(known, _)| known < k);
@@ -133,7 +133,8 @@ impl Ivf {
             (tenth, hundredth, 1.0)
         };
         let searched = from * (to / from).max(1.0).powf(decades - start);
-        searched * f64::from(effort * effort) + k.saturating_sub(10) as f64 * WANTED
+        // Lists come in the order of their promise: with less effort far fewer are read.
+        searched * f64::from(effort.powi(4)) + k.saturating_sub(10) as f64 * WANTED
     }
 
     /// What comparing so many vectors one by one is expected to cost, in nanoseconds.

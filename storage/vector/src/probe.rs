@@ -82,6 +82,11 @@ const DEVIATION: f32 = 0.603;
 /// Deviations of that error that are allowed for. Fewer lose some of the nearest, more help little.
 const MARGIN: f32 = 2.2;
 
+/// The same for an effort. Candidates cost little beside lists, so less effort saves few of them.
+fn margin(effort: f32) -> f32 {
+    MARGIN * effort.max(0.75)
+}
+
 /// Of fewer vectors than this all are compared by their byte codes at once.
 const SKETCHED: u64 = 400;
 
@@ -133,7 +138,7 @@ impl Ivf {
         };
         let code = self.query_code(query);
         let beyond = self.beyond(&code);
-        let margin = MARGIN * probe.effort * beyond.deviation;
+        let margin = margin(probe.effort) * beyond.deviation;
         let base = kernels().dot(&self.origin, &code.rotated);
         let beyond = planes(&beyond.vector);
         let mut effort = Effort::default();
@@ -189,7 +194,7 @@ impl Ivf {
         let share = mask.len() as f32 / self.len.max(1) as f32;
         let slack = reach.slack(probe.k, share < FILTERED) * probe.effort;
         let beyond = self.beyond(code);
-        let margin = MARGIN * probe.effort * beyond.deviation;
+        let margin = margin(probe.effort) * beyond.deviation;
         let beyond = kernels().scan_query(&beyond.vector).raised(margin);
         let (mut scores, mut sums) = (Vec::new(), Vec::new());
         let row = Row {
