@@ -43,7 +43,7 @@ pub struct Probe<'a> {
     pub mask: &'a Bitmap,
     /// Offsets that the index has not followed: they are compared beside what it finds.
     pub overlay: &'a Bitmap,
-    /// Effort relative to the calibrated one: 1 for the default, 2 for twice the candidates and lists farther out.
+    /// Effort relative to the calibrated one, which is 1: more reads lists farther out and believes estimates less.
     pub effort: f32,
 }
 
