@@ -16,6 +16,7 @@
 pub mod api;
 mod collection;
 mod datetime;
+mod embedding;
 pub mod embeddings;
 mod encoder;
 mod filter;
@@ -31,6 +32,7 @@ pub use collection::{
     VectorsConfig,
 };
 pub use datetime::{Datetime, InvalidDatetime};
+pub use embedding::{Embedding, EmbeddingKind, InvalidSparseVector, SparseVector};
 pub use encoder::{EncoderParams, Pooling, PromptParams};
 pub use filter::{
     Condition, FieldCondition, FieldTest, Filter, Match, MatchValue, PayloadField, Range, RangeTest, uuid_of,
