@@ -4,9 +4,13 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde_json::Value;
+use twofold_encode::Encoder;
 use twofold_storage::{Collection, InvalidInput};
 use twofold_types::api::CreateCollection;
-use twofold_types::{CollectionConfig, CollectionName, EncoderParams, VectorParams, VectorsConfig};
+use twofold_types::{
+    CollectionConfig, CollectionName, Distance, EmbeddingKind, EmbeddingSpace, EncoderParams, OtherKind, VectorParams,
+    VectorsConfig,
+};
 
 use crate::engine::Engine;
 use crate::error::{Result, WorkerError};
@@ -39,11 +43,10 @@ impl Engine {
             }
         }
         for (vector, params) in &encoders {
-            let encoder = self.models.get(params)?;
-            let expected = encoder.dimensions();
+            let (expected, distance) = stored_space(self.models.get(params)?.as_ref())?;
             let received = vectors
                 .entry(vector.clone())
-                .or_insert_with(|| VectorParams::new(expected, encoder.distance()))
+                .or_insert_with(|| VectorParams::new(expected, distance))
                 .size;
             if received != expected {
                 return Err(InvalidInput::EncoderDimension {
@@ -61,6 +64,20 @@ impl Engine {
             metadata: request.metadata,
         };
         Ok(self.store.create_collection(name, &config)?)
+    }
+}
+
+/// What a collection stores of an encoder: dense vectors, as there are no others in storage yet.
+pub(crate) fn stored_space(encoder: &dyn Encoder) -> Result<(usize, Distance)> {
+    match encoder.space() {
+        EmbeddingSpace::Dense { dimensions, distance } => Ok((dimensions, distance)),
+        other => Err(WorkerError::OtherKind {
+            model: encoder.model().clone(),
+            source: OtherKind {
+                expected: EmbeddingKind::Dense,
+                received: other.kind(),
+            },
+        }),
     }
 }
 

@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use twofold_encode::{Embedding, Encoder, Tokens};
+use twofold_encode::{Encoder, Tokens};
 use twofold_storage::InvalidInput;
-use twofold_types::{EncoderParams, ModelsList, Role};
+use twofold_types::{Embedding, EmbeddingKind, EncoderParams, ModelsList, OtherKind, Role};
 
 use crate::engine::Engine;
 use crate::error::{Result, WorkerError};
@@ -15,7 +15,7 @@ pub const MAX_TEXTS: usize = 2048;
 /// Embeddings of texts.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Embedded {
-    /// One per text, in the order of the texts.
+    /// One per text, in the order of the texts, all of the kind that was asked for.
     pub embeddings: Vec<Embedding>,
     /// Tokens that were encoded or would have been, prompts and special tokens included.
     pub tokens: u64,
@@ -32,8 +32,15 @@ pub enum TooLong {
 
 impl Engine {
     /// Encodes texts: queries in the lane of queries, those that were asked lately not at all; documents in turn with
-    /// documents that are ingested.
-    pub fn embed(&self, params: &EncoderParams, texts: &[String], role: Role, too_long: TooLong) -> Result<Embedded> {
+    /// documents that are ingested. A model that makes embeddings of another kind is refused.
+    pub fn embed(
+        &self,
+        params: &EncoderParams,
+        kind: EmbeddingKind,
+        texts: &[String],
+        role: Role,
+        too_long: TooLong,
+    ) -> Result<Embedded> {
         if texts.is_empty() {
             return Err(WorkerError::NoTexts);
         }
@@ -47,6 +54,7 @@ impl Engine {
             .into());
         }
         let encoder = self.models.get(params)?;
+        require(encoder.as_ref(), kind)?;
         let tokens = tokenize(encoder.as_ref(), texts, role)?;
         if too_long == TooLong::Refuse
             && let Some(index) = tokens.iter().position(|tokens| tokens.cut() > 0)
@@ -119,6 +127,18 @@ impl Engine {
         }
         Ok(vectors.into_iter().flatten().collect())
     }
+}
+
+/// Refuses an encoder of another kind.
+pub(crate) fn require(encoder: &dyn Encoder, kind: EmbeddingKind) -> Result<()> {
+    let (expected, received) = (kind, encoder.kind());
+    if expected == received {
+        return Ok(());
+    }
+    Err(WorkerError::OtherKind {
+        model: encoder.model().clone(),
+        source: OtherKind { expected, received },
+    })
 }
 
 fn tokenize(encoder: &dyn Encoder, texts: &[String], role: Role) -> Result<Vec<Tokens>> {

@@ -4,8 +4,8 @@ use std::path::PathBuf;
 
 use twofold_encode::EncodeError;
 use twofold_storage::{Fault, InvalidInput, StorageError};
-use twofold_types::ModelId;
 use twofold_types::api::UnequalColumns;
+use twofold_types::{ModelId, OtherKind};
 
 /// A result of this crate.
 pub type Result<T, E = WorkerError> = std::result::Result<T, E>;
@@ -65,6 +65,14 @@ pub enum WorkerError {
     /// A text that could not be encoded.
     #[error("encoding failed: {0}")]
     Encoding(String),
+    /// A model that makes embeddings of another kind than is needed.
+    #[error("model `{model}`: {source}")]
+    OtherKind {
+        /// The model.
+        model: ModelId,
+        /// The two kinds.
+        source: OtherKind,
+    },
     /// A text for a vector that another model fills.
     #[error(
         "vector `{vector}` is filled by model `{expected}`, not by `{received}`: vectors of different models are not comparable"
@@ -115,6 +123,13 @@ impl From<InvalidInput> for WorkerError {
     }
 }
 
+/// An encoder that says one kind and makes another.
+impl From<OtherKind> for WorkerError {
+    fn from(error: OtherKind) -> Self {
+        Self::Encoding(error.to_string())
+    }
+}
+
 impl WorkerError {
     /// Whose fault it is.
     pub fn fault(&self) -> Fault {
@@ -127,6 +142,7 @@ impl WorkerError {
             | Self::NoTexts
             | Self::Tokens
             | Self::TooLong { .. }
+            | Self::OtherKind { .. }
             | Self::OtherModel { .. }
             | Self::NoEncoder(_)
             | Self::NoEncoders

@@ -241,11 +241,8 @@ impl Scheduler {
                     chunks.into_iter().partition(|&chunk| tokens[chunk].is_ok());
                 if !failed.is_empty() {
                     let (reply, results) = unbounded();
-                    let errors = failed
-                        .iter()
-                        .map(|&chunk| tokens[chunk].clone().map(|_| Vec::new()))
-                        .collect();
-                    let _ = reply.send(errors);
+                    let errors = failed.iter().filter_map(|&chunk| tokens[chunk].clone().err().map(Err));
+                    let _ = reply.send(errors.collect());
                     batches.push((failed, results));
                 }
                 let tokens = encodable

@@ -11,8 +11,8 @@ use std::time::Duration;
 
 use crossbeam::channel::{Receiver, SendTimeoutError, Sender, TrySendError, bounded, select};
 use rayon::ThreadPool;
-use twofold_encode::{Embedding, Encoder, TokenBudget, Tokens, plan};
-use twofold_types::Role;
+use twofold_encode::{Encoder, TokenBudget, Tokens, in_order, plan};
+use twofold_types::{Embedding, Role};
 
 use crate::error::{Result, WorkerError};
 use crate::stop::Stop;
@@ -77,7 +77,7 @@ impl Lanes {
 
     /// Many queries of one caller take turns with those of others: each turn is one forward pass.
     fn encode_queries(&self, encoder: &Arc<dyn Encoder>, tokens: &[Tokens]) -> Result<Vec<Embedding>> {
-        let mut embeddings = vec![Embedding::new(); tokens.len()];
+        let mut embeddings = Vec::with_capacity(tokens.len());
         for texts in turns(tokens, TokenBudget::default()) {
             let (job, result) = job(encoder, Role::Query, &texts, tokens);
             self.query.try_send(job).map_err(|error| match error {
@@ -86,7 +86,7 @@ impl Lanes {
             })?;
             receive(&result, texts, &mut embeddings)?;
         }
-        Ok(embeddings)
+        Ok(in_order(embeddings))
     }
 
     /// All lanes may work for one caller. The queue is short, so documents that are ingested get their turns in between.
@@ -100,11 +100,11 @@ impl Lanes {
             })?;
             waiting.push((texts, result));
         }
-        let mut embeddings = vec![Embedding::new(); tokens.len()];
+        let mut embeddings = Vec::with_capacity(tokens.len());
         for (texts, result) in waiting {
             receive(&result, texts, &mut embeddings)?;
         }
-        Ok(embeddings)
+        Ok(in_order(embeddings))
     }
 }
 
@@ -126,11 +126,15 @@ fn job(encoder: &Arc<dyn Encoder>, role: Role, texts: &[usize], tokens: &[Tokens
     (job, result)
 }
 
-/// Puts the results of a job where its texts are.
-fn receive(result: &Receiver<Vec<TextResult>>, texts: Vec<usize>, embeddings: &mut [Embedding]) -> Result<()> {
+/// Adds the results of a job, each with the place of its text.
+fn receive(
+    result: &Receiver<Vec<TextResult>>,
+    texts: Vec<usize>,
+    embeddings: &mut Vec<(usize, Embedding)>,
+) -> Result<()> {
     let results = result.recv().map_err(|_| WorkerError::Stopping)?;
     for (text, embedding) in texts.into_iter().zip(results) {
-        embeddings[text] = embedding.map_err(WorkerError::Encoding)?;
+        embeddings.push((text, embedding.map_err(WorkerError::Encoding)?));
     }
     Ok(())
 }
@@ -229,8 +233,8 @@ mod tests {
         for role in [Role::Query, Role::Document] {
             let tokens = model.encoder().tokenizer(role).tokenize(&texts, role).unwrap();
             let encoded = lanes.encode(model.encoder().clone(), tokens, role).unwrap();
-            for (alone, together) in model.embed(&texts, role).unwrap().iter().zip(&encoded) {
-                assert!(twofold_encode::cosine(alone, together) > 0.99999);
+            for (alone, together) in model.embed(&texts, role).unwrap().iter().zip(encoded) {
+                assert!(twofold_encode::cosine(alone, &together.into_dense().unwrap()) > 0.99999);
             }
         }
         drop(stopper);

@@ -115,7 +115,7 @@ impl Models {
         let bytes = files.weight_bytes().map_err(because)?;
         let load = || {
             let checkpoint = Checkpoint::load(&files, &self.device, EncodeOptions::default()).map_err(because)?;
-            tracing::info!(%model, dimensions = files.dimensions(), max_tokens = files.max_tokens(), bytes, "model loaded");
+            tracing::info!(%model, family = files.family(), max_tokens = files.max_tokens(), bytes, "model loaded");
             Ok(checkpoint)
         };
         let unload = |unloaded: &ModelId| {
@@ -152,7 +152,7 @@ mod tests {
     use std::path::Path;
 
     use twofold_encode::DeviceSpec;
-    use twofold_types::Role;
+    use twofold_types::{Embedding, Role};
 
     use super::*;
 
@@ -188,7 +188,7 @@ mod tests {
         list.map(|info| (info.id.to_string(), info.loaded)).collect()
     }
 
-    fn embed(encoder: &dyn Encoder) -> Vec<f32> {
+    fn embed(encoder: &dyn Encoder) -> Embedding {
         let tokens = encoder.tokenizer(Role::Document).tokenize(&["a text"], Role::Document);
         encoder.encode(&tokens.unwrap(), Role::Document).unwrap().remove(0)
     }
@@ -223,10 +223,10 @@ mod tests {
             ..params("t/bert")
         };
         let short = models.get(&short).unwrap();
-        assert_eq!((short.dimensions(), models.loaded_bytes()), (8, bytes));
+        assert_eq!((short.space().dimensions(), models.loaded_bytes()), (Some(8), bytes));
         let model = &models.list()[0];
         assert_eq!(model.details.as_ref().map(|details| details.weight_bytes), Some(bytes));
-        assert_ne!(whole.dimensions(), 8);
+        assert_ne!(whole.space().dimensions(), Some(8));
         assert!(Arc::ptr_eq(&whole, &models.get(&params("t/bert")).unwrap()));
     }
 

@@ -9,6 +9,7 @@ use twofold_storage::{Collection, Explanation, Fetch, InvalidInput, NewPoint, Op
 use twofold_types::api::{Query, QueryExplanation, QueryPoints, QueryResult, WithPayload, WithVector};
 use twofold_types::{EncoderParams, ModelId, PointStruct, Record, Role, ScoredPoint, TextInput, VectorInput};
 
+use crate::collections::stored_space;
 use crate::engine::Engine;
 use crate::error::{Result, WorkerError};
 
@@ -48,7 +49,7 @@ impl Engine {
             let (_, encoder) = self.bound_encoder(collection, &vector, model.as_ref(), Role::Document)?;
             let (indexes, texts): (Vec<usize>, Vec<String>) = texts.into_iter().unzip();
             for (index, embedding) in indexes.into_iter().zip(self.encode(encoder, &texts, Role::Document)?) {
-                ready[index].vectors.insert(vector.clone(), embedding);
+                ready[index].vectors.insert(vector.clone(), embedding.into_dense()?);
             }
         }
         self.apply(collection, Operation::Upsert(ready))
@@ -91,7 +92,7 @@ impl Engine {
                     None => collection.default_vector()?,
                 };
                 let (params, encoder) = self.bound_encoder(collection, &vector, text.model.as_ref(), Role::Query)?;
-                Target::Vector(self.embed_query(&params, encoder, text.text)?)
+                Target::Vector(self.embed_query(&params, encoder, text.text)?.into_dense()?)
             }
         };
         let params = query.params.unwrap_or_default();
@@ -136,8 +137,8 @@ impl Engine {
             (None, None) => return Err(WorkerError::NoEncoder(vector.to_owned())),
         };
         let encoder = self.models.get(&asked)?;
-        if encoder.dimensions() != params.size {
-            let (expected, received) = (encoder.dimensions(), params.size);
+        let ((expected, _), received) = (stored_space(encoder.as_ref())?, params.size);
+        if expected != received {
             return Err(InvalidInput::EncoderDimension {
                 vector: vector.to_owned(),
                 expected,

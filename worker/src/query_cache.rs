@@ -5,8 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use lru::LruCache;
 use parking_lot::Mutex;
-use twofold_encode::Embedding;
-use twofold_types::{EncoderParams, QueryCacheInfo};
+use twofold_types::{Embedding, EncoderParams, QueryCacheInfo};
 
 /// Longer texts are not kept: a cache that is bounded by entries is bounded in memory only if these are.
 const MAX_TEXT_BYTES: usize = 4096;
@@ -81,15 +80,19 @@ mod tests {
         EncoderParams::new(ModelId::new(model))
     }
 
+    fn dense(component: f32) -> Embedding {
+        Embedding::Dense(vec![component])
+    }
+
     #[test]
     fn the_least_recently_used_vector_goes_first() {
         let cache = QueryCache::new(2);
-        cache.insert(&params("m"), "a", &vec![1.0]);
-        cache.insert(&params("m"), "b", &vec![2.0]);
-        assert_eq!(cache.get(&params("m"), "a"), Some(vec![1.0]));
-        cache.insert(&params("m"), "c", &vec![3.0]);
+        cache.insert(&params("m"), "a", &dense(1.0));
+        cache.insert(&params("m"), "b", &dense(2.0));
+        assert_eq!(cache.get(&params("m"), "a"), Some(dense(1.0)));
+        cache.insert(&params("m"), "c", &dense(3.0));
         assert_eq!(cache.get(&params("m"), "b"), None);
-        assert_eq!(cache.get(&params("m"), "a"), Some(vec![1.0]));
+        assert_eq!(cache.get(&params("m"), "a"), Some(dense(1.0)));
         let info = cache.info();
         assert_eq!((info.entries, info.capacity, info.hits, info.misses), (2, 2, 2, 1));
     }
@@ -97,7 +100,7 @@ mod tests {
     #[test]
     fn a_vector_belongs_to_all_that_was_asked_of_its_encoder() {
         let cache = QueryCache::new(2);
-        cache.insert(&params("m"), "a", &vec![1.0]);
+        cache.insert(&params("m"), "a", &dense(1.0));
         assert_eq!(cache.get(&params("other"), "a"), None);
         let short = EncoderParams {
             dimensions: NonZeroUsize::new(1),
@@ -110,7 +113,7 @@ mod tests {
     fn long_texts_and_a_capacity_of_zero_keep_nothing() {
         let long = "x".repeat(MAX_TEXT_BYTES + 1);
         for (cache, text) in [(QueryCache::new(2), long.as_str()), (QueryCache::new(0), "a")] {
-            cache.insert(&params("m"), text, &vec![1.0]);
+            cache.insert(&params("m"), text, &dense(1.0));
             assert_eq!(cache.get(&params("m"), text), None);
             assert_eq!(cache.info().entries, 0);
         }

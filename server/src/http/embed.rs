@@ -6,7 +6,7 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use twofold_storage::{InvalidInput, StorageError};
 use twofold_types::embeddings::{Embed, EmbedError, TextsInput};
-use twofold_types::{EncoderParams, Role};
+use twofold_types::{Embedding, EmbeddingKind, EncoderParams, Role};
 use twofold_worker::{TooLong, WorkerError};
 
 use super::blocking::Api;
@@ -45,9 +45,11 @@ pub(super) async fn embed(
             dimensions: request.dimensions,
             ..EncoderParams::new(model)
         };
-        engine.embed(&params, &texts, role, too_long)
+        let embedded = engine.embed(&params, EmbeddingKind::Dense, &texts, role, too_long)?;
+        let vectors = embedded.embeddings.into_iter().map(Embedding::into_dense);
+        Ok(vectors.collect::<Result<_, _>>()?)
     });
-    Ok(Json(embedded.await?.embeddings))
+    Ok(Json(embedded.await?))
 }
 
 impl IntoResponse for Failure {

@@ -12,7 +12,7 @@ use twofold_types::embeddings::{
     CreateEmbeddings, EmbeddingObject, EmbeddingValue, Embeddings, EncodingFormat, List, ModelObject, OpenAiError,
     OpenAiErrorBody, TextsInput, Usage,
 };
-use twofold_types::{EncoderParams, ModelInfo, Role};
+use twofold_types::{Embedding, EmbeddingKind, EncoderParams, ModelInfo, Role};
 use twofold_worker::{ModelsDir, TooLong, WorkerError};
 
 use super::blocking::Api;
@@ -42,16 +42,19 @@ pub(super) async fn embeddings(
     };
     let role = request.input_type.map_or(Role::Document, Role::from);
     let embedded = api
-        .call(move |engine| engine.embed(&params, &texts, role, TooLong::Cut))
+        .call(move |engine| engine.embed(&params, EmbeddingKind::Dense, &texts, role, TooLong::Cut))
         .await?;
     let format = request.encoding_format.unwrap_or_default();
-    let object = |(index, embedding)| EmbeddingObject {
-        object: "embedding".to_owned(),
-        index,
-        embedding: written(embedding, format),
+    let object = |(index, embedding): (usize, Embedding)| {
+        Ok(EmbeddingObject {
+            object: "embedding".to_owned(),
+            index,
+            embedding: written(embedding.into_dense()?, format),
+        })
     };
+    let objects = embedded.embeddings.into_iter().enumerate().map(object);
     Ok(Json(Embeddings {
-        list: List::new(embedded.embeddings.into_iter().enumerate().map(object).collect()),
+        list: List::new(objects.collect::<Result<_, WorkerError>>()?),
         model: request.model,
         usage: Usage {
             prompt_tokens: embedded.tokens,
@@ -127,6 +130,7 @@ fn culprit(cause: &WorkerError) -> Option<&'static str> {
             source: EncodeError::Parameter { name, .. },
             ..
         } => Some(name),
+        WorkerError::OtherKind { .. } => Some("model"),
         WorkerError::Tokens
         | WorkerError::NoTexts
         | WorkerError::Storage(StorageError::Invalid(InvalidInput::Limit { .. })) => Some("input"),

@@ -25,6 +25,56 @@ impl Embedding {
             Self::Multi(_) => EmbeddingKind::Multi,
         }
     }
+
+    /// The vector of a [dense](Self::Dense) one.
+    ///
+    /// # Errors
+    /// Where it is of another kind; so in the next two.
+    pub fn into_dense(self) -> Result<Vec<f32>, OtherKind> {
+        match self {
+            Self::Dense(vector) => Ok(vector),
+            other => Err(other.is_not(EmbeddingKind::Dense)),
+        }
+    }
+
+    /// The terms of a [sparse](Self::Sparse) one.
+    ///
+    /// # Errors
+    /// See [`into_dense`](Self::into_dense).
+    pub fn into_sparse(self) -> Result<SparseVector, OtherKind> {
+        match self {
+            Self::Sparse(vector) => Ok(vector),
+            other => Err(other.is_not(EmbeddingKind::Sparse)),
+        }
+    }
+
+    /// The vectors of a [multi](Self::Multi) one.
+    ///
+    /// # Errors
+    /// See [`into_dense`](Self::into_dense).
+    pub fn into_multi(self) -> Result<Vec<Vec<f32>>, OtherKind> {
+        match self {
+            Self::Multi(vectors) => Ok(vectors),
+            other => Err(other.is_not(EmbeddingKind::Multi)),
+        }
+    }
+
+    fn is_not(&self, expected: EmbeddingKind) -> OtherKind {
+        OtherKind {
+            expected,
+            received: self.kind(),
+        }
+    }
+}
+
+/// Embeddings of another kind than is needed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("its embeddings are {received}, and {expected} ones are needed here")]
+pub struct OtherKind {
+    /// The kind that is needed.
+    pub expected: EmbeddingKind,
+    /// The kind that they are.
+    pub received: EmbeddingKind,
 }
 
 /// The kind of an [`Embedding`].

@@ -17,6 +17,7 @@ pub mod api;
 mod collection;
 mod datetime;
 mod embedding;
+mod embedding_space;
 pub mod embeddings;
 mod encoder;
 mod filter;
@@ -32,7 +33,8 @@ pub use collection::{
     VectorsConfig,
 };
 pub use datetime::{Datetime, InvalidDatetime};
-pub use embedding::{Embedding, EmbeddingKind, InvalidSparseVector, SparseVector};
+pub use embedding::{Embedding, EmbeddingKind, InvalidSparseVector, OtherKind, SparseVector};
+pub use embedding_space::EmbeddingSpace;
 pub use encoder::{EncoderParams, Pooling, PromptParams};
 pub use filter::{
     Condition, FieldCondition, FieldTest, Filter, Match, MatchValue, PayloadField, Range, RangeTest, uuid_of,

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Distance, ModelId, Pooling, PromptParams};
+use crate::{EmbeddingSpace, ModelId, Pooling, PromptParams};
 
 /// The models on a machine (ours: `GET /models`).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -37,16 +37,15 @@ pub struct ModelInfo {
 pub struct ModelDetails {
     /// The family of its network: `bert`, `mpnet` and so on.
     pub family: String,
-    /// Length of its embeddings.
-    pub dimensions: usize,
+    /// What kind of embedding it makes, of how many dimensions, and how they are compared.
+    #[serde(flatten)]
+    pub space: EmbeddingSpace,
     /// Longest text in tokens; what is longer is cut.
     pub max_tokens: usize,
     /// How the vectors of a text's tokens become one.
     pub pooling: Pooling,
     /// Whether embeddings have unit length.
     pub normalize: bool,
-    /// The comparison it was trained for.
-    pub distance: Distance,
     /// What is put before texts.
     pub prompts: PromptParams,
     /// The model that encodes queries, where this one encodes documents only.

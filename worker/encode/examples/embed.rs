@@ -7,7 +7,7 @@ use std::error::Error;
 use std::io::{BufWriter, Write};
 use std::path::PathBuf;
 
-use twofold_encode::{DeviceSpec, EncodeOptions, ModelFiles, Tokens, open_encoder, plan};
+use twofold_encode::{DeviceSpec, EncodeOptions, Model, ModelFiles, open_encoder};
 use twofold_types::{EncoderParams, ModelId, Role};
 
 // As in the server's binary: glibc gives the large buffers of a forward pass back to the system and takes them again.
@@ -20,30 +20,18 @@ fn main() -> Result<(), Box<dyn Error + Send + Sync>> {
     let [model, texts, out] = paths.as_slice() else {
         return Err("usage: embed MODEL_DIR TEXTS OUT".into());
     };
-    let options = EncodeOptions::default();
-    let budget = options.budget;
-    let encoder = open_encoder(
+    let model = Model::from(open_encoder(
         &ModelFiles::open(model)?,
         &EncoderParams::new(ModelId::new("embed")),
         &DeviceSpec::Auto.open()?,
-        options,
-    )?;
+        EncodeOptions::default(),
+    )?);
     let texts = std::fs::read_to_string(texts)?;
     let texts: Vec<&str> = texts.lines().collect();
     let mut out = BufWriter::new(std::fs::File::create(out)?);
     let mut header = Some(());
     for texts_of_part in texts.chunks(4096) {
-        let tokens = encoder
-            .tokenizer(Role::Document)
-            .tokenize(texts_of_part, Role::Document)?;
-        let lengths: Vec<usize> = tokens.iter().map(Tokens::len).collect();
-        let mut rows: Vec<Vec<f32>> = vec![Vec::new(); tokens.len()];
-        for batch in plan(&lengths, budget) {
-            let members: Vec<Tokens> = batch.iter().map(|&i| tokens[i].clone()).collect();
-            for (i, row) in batch.iter().zip(encoder.encode(&members, Role::Document)?) {
-                rows[*i] = row;
-            }
-        }
+        let rows = model.embed(texts_of_part, Role::Document)?;
         if header.take().is_some() {
             out.write_all(&(texts.len() as u32).to_le_bytes())?;
             out.write_all(&(rows[0].len() as u32).to_le_bytes())?;

@@ -52,6 +52,12 @@ pub fn plan(lengths: &[usize], budget: TokenBudget) -> Vec<Vec<usize>> {
     batches
 }
 
+/// What was made of the texts of several batches, in the order of the texts again; `made` has every position once.
+pub fn in_order<T>(mut made: Vec<(usize, T)>) -> Vec<T> {
+    made.sort_unstable_by_key(|(position, _)| *position);
+    made.into_iter().map(|(_, one)| one).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -80,6 +86,14 @@ mod tests {
     fn a_text_over_the_budget_travels_alone() {
         assert_eq!(planned(&[50, 3, 60], 10), [vec![2], vec![0], vec![1]]);
         assert_eq!(planned(&[5, 5], 0), [[0], [1]]);
+    }
+
+    #[test]
+    fn what_batches_made_comes_back_in_the_order_of_the_texts() {
+        let lengths = [2, 9, 2, 5];
+        let batches = planned(&lengths, 5);
+        let made = batches.concat().into_iter().map(|i| (i, lengths[i])).collect();
+        assert_eq!(in_order(made), lengths);
     }
 
     #[test]

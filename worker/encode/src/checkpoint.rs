@@ -3,10 +3,10 @@
 
 use std::sync::Arc;
 
-use twofold_types::EncoderParams;
+use twofold_types::{EncoderParams, ModelId};
 
 use crate::{
-    DenseEncoder, Device, EncodeError, EncodeOptions, Encoder, ModelFiles,
+    DenseEncoder, Device, EncodeError, EncodeOptions, Encoder, ModelFiles, Tokens, batch,
     files::StageModule,
     network::{Linear, Network},
     pooling::Stage,
@@ -46,6 +46,32 @@ impl Checkpoint {
     /// [`EncodeError::Parameter`] where the model cannot do what is asked for.
     pub fn encoder(self: &Arc<Self>, params: &EncoderParams) -> Result<Arc<dyn Encoder>, EncodeError> {
         Ok(Arc::new(DenseEncoder::new(self.clone(), params)?))
+    }
+
+    /// Calls `forward` with parts of `batch` that keep to the budget; what it makes of each text comes back in the order of
+    /// `batch`.
+    ///
+    /// # Errors
+    /// [`EncodeError::Forward`], in the name of `model`.
+    pub(crate) fn in_parts<T>(
+        &self,
+        model: &ModelId,
+        batch: &[Tokens],
+        forward: impl Fn(&[&Tokens]) -> candle_core::Result<Vec<T>>,
+    ) -> Result<Vec<T>, EncodeError> {
+        let lengths: Vec<usize> = batch.iter().map(Tokens::len).collect();
+        let mut made = Vec::with_capacity(batch.len());
+        for part in batch::plan(&lengths, self.options.budget) {
+            let texts: Vec<&Tokens> = part.iter().map(|&i| &batch[i]).collect();
+            let of_part = forward(&texts).map_err(|source| EncodeError::Forward {
+                model: model.clone(),
+                texts: part.len(),
+                longest: lengths[part[0]],
+                source: source.into(),
+            })?;
+            made.extend(part.into_iter().zip(of_part));
+        }
+        Ok(batch::in_order(made))
     }
 
     /// The steps behind the pooling. What is asked of an encoder adds and removes normalisations only, so the dense modules

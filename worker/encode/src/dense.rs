@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use candle_core::{Result, Tensor};
-use twofold_types::{Distance, EncoderParams, ModelId, Role};
+use twofold_types::{Embedding, EmbeddingSpace, EncoderParams, ModelId, Role};
 
 use crate::{
-    Checkpoint, Embedding, EncodeError, Encoder, Tokenizer, Tokens, batch,
+    Checkpoint, EncodeError, Encoder, Tokenizer, Tokens,
     network::ranges,
     pooling::{Stage, normalise, pool},
     settings::Settings,
@@ -34,7 +34,7 @@ impl DenseEncoder {
     }
 
     /// One forward pass over `texts`.
-    fn forward(&self, texts: &[&Tokens]) -> Result<Vec<Embedding>> {
+    fn forward(&self, texts: &[&Tokens]) -> Result<Vec<Vec<f32>>> {
         let ids: Vec<&[u32]> = texts.iter().map(|text| text.ids()).collect();
         let hidden = self.checkpoint.network.forward(&ids)?;
         let lengths: Vec<usize> = ids.iter().map(|ids| ids.len()).collect();
@@ -61,12 +61,11 @@ impl Encoder for DenseEncoder {
         &self.model
     }
 
-    fn dimensions(&self) -> usize {
-        self.settings.dimensions
-    }
-
-    fn distance(&self) -> Distance {
-        self.settings.distance
+    fn space(&self) -> EmbeddingSpace {
+        EmbeddingSpace::Dense {
+            dimensions: self.settings.dimensions,
+            distance: self.settings.distance,
+        }
     }
 
     fn tokenizer(&self, _role: Role) -> &Tokenizer {
@@ -74,20 +73,8 @@ impl Encoder for DenseEncoder {
     }
 
     fn encode(&self, batch: &[Tokens], _role: Role) -> std::result::Result<Vec<Embedding>, EncodeError> {
-        let lengths: Vec<usize> = batch.iter().map(Tokens::len).collect();
-        let mut embeddings = vec![Embedding::new(); batch.len()];
-        for part in batch::plan(&lengths, self.checkpoint.options.budget) {
-            let texts: Vec<&Tokens> = part.iter().map(|&i| &batch[i]).collect();
-            let made = self.forward(&texts).map_err(|source| EncodeError::Forward {
-                model: self.model.clone(),
-                texts: part.len(),
-                longest: lengths[part[0]],
-                source: source.into(),
-            })?;
-            for (i, embedding) in part.into_iter().zip(made) {
-                embeddings[i] = embedding;
-            }
-        }
-        Ok(embeddings)
+        let forward = |texts: &[&Tokens]| self.forward(texts);
+        let vectors = self.checkpoint.in_parts(&self.model, batch, forward)?;
+        Ok(vectors.into_iter().map(Embedding::Dense).collect())
     }
 }

@@ -1,6 +1,6 @@
 //! What is known of a model without loading it: for lists, and for budgets of memory.
 
-use twofold_types::{EncoderParams, ModelDetails, ModelId, PromptParams, Role};
+use twofold_types::{EmbeddingSpace, EncoderParams, ModelDetails, ModelId, PromptParams, Role};
 
 use crate::{
     DeviceSpec, EncodeError, ModelFiles,
@@ -21,11 +21,13 @@ impl ModelFiles {
         let prompt = |role| Some(settings.prompts.of(role).to_owned()).filter(|prompt| !prompt.is_empty());
         Ok(ModelDetails {
             family: self.family().to_owned(),
-            dimensions: settings.dimensions,
+            space: EmbeddingSpace::Dense {
+                dimensions: settings.dimensions,
+                distance: settings.distance,
+            },
             max_tokens: settings.max_tokens,
             pooling: settings.pooling,
             normalize: settings.stages.last() == Some(&StageModule::Normalize),
-            distance: settings.distance,
             prompts: PromptParams {
                 query: prompt(Role::Query),
                 document: prompt(Role::Document),

@@ -2,12 +2,9 @@
 
 use std::sync::Arc;
 
-use twofold_types::{Distance, EncoderParams, ModelId, Role};
+use twofold_types::{Embedding, EmbeddingKind, EmbeddingSpace, EncoderParams, ModelId, Role};
 
 use crate::{Checkpoint, Device, EncodeError, ModelFiles, TokenBudget, Tokenizer, Tokens};
-
-/// A dense embedding: [`Encoder::dimensions`] numbers, of unit length if the model normalises.
-pub type Embedding = Vec<f32>;
 
 /// Turns tokenised texts into embeddings: one per model and device, shared between threads.
 ///
@@ -18,16 +15,18 @@ pub trait Encoder: Send + Sync {
     /// Which model this is; vectors of different models are not comparable.
     fn model(&self) -> &ModelId;
 
-    /// Length of every embedding.
-    fn dimensions(&self) -> usize;
+    /// What embeddings it makes. Everything that only some kinds have, such as a number of dimensions, is told there.
+    fn space(&self) -> EmbeddingSpace;
 
-    /// The comparison that the model was trained for.
-    fn distance(&self) -> Distance;
+    /// The kind of all of its embeddings.
+    fn kind(&self) -> EmbeddingKind {
+        self.space().kind()
+    }
 
     /// The tokenizer whose tokens this encoder takes for a role.
     fn tokenizer(&self, role: Role) -> &Tokenizer;
 
-    /// One embedding per text, `[batch, dimensions]`, in the order of `batch`. A text's embedding does not depend on the
+    /// One embedding per text, of this encoder's [kind](Self::kind), in the order of `batch`. A text's embedding does not depend on the
     /// texts beside it. `role` selects the tower where the two differ; prompts were applied by the tokenizer.
     ///
     /// A batch of any size and mix of lengths is welcome: it is split under [`EncodeOptions::budget`], and every part is

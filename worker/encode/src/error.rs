@@ -2,7 +2,7 @@
 
 use std::{io, path::PathBuf};
 
-use twofold_types::ModelId;
+use twofold_types::{EmbeddingSpace, ModelId, OtherKind};
 
 use crate::DeviceSpec;
 
@@ -78,18 +78,24 @@ pub enum EncodeError {
         most: usize,
     },
     /// Two models whose vectors cannot be compared.
-    #[error(
-        "{query} gives {query_dimensions} dimensions and {document} gives {document_dimensions}: two towers have as many"
-    )]
+    #[error("embeddings of {query} are {query_space}, those of {document} are {document_space}: two towers share both")]
     Towers {
         /// The tower of queries.
         query: ModelId,
-        /// Its dimensions.
-        query_dimensions: usize,
+        /// What it makes.
+        query_space: EmbeddingSpace,
         /// The tower of documents.
         document: ModelId,
-        /// Its dimensions.
-        document_dimensions: usize,
+        /// What it makes.
+        document_space: EmbeddingSpace,
+    },
+    /// A model that is asked for embeddings of another kind than its own.
+    #[error("{model}: {source}")]
+    OtherKind {
+        /// The model.
+        model: ModelId,
+        /// The two kinds.
+        source: OtherKind,
     },
     /// A device was named that does not exist.
     #[error("device {given:?} is unknown; accepted: auto, cpu, cuda:N (for example cuda:0), metal")]

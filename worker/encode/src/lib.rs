@@ -46,11 +46,11 @@ mod tokenizer;
 mod towers;
 mod weights;
 
-pub use batch::{TokenBudget, plan};
+pub use batch::{TokenBudget, in_order, plan};
 pub use checkpoint::Checkpoint;
 pub use dense::DenseEncoder;
 pub use device::{Device, DeviceSpec};
-pub use encoder::{Embedding, EncodeOptions, Encoder, open_encoder};
+pub use encoder::{EncodeOptions, Encoder, open_encoder};
 pub use error::{EncodeError, Source};
 pub use files::{ModelFiles, Prompts};
 pub use known::{KnownModel, Pinned, known_model, known_models};

@@ -2,9 +2,9 @@
 
 use std::{path::Path, sync::Arc};
 
-use twofold_types::{EncoderParams, ModelId, Role};
+use twofold_types::{Embedding, EncoderParams, ModelId, Role};
 
-use crate::{DeviceSpec, Embedding, EncodeError, EncodeOptions, Encoder, ModelFiles, open_encoder};
+use crate::{DeviceSpec, EncodeError, EncodeOptions, Encoder, ModelFiles, open_encoder};
 
 /// A loaded model that takes plain texts: tokeniser and encoder together.
 #[derive(Clone)]
@@ -30,11 +30,25 @@ impl Model {
         .map(Self::from)
     }
 
-    /// One embedding per text, in the order of the texts. A text longer than the model's maximum is cut.
+    /// One vector per text, in the order of the texts, of a dense model. A text longer than the model's maximum is cut.
+    ///
+    /// # Errors
+    /// [`EncodeError::OtherKind`] where the model is not dense, and those of [`encode`](Self::encode).
+    pub fn embed(&self, texts: &[impl AsRef<str>], role: Role) -> Result<Vec<Vec<f32>>, EncodeError> {
+        let dense = |embedding: Embedding| {
+            embedding.into_dense().map_err(|source| EncodeError::OtherKind {
+                model: self.encoder.model().clone(),
+                source,
+            })
+        };
+        self.encode(texts, role)?.into_iter().map(dense).collect()
+    }
+
+    /// One embedding per text, of whatever kind the model makes.
     ///
     /// # Errors
     /// [`EncodeError::Tokenize`] and [`EncodeError::Forward`]; then none of the texts has a result.
-    pub fn embed(&self, texts: &[impl AsRef<str>], role: Role) -> Result<Vec<Embedding>, EncodeError> {
+    pub fn encode(&self, texts: &[impl AsRef<str>], role: Role) -> Result<Vec<Embedding>, EncodeError> {
         let tokens = self.encoder.tokenizer(role).tokenize(texts, role)?;
         self.encoder.encode(&tokens, role)
     }

@@ -3,11 +3,11 @@
 
 use std::sync::Arc;
 
-use twofold_types::{Distance, ModelId, Role};
+use twofold_types::{Embedding, EmbeddingSpace, ModelId, Role};
 
-use crate::{Embedding, EncodeError, Encoder, Tokenizer, Tokens};
+use crate::{EncodeError, Encoder, Tokenizer, Tokens};
 
-/// An encoder made of two, each for one role. Their tokenizers may differ; their vectors have one length.
+/// An encoder made of two, each for one role. Their tokenizers may differ; their vectors have one kind and one length.
 pub struct TwoTowers {
     query: Arc<dyn Encoder>,
     document: Arc<dyn Encoder>,
@@ -15,14 +15,15 @@ pub struct TwoTowers {
 
 impl TwoTowers {
     /// # Errors
-    /// [`EncodeError::Towers`] if their dimensions differ.
+    /// [`EncodeError::Towers`] if their kinds or dimensions differ.
     pub fn new(query: Arc<dyn Encoder>, document: Arc<dyn Encoder>) -> Result<Self, EncodeError> {
-        if query.dimensions() != document.dimensions() {
+        let (of_queries, of_documents) = (query.space(), document.space());
+        if (of_queries.kind(), of_queries.dimensions()) != (of_documents.kind(), of_documents.dimensions()) {
             return Err(EncodeError::Towers {
                 query: query.model().clone(),
-                query_dimensions: query.dimensions(),
+                query_space: of_queries,
                 document: document.model().clone(),
-                document_dimensions: document.dimensions(),
+                document_space: of_documents,
             });
         }
         Ok(Self { query, document })
@@ -42,12 +43,8 @@ impl Encoder for TwoTowers {
         self.document.model()
     }
 
-    fn dimensions(&self) -> usize {
-        self.document.dimensions()
-    }
-
-    fn distance(&self) -> Distance {
-        self.document.distance()
+    fn space(&self) -> EmbeddingSpace {
+        self.document.space()
     }
 
     fn tokenizer(&self, role: Role) -> &Tokenizer {

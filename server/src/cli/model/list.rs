@@ -89,8 +89,8 @@ fn table(models: &[ModelInfo]) -> String {
         let name = plain(model.id.as_str());
         let line = match (&model.details, &model.error) {
             (Some(details), _) => format!(
-                "{:>5} dimensions  {:>5} tokens  {:>10}  {}",
-                details.dimensions,
+                "{:<24}  {:>5} tokens  {:>10}  {}",
+                details.space.to_string(),
                 details.max_tokens,
                 HumanBytes(details.weight_bytes).to_string(),
                 details.licence.as_deref().unwrap_or("licence unknown"),
@@ -109,11 +109,11 @@ fn sheet(model: &ModelId, details: &ModelDetails) -> String {
     let lines = [
         ("model", plain(model.as_str())),
         ("family", details.family.clone()),
-        ("dimensions", details.dimensions.to_string()),
+        ("embeddings", details.space.to_string()),
         ("max tokens", details.max_tokens.to_string()),
         ("pooling", as_word(&details.pooling)),
         ("normalised", if details.normalize { "yes" } else { "no" }.to_owned()),
-        ("distance", as_word(&details.distance)),
+        ("distance", as_word(&details.space.distance())),
         ("query prompt", quoted(&details.prompts.query)),
         ("document prompt", quoted(&details.prompts.document)),
         ("query model", plain(query_model.as_str())),
@@ -144,7 +144,7 @@ mod tests {
     fn models() -> Vec<ModelInfo> {
         let models = json!([
             {"id": "a/broken", "loaded": false, "error": "config.json: \u{1b}[2J"},
-            {"id": "sentence-transformers/all-MiniLM-L6-v2", "loaded": false, "family": "bert", "dimensions": 384,
+            {"id": "sentence-transformers/all-MiniLM-L6-v2", "loaded": false, "family": "bert", "kind": "dense", "dimensions": 384,
              "max_tokens": 256, "pooling": "mean", "normalize": true, "distance": "Cosine", "prompts": {},
              "licence": "Apache-2.0", "weight_bytes": 90_852_864},
         ]);
@@ -155,7 +155,7 @@ mod tests {
     fn models_are_listed_with_what_matters_or_with_their_error() {
         let expected = concat!(
             "a/broken                                error: config.json: \u{fffd}[2J\n",
-            "sentence-transformers/all-MiniLM-L6-v2    384 dimensions    256 tokens   86.64 MiB  Apache-2.0\n",
+            "sentence-transformers/all-MiniLM-L6-v2  dense of 384 dimensions     256 tokens   86.64 MiB  Apache-2.0\n",
         );
         assert_eq!(table(&models()), expected);
     }
@@ -165,7 +165,7 @@ mod tests {
         let model = models().pop().unwrap();
         let sheet = sheet(&model.id, &model.details.unwrap());
         for line in [
-            "dimensions      384",
+            "embeddings      dense of 384 dimensions",
             "pooling         mean",
             "query prompt    \"\"",
             "distance        Cosine",

@@ -1,7 +1,7 @@
 //! A text's vector is its own: neither the texts beside it, nor their order, nor the size of the batch, nor the threads
 //! have a part in it.
 
-use twofold_encode::{Embedding, Model};
+use twofold_encode::Model;
 use twofold_types::Role;
 
 use crate::support::{MODEL, REFERENCE, assert_same, model_with_budget};
@@ -67,7 +67,7 @@ fn the_same_text_many_times_gives_the_same_vector() {
 
 #[test]
 fn no_texts_give_no_vectors() {
-    assert_eq!(MODEL.embed(&[""; 0], Role::Query).unwrap(), Vec::<Embedding>::new());
+    assert_eq!(MODEL.embed(&[""; 0], Role::Query).unwrap(), Vec::<Vec<f32>>::new());
 }
 
 #[test]

@@ -8,7 +8,7 @@ use std::{
 
 use proptest::prelude::*;
 use serde::Deserialize;
-use twofold_encode::{DeviceSpec, Embedding, Model};
+use twofold_encode::{DeviceSpec, Model};
 use twofold_types::Role;
 
 use crate::support::{Pooled, assert_same, open_with_budget};
@@ -38,13 +38,13 @@ pub struct Reference {
 pub struct Text {
     pub text: String,
     ids: Vec<u32>,
-    document: Embedding,
+    document: Vec<f32>,
     /// Where it is another.
-    query: Option<Embedding>,
+    query: Option<Vec<f32>>,
 }
 
 impl Text {
-    fn vector(&self, role: Role) -> &Embedding {
+    fn vector(&self, role: Role) -> &[f32] {
         match role {
             Role::Query => self.query.as_ref().unwrap_or(&self.document),
             Role::Document => &self.document,

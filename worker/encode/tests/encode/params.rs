@@ -2,7 +2,7 @@
 
 use std::{num::NonZeroUsize, path::Path, sync::Arc};
 
-use twofold_encode::{Embedding, EncodeError, EncodeOptions, Encoder, Model, TwoTowers};
+use twofold_encode::{EncodeError, EncodeOptions, Encoder, Model, TwoTowers};
 use twofold_types::{Distance, EncoderParams, ModelId, Pooling, PromptParams, Role};
 
 use crate::{
@@ -14,7 +14,7 @@ fn open(family: &str, params: &EncoderParams) -> Result<Model, EncodeError> {
     open_with(&dir_of(family), params, EncodeOptions::default())
 }
 
-fn embed(family: &str, params: &EncoderParams, text: &str, role: Role) -> Embedding {
+fn embed(family: &str, params: &EncoderParams, text: &str, role: Role) -> Vec<f32> {
     open(family, params).unwrap().embed(&[text], role).unwrap().remove(0)
 }
 
@@ -111,9 +111,9 @@ fn the_first_dimensions_are_kept_at_unit_length() {
         ..params()
     };
     let ours = embed("nomic", &asked, text, Role::Document);
-    assert_eq!(open("nomic", &asked).unwrap().encoder().dimensions(), 12);
+    assert_eq!(open("nomic", &asked).unwrap().encoder().space().dimensions(), Some(12));
     let length = norm(&whole[..12]) as f32;
-    let expected: Embedding = whole[..12].iter().map(|x| x / length).collect();
+    let expected: Vec<f32> = whole[..12].iter().map(|x| x / length).collect();
     assert_same(&ours, &expected, text);
 }
 
@@ -188,7 +188,7 @@ fn what_the_files_leave_open_is_known_of_the_model() {
 
     // The files of this one have no modules, and no word on how vectors are compared.
     let encoder = open("jina", &named("facebook/dpr-ctx_encoder-single-nq-base")).unwrap();
-    assert_eq!(encoder.encoder().distance(), Distance::Dot);
+    assert_eq!(encoder.encoder().space().distance(), Distance::Dot);
     let cls = EncoderParams {
         pooling: Some(Pooling::Cls),
         ..params()

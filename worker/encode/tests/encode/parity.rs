@@ -1,7 +1,7 @@
 //! Results equal sentence-transformers'.
 
 use twofold_encode::{DeviceSpec, Model, ModelFiles, cosine};
-use twofold_types::{Distance, Pooling, Role};
+use twofold_types::{Distance, EmbeddingSpace, Pooling, Role};
 
 use crate::support::{MODEL, Pooled, REFERENCE, assert_same, norm, replace, variant_of_model};
 
@@ -139,7 +139,11 @@ fn weights_with_the_prefix_of_a_larger_model_are_found_by_their_names() {
 #[test]
 fn the_encoder_says_what_it_is() {
     let encoder = MODEL.encoder();
-    assert_eq!((encoder.dimensions(), encoder.distance()), (384, Distance::Cosine));
+    let space = EmbeddingSpace::Dense {
+        dimensions: 384,
+        distance: Distance::Cosine,
+    };
+    assert_eq!(encoder.space(), space);
     assert_eq!(encoder.tokenizer(Role::Query).max_tokens(), 256);
     assert!(encoder.model().as_str().ends_with("all-MiniLM-L6-v2") || std::env::var_os("TWOFOLD_TEST_MODEL").is_some());
 }

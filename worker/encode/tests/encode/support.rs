@@ -6,7 +6,7 @@ use std::{
 };
 
 use serde::Deserialize;
-use twofold_encode::{DeviceSpec, Embedding, EncodeError, EncodeOptions, Model, ModelFiles, TokenBudget, open_encoder};
+use twofold_encode::{DeviceSpec, EncodeError, EncodeOptions, Model, ModelFiles, TokenBudget, open_encoder};
 use twofold_types::{EncoderParams, ModelId};
 
 /// Largest cosine distance at which two vectors count as the same.
@@ -23,7 +23,7 @@ pub struct Reference {
 pub struct Text {
     pub text: String,
     pub ids: Vec<u32>,
-    pub vector: Embedding,
+    pub vector: Vec<f32>,
 }
 
 /// The same transformer with other poolings and nothing after them.
@@ -38,7 +38,7 @@ pub struct Unnormalised {
 pub struct Pooled {
     /// Which of the texts.
     pub text: usize,
-    pub vector: Embedding,
+    pub vector: Vec<f32>,
 }
 
 pub static REFERENCE: LazyLock<Reference> =
