@@ -77,6 +77,12 @@ pub enum EncodeError {
         /// The largest value that is accepted.
         most: usize,
     },
+    /// Embeddings are asked of a model that makes none.
+    #[error("it is a cross-encoder: it scores a query with a document (`POST /rerank`) and makes no embeddings")]
+    CrossEncoder,
+    /// Scores are asked of a model that makes none.
+    #[error("it is no cross-encoder: it makes embeddings and cannot score a query with a document")]
+    NoCrossEncoder,
     /// Two models whose vectors cannot be compared.
     #[error(
         "{query} gives {query_dimensions} dimensions and {document} gives {document_dimensions}: two towers have as many"
