@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER};
 use reqwest::{Method, Request, Response, Url};
-use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 use twofold_types::api::{Envelope, ErrorEnvelope};
+use twofold_types::embeddings::OpenAiError;
 
 use crate::Error;
 use crate::retry::RetryPolicy;
@@ -135,12 +136,13 @@ impl Client {
         path: &str,
         body: &impl Serialize,
     ) -> Result<T, Error> {
-        let mut request = self.request(method, path)?;
-        *request.body_mut() = Some(serde_json::to_vec(body).map_err(Error::Encode)?.into());
-        request
-            .headers_mut()
-            .insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        self.answer(request).await
+        self.answer(self.with_body(method, path, body)?).await
+    }
+
+    /// Sends `body` as JSON to an endpoint that answers without an envelope.
+    pub(crate) async fn send_bare<T: DeserializeOwned>(&self, path: &str, body: &impl Serialize) -> Result<T, Error> {
+        let request = self.with_body(Method::POST, path, body)?;
+        decode(&request, &self.execute(&request).await?)
     }
 
     /// Sends a request without a body and answers the whole body.
@@ -152,6 +154,15 @@ impl Client {
         let url = format!("{}{path}", self.base);
         let url = Url::parse(&url).map_err(|_| Error::InvalidUrl { url })?;
         Ok(Request::new(method, url))
+    }
+
+    fn with_body(&self, method: Method, path: &str, body: &impl Serialize) -> Result<Request, Error> {
+        let mut request = self.request(method, path)?;
+        *request.body_mut() = Some(serde_json::to_vec(body).map_err(Error::Encode)?.into());
+        request
+            .headers_mut()
+            .insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        Ok(request)
     }
 
     async fn answer<T: DeserializeOwned>(&self, request: Request) -> Result<T, Error> {
@@ -180,6 +191,14 @@ fn decode<T: DeserializeOwned>(request: &Request, body: &[u8]) -> Result<T, Erro
     })
 }
 
+/// The shapes that the server's endpoints have for errors.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum ErrorBody {
+    Enveloped(ErrorEnvelope),
+    OpenAi(OpenAiError),
+}
+
 async fn api_error(response: Response) -> Error {
     let status = response.status();
     let seconds = response
@@ -191,8 +210,9 @@ async fn api_error(response: Response) -> Error {
         Ok(body) => body,
         Err(source) => return Error::Transport(source),
     };
-    let message = match serde_json::from_slice::<ErrorEnvelope>(&body) {
-        Ok(envelope) => envelope.status.error,
+    let message = match serde_json::from_slice(&body) {
+        Ok(ErrorBody::Enveloped(envelope)) => envelope.status.error,
+        Ok(ErrorBody::OpenAi(body)) => body.error.message,
         Err(_) => {
             let text: String = String::from_utf8_lossy(&body)
                 .trim()

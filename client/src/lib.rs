@@ -46,6 +46,7 @@ mod error;
 mod path;
 mod points;
 mod query;
+mod rerank;
 mod retry;
 mod service;
 mod tasks;

@@ -199,3 +199,28 @@ async fn the_version_is_read_without_an_envelope() {
     client.healthz().await.unwrap();
     assert_eq!(client.version().await.unwrap().version, "1.19.0");
 }
+
+#[tokio::test]
+async fn documents_are_ranked_and_errors_without_an_envelope_are_read() {
+    let answer = json!({
+        "model": "m", "results": [{"index": 1, "relevance_score": 0.9, "document": {"text": "b"}}],
+        "usage": {"prompt_tokens": 7, "total_tokens": 7},
+    });
+    let refusal = json!({"error": {"message": "it is no cross-encoder", "type": "invalid_request_error", "param": null, "code": null}});
+    let refusal = (StatusCode::BAD_REQUEST, refusal.to_string()).into_response();
+    let server = Server::with([answer.to_string().into_response(), refusal]).await;
+    let client = Client::builder(&server.url).build().unwrap();
+    let request = from(json!({"model": "m", "query": "q", "documents": ["a", {"text": "b"}], "top_n": 1}));
+    let ranked = client.rerank(&request).await.unwrap();
+    assert_eq!((ranked.results[0].index, ranked.usage.total_tokens), (1, 7));
+    let seen = &server.seen()[0];
+    assert_eq!(
+        (seen.line.as_str(), &seen.body["documents"]),
+        ("POST /v1/rerank", &json!(["a", {"text": "b"}]))
+    );
+    let error = client.rerank(&request).await.unwrap_err();
+    assert_eq!(
+        (error.status(), error.to_string().as_str()),
+        (Some(400), "it is no cross-encoder (HTTP 400)")
+    );
+}

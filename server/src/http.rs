@@ -1,5 +1,5 @@
 //! The HTTP API: wire-compatible with Qdrant's REST API where that has an endpoint, with OpenAI's and
-//! text-embeddings-inference's for embeddings alone, and our own beside them.
+//! text-embeddings-inference's for embeddings alone and for relevance, and our own beside them.
 
 mod blocking;
 mod collections;
@@ -12,6 +12,7 @@ mod openai;
 mod payload;
 mod points;
 mod query;
+mod rerank;
 mod service;
 
 use std::sync::Arc;
@@ -62,6 +63,9 @@ pub fn router(engine: Arc<Engine>, limits: Limits) -> Router {
         .route("/v1/models", get(openai::models))
         .route("/v1/embeddings", post(openai::embeddings))
         .route("/embed", post(embed::embed))
+        .route("/rerank", post(rerank::rank))
+        .route("/v1/rerank", post(rerank::rerank))
+        .route("/v2/rerank", post(rerank::rerank))
         .route("/collections", get(collections::list))
         .nest("/collections/{collection}", collection)
         .route("/tasks", get(documents::tasks))

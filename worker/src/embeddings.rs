@@ -9,7 +9,7 @@ use twofold_types::{Embedding, EmbeddingKind, EncoderParams, ModelsList, OtherKi
 use crate::engine::Engine;
 use crate::error::{Result, WorkerError};
 
-/// Texts of one request at most.
+/// Texts of one request for embeddings or scores at most.
 pub const MAX_TEXTS: usize = 2048;
 
 /// Embeddings of texts.

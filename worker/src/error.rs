@@ -38,14 +38,14 @@ pub enum WorkerError {
         /// Why.
         source: EncodeError,
     },
-    /// A request for embeddings that names no model, where several could be meant, or none is there.
+    /// A request for embeddings or scores that names no model, where several could be meant, or none is there.
     #[error("name a `model`: {}", if models.is_empty() { "none is installed; fetch one with `twofold model pull`".to_owned() } else { format!("there are {}", names(models)) })]
     ModelUnnamed {
         /// The models that could be meant.
         models: Vec<ModelId>,
     },
-    /// A request for embeddings without texts.
-    #[error("there are no texts: a string or an array of at least one string is accepted")]
+    /// A request for embeddings or scores without texts.
+    #[error("there are no texts: at least one is needed")]
     NoTexts,
     /// A request for embeddings of tokens.
     #[error(
@@ -149,7 +149,11 @@ impl WorkerError {
             | Self::Document { .. }
             | Self::Unsupported(_)
             | Self::Model {
-                source: EncodeError::Parameter { .. } | EncodeError::Towers { .. },
+                source:
+                    EncodeError::Parameter { .. }
+                    | EncodeError::Towers { .. }
+                    | EncodeError::CrossEncoder
+                    | EncodeError::NoCrossEncoder,
                 ..
             } => Fault::Caller,
             Self::Busy | Self::Stopping => Fault::Unavailable,

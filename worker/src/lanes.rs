@@ -2,16 +2,17 @@
 //!
 //! Every lane is a thread with a rayon pool of its own and one thread in it, as two lanes use two cores better than one
 //! lane with two threads does. Documents are encoded by the ingest lanes; queries have a lane to themselves, so that they
-//! never wait behind a batch of documents.
+//! never wait behind a batch of documents. Pairs of a query and a document are scored in the lane of queries, one forward pass at a
+//! time, each in turn with the queries that wait: however long a list to rank is, a query waits for one or two passes of it.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use crossbeam::channel::{Receiver, SendTimeoutError, Sender, TrySendError, bounded, select};
+use crossbeam::channel::{Receiver, SendTimeoutError, Sender, TrySendError, bounded, never, select};
 use rayon::ThreadPool;
-use twofold_encode::{Encoder, TokenBudget, Tokens, in_order, plan};
+use twofold_encode::{CrossEncoder, Encoder, Pair, TokenBudget, Tokens, in_order, plan};
 use twofold_types::{Embedding, Role};
 
 use crate::error::{Result, WorkerError};
@@ -29,6 +30,8 @@ const WAITING_QUERIES: usize = 1024;
 /// How long documents that a caller waits for stand before a full queue until they are refused.
 const PATIENCE: Duration = Duration::from_secs(30);
 
+const PANICKED: &str = "the encoder panicked";
+
 /// Texts of one model to encode together.
 pub(crate) struct Job {
     pub(crate) encoder: Arc<dyn Encoder>,
@@ -41,11 +44,20 @@ pub(crate) struct Job {
 /// The embedding of one text, or why it has none.
 pub(crate) type TextResult = Result<Embedding, String>;
 
+/// Pairs to score in one forward pass.
+struct Scoring {
+    cross_encoder: Arc<CrossEncoder>,
+    pairs: Vec<Pair>,
+    /// Answered with the raw scores, in the order of the pairs.
+    reply: Sender<Result<Vec<f32>, String>>,
+}
+
 /// The ends of the lanes' channels.
 #[derive(Clone)]
 pub(crate) struct Lanes {
     pub(crate) ingest: Sender<Job>,
     query: Sender<Job>,
+    scoring: Sender<Scoring>,
 }
 
 impl Lanes {
@@ -54,17 +66,26 @@ impl Lanes {
         // Room for two jobs per lane: the lanes are busy while the scheduler prepares the next window.
         let (ingest, ingest_jobs) = bounded::<Job>(2 * ingest_lanes);
         let (query, query_jobs) = bounded::<Job>(WAITING_QUERIES);
+        let (scoring, scorings) = bounded::<Scoring>(WAITING_QUERIES);
         let mut threads = Vec::new();
         for lane in 0..ingest_lanes {
             threads.push(start_lane(
                 &format!("encode-{lane}"),
                 ingest_jobs.clone(),
                 1,
+                never(),
                 stop.clone(),
             )?);
         }
-        threads.push(start_lane("encode-query", query_jobs, QUERY_BATCH, stop.clone())?);
-        Ok((Self { ingest, query }, threads))
+        threads.push(start_lane(
+            "encode-query",
+            query_jobs,
+            QUERY_BATCH,
+            scorings,
+            stop.clone(),
+        )?);
+        let lanes = Self { ingest, query, scoring };
+        Ok((lanes, threads))
     }
 
     /// Encodes texts that a caller waits for: queries before all documents, documents in turn with those of the queue.
@@ -87,6 +108,29 @@ impl Lanes {
             receive(&result, texts, &mut embeddings)?;
         }
         Ok(in_order(embeddings))
+    }
+
+    /// The raw scores of pairs, in their order.
+    pub(crate) fn score(&self, cross_encoder: &Arc<CrossEncoder>, pairs: &[Pair]) -> Result<Vec<f32>> {
+        let lengths: Vec<usize> = pairs.iter().map(Pair::len).collect();
+        let mut scores = vec![0.0; pairs.len()];
+        for turn in plan(&lengths, TokenBudget::default()) {
+            let (reply, result) = bounded(1);
+            let scoring = Scoring {
+                cross_encoder: cross_encoder.clone(),
+                pairs: turn.iter().map(|&pair| pairs[pair].clone()).collect(),
+                reply,
+            };
+            self.scoring.try_send(scoring).map_err(|error| match error {
+                TrySendError::Full(_) => WorkerError::Busy,
+                TrySendError::Disconnected(_) => WorkerError::Stopping,
+            })?;
+            let made = result.recv().map_err(|_| WorkerError::Stopping)?;
+            for (pair, score) in turn.into_iter().zip(made.map_err(WorkerError::Encoding)?) {
+                scores[pair] = score;
+            }
+        }
+        Ok(scores)
     }
 
     /// All lanes may work for one caller. The queue is short, so documents that are ingested get their turns in between.
@@ -139,7 +183,13 @@ fn receive(
     Ok(())
 }
 
-fn start_lane(name: &str, jobs: Receiver<Job>, together: usize, stop: Stop) -> std::io::Result<JoinHandle<()>> {
+fn start_lane(
+    name: &str,
+    jobs: Receiver<Job>,
+    together: usize,
+    scorings: Receiver<Scoring>,
+    stop: Stop,
+) -> std::io::Result<JoinHandle<()>> {
     std::thread::Builder::new().name(name.to_owned()).spawn(move || {
         // The lane's own thread is the one thread of its pool.
         let pool = rayon::ThreadPoolBuilder::new()
@@ -148,14 +198,35 @@ fn start_lane(name: &str, jobs: Receiver<Job>, together: usize, stop: Stop) -> s
             .build();
         let pool = pool.expect("a pool of the current thread starts no thread that could fail");
         loop {
-            let first = select! {
-                recv(jobs) -> job => match job { Ok(job) => job, Err(_) => return },
+            // Where several are ready, chance decides: neither queries nor pairs wait for ever.
+            select! {
+                recv(jobs) -> job => {
+                    let Ok(first) = job else { return };
+                    let waiting = std::iter::once(first).chain(jobs.try_iter()).take(together).collect();
+                    encode_together(&pool, waiting);
+                }
+                recv(scorings) -> scoring => {
+                    let Ok(scoring) = scoring else { return };
+                    score(&pool, scoring);
+                }
                 recv(stop.signal) -> _ => return,
-            };
-            let waiting = std::iter::once(first).chain(jobs.try_iter()).take(together).collect();
-            encode_together(&pool, waiting);
+            }
         }
     })
+}
+
+fn score(pool: &ThreadPool, scoring: Scoring) {
+    let Scoring {
+        cross_encoder,
+        pairs,
+        reply,
+    } = scoring;
+    let outcome = catch_unwind(AssertUnwindSafe(|| pool.install(|| cross_encoder.score(&pairs))));
+    // Whoever asked may have gone.
+    let _ = reply.send(match outcome {
+        Ok(scores) => scores.map_err(|error| error.to_string()),
+        Err(_) => Err(PANICKED.to_owned()),
+    });
 }
 
 /// Encodes jobs, those of the same model and role in one batch.
@@ -188,7 +259,7 @@ fn encode_each(encoder: &dyn Encoder, tokens: &[Tokens], role: Role) -> Vec<Text
     let error = match outcome {
         Ok(Ok(embeddings)) => return embeddings.into_iter().map(Ok).collect(),
         Ok(Err(error)) => error.to_string(),
-        Err(_) => "the encoder panicked".to_owned(),
+        Err(_) => PANICKED.to_owned(),
     };
     match tokens {
         [] => Vec::new(),
@@ -206,7 +277,9 @@ fn encode_each(encoder: &dyn Encoder, tokens: &[Tokens], role: Role) -> Vec<Text
 mod tests {
     use std::path::Path;
 
-    use twofold_encode::{DeviceSpec, Model};
+    use twofold_encode::{Checkpoint, DeviceSpec, EncodeOptions, Model, ModelFiles};
+    use twofold_types::ModelId;
+    use twofold_types::rerank::TruncationDirection;
 
     use super::*;
 
@@ -218,7 +291,8 @@ mod tests {
         let (ingest, _ingest_jobs) = bounded(0);
         // Nobody takes a job up.
         let (query, _query_jobs) = bounded(0);
-        let lanes = Lanes { ingest, query };
+        let (scoring, _scorings) = bounded(0);
+        let lanes = Lanes { ingest, query, scoring };
         let refused = lanes.encode(encoder, tokens, Role::Query);
         assert!(matches!(refused, Err(WorkerError::Busy)), "{refused:?}");
     }
@@ -237,6 +311,43 @@ mod tests {
                 assert!(twofold_encode::cosine(alone, &together.into_dense().unwrap()) > 0.99999);
             }
         }
+        drop(stopper);
+        threads.into_iter().for_each(|thread| thread.join().unwrap());
+    }
+
+    #[test]
+    fn a_long_list_to_rank_lets_queries_pass() {
+        let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("encode/tests/fixtures");
+        let device = DeviceSpec::Cpu.open().unwrap();
+        let files = ModelFiles::open(fixtures.join("cross_encoders/bert")).unwrap();
+        let checkpoint = Checkpoint::load(&files, &device, EncodeOptions::default()).unwrap();
+        let cross_encoder = checkpoint.cross_encoder(&ModelId::new("test")).unwrap();
+        let texts = vec!["cat ".repeat(200); 600];
+        let pairs = cross_encoder.pairs("a", &texts, TruncationDirection::Right).unwrap();
+        let model = Model::open(fixtures.join("families/bert"), DeviceSpec::Cpu).unwrap();
+        let query = model
+            .encoder()
+            .tokenizer(Role::Query)
+            .tokenize(&["a"], Role::Query)
+            .unwrap();
+        let (stopper, stop) = crate::stop::stop_signal();
+        let (lanes, threads) = Lanes::start(1, &stop).unwrap();
+        std::thread::scope(|scope| {
+            let ranking = scope.spawn(|| lanes.score(&cross_encoder, &pairs).unwrap());
+            let mut answered = 0;
+            while !ranking.is_finished() {
+                lanes
+                    .encode(model.encoder().clone(), query.clone(), Role::Query)
+                    .unwrap();
+                answered += 1;
+            }
+            assert!(
+                answered > 30,
+                "{answered} queries were answered while a list was ranked"
+            );
+            let scores = ranking.join().unwrap();
+            assert!(scores.len() == 600 && scores.iter().all(|score| (score - scores[0]).abs() < 1e-5));
+        });
         drop(stopper);
         threads.into_iter().for_each(|thread| thread.join().unwrap());
     }

@@ -23,6 +23,7 @@ mod models;
 mod plan;
 mod points;
 mod query_cache;
+mod rerank;
 mod stop;
 
 pub use documents::MAX_DOCUMENTS;
@@ -31,3 +32,4 @@ pub use engine::{Engine, Options, StartError};
 pub use error::{Result, WorkerError};
 pub use models::{Models, ModelsDir};
 pub use points::{DEFAULT_LIMIT, MAX_LIMIT, check_limit};
+pub use rerank::{RankOptions, Ranked};

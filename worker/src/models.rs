@@ -8,7 +8,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
-use twofold_encode::{Checkpoint, Device, EncodeOptions, Encoder, ModelFiles, TwoTowers, known_model};
+use twofold_encode::{
+    Checkpoint, CrossEncoder, Device, EncodeError, EncodeOptions, Encoder, ModelFiles, TwoTowers, known_model,
+};
 use twofold_types::{EncoderParams, ModelId, ModelInfo};
 
 pub use self::directory::ModelsDir;
@@ -49,10 +51,7 @@ impl Models {
         let mut encoder = self.tower(&params.model, params)?;
         if let Some(query_model) = query_model(params) {
             let query = self.tower(&query_model, params)?;
-            let towers = TwoTowers::new(query, encoder).map_err(|source| WorkerError::Model {
-                model: params.model.clone(),
-                source,
-            })?;
+            let towers = TwoTowers::new(query, encoder).map_err(because(&params.model))?;
             encoder = Arc::new(towers);
         }
         let encoder = self.encoders.lock().entry(params.clone()).or_insert(encoder).clone();
@@ -63,18 +62,40 @@ impl Models {
         Ok(encoder)
     }
 
-    /// The model of a request that names none: the configured one, else the only one in the directory.
+    /// The cross-encoder of that name, loaded as encoders are.
+    pub fn cross_encoder(&self, model: &ModelId) -> Result<Arc<CrossEncoder>> {
+        let checkpoint = self.checkpoint(model, ModelFiles::check_cross_encoder)?;
+        checkpoint.cross_encoder(model).map_err(because(model))
+    }
+
+    /// The model of a request for embeddings that names none: the configured one, else the only one in the directory that makes
+    /// embeddings.
     pub fn default_model(&self) -> Result<ModelId> {
-        if let Some(model) = &self.default {
-            return Ok(model.clone());
+        match &self.default {
+            Some(model) => Ok(model.clone()),
+            None => self.only(|model| !self.is_cross_encoder(model)),
         }
-        let mut models = self.dir.names();
+    }
+
+    /// The model of a request for scores that names none: the only cross-encoder in the directory.
+    pub fn default_cross_encoder(&self) -> Result<ModelId> {
+        self.only(|model| self.is_cross_encoder(model))
+    }
+
+    fn only(&self, is_meant: impl Fn(&ModelId) -> bool) -> Result<ModelId> {
+        let mut models: Vec<ModelId> = self.dir.names().into_iter().filter(is_meant).collect();
         match (models.pop(), models.is_empty()) {
             (Some(model), true) => Ok(model),
             (last, _) => Err(WorkerError::ModelUnnamed {
                 models: models.into_iter().chain(last).collect(),
             }),
         }
+    }
+
+    /// Reads its small files.
+    fn is_cross_encoder(&self, model: &ModelId) -> bool {
+        let files = self.dir.find(model).ok().map(ModelFiles::open);
+        files.is_some_and(|files| files.is_ok_and(|files| files.is_cross_encoder()))
     }
 
     /// The models in the directory. Reads their small files.
@@ -107,14 +128,26 @@ impl Models {
 
     /// One tower as `params` describe it.
     fn tower(&self, model: &ModelId, params: &EncoderParams) -> Result<Arc<dyn Encoder>> {
-        let because = |source| WorkerError::Model {
+        let checkpoint = self.checkpoint(model, ModelFiles::check_encoder)?;
+        let params = EncoderParams {
             model: model.clone(),
-            source,
+            ..params.clone()
         };
-        let files = ModelFiles::open(self.dir.find(model)?).map_err(because)?;
-        let bytes = files.weight_bytes().map_err(because)?;
+        checkpoint.encoder(&params).map_err(because(model))
+    }
+
+    /// A model in memory. Unless `check` accepts it, it is not loaded.
+    fn checkpoint(
+        &self,
+        model: &ModelId,
+        check: impl FnOnce(&ModelFiles) -> Result<(), EncodeError>,
+    ) -> Result<Arc<Checkpoint>> {
+        let files = ModelFiles::open(self.dir.find(model)?).map_err(because(model))?;
+        check(&files).map_err(because(model))?;
+        let bytes = files.weight_bytes().map_err(because(model))?;
         let load = || {
-            let checkpoint = Checkpoint::load(&files, &self.device, EncodeOptions::default()).map_err(because)?;
+            let loaded = Checkpoint::load(&files, &self.device, EncodeOptions::default());
+            let checkpoint = loaded.map_err(because(model))?;
             tracing::info!(%model, family = files.family(), max_tokens = files.max_tokens(), bytes, "model loaded");
             Ok(checkpoint)
         };
@@ -124,12 +157,14 @@ impl Models {
                 .lock()
                 .retain(|params, _| models(params).all(|model| model != *unloaded));
         };
-        let checkpoint = self.checkpoints.get(model, bytes, load, unload)?;
-        let params = EncoderParams {
-            model: model.clone(),
-            ..params.clone()
-        };
-        checkpoint.encoder(&params).map_err(because)
+        self.checkpoints.get(model, bytes, load, unload)
+    }
+}
+
+fn because(model: &ModelId) -> impl Fn(EncodeError) -> WorkerError {
+    move |source| WorkerError::Model {
+        model: model.clone(),
+        source,
     }
 }
 
@@ -152,7 +187,8 @@ mod tests {
     use std::path::Path;
 
     use twofold_encode::DeviceSpec;
-    use twofold_types::{Embedding, Role};
+    use twofold_storage::Fault;
+    use twofold_types::{Details, Embedding, Role};
 
     use super::*;
 
@@ -225,7 +261,10 @@ mod tests {
         let short = models.get(&short).unwrap();
         assert_eq!((short.space().dimensions(), models.loaded_bytes()), (Some(8), bytes));
         let model = &models.list()[0];
-        assert_eq!(model.details.as_ref().map(|details| details.weight_bytes), Some(bytes));
+        let Some(Details::Encoder(details)) = &model.details else {
+            panic!("{model:?}")
+        };
+        assert_eq!(details.weight_bytes, bytes);
         assert_ne!(whole.space().dimensions(), Some(8));
         assert!(Arc::ptr_eq(&whole, &models.get(&params("t/bert")).unwrap()));
     }
@@ -242,6 +281,32 @@ mod tests {
         assert!(models.get(&params("t/roberta")).is_err());
         assert!(error(&models, 1).contains("not a tokenizer"), "{}", error(&models, 1));
         assert_eq!(models.list().len(), 2);
+    }
+
+    #[test]
+    fn a_cross_encoder_makes_no_embeddings_and_an_encoder_no_scores() {
+        let (models, dir) = two_models(u64::MAX);
+        let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("encode/tests/fixtures/cross_encoders");
+        std::fs::remove_dir_all(dir.path().join("t/roberta")).unwrap();
+        copy(&fixtures.join("distilbert"), &dir.path().join("t/reranker"));
+        assert_eq!(models.default_model().unwrap().as_str(), "t/bert");
+        assert_eq!(models.default_cross_encoder().unwrap().as_str(), "t/reranker");
+        let error = models.get(&params("t/reranker")).err().unwrap();
+        assert!(
+            error.fault() == Fault::Caller && error.to_string().contains("it is a cross-encoder"),
+            "{error}"
+        );
+        let error = models.cross_encoder(&ModelId::new("t/bert")).err().unwrap();
+        assert!(
+            error.fault() == Fault::Caller && error.to_string().contains("no cross-encoder"),
+            "{error}"
+        );
+        assert_eq!(models.loaded_bytes(), 0, "neither was loaded for that");
+        models.cross_encoder(&ModelId::new("t/reranker")).unwrap();
+        assert_eq!(
+            loaded(&models),
+            [("t/bert".to_owned(), false), ("t/reranker".to_owned(), true)]
+        );
     }
 
     #[test]

@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 use indicatif::HumanBytes;
-use twofold_encode::known_model;
+use twofold_encode::{known_cross_encoder, known_model};
 
 use self::files::{INDEX, Layout, MODULES, PICKLE, WEIGHTS};
 use self::hub::Hub;
@@ -106,7 +106,8 @@ pub(super) async fn pull(options: PullOptions) -> anyhow::Result<()> {
     let models_dir = options.models_dir.clone().map_or_else(default_models_dir, Ok)?;
     let known = known_model(&options.model);
     let pinned = known.and_then(|known| known.pinned);
-    let model = known.map_or(options.model.as_str(), |known| known.id);
+    let named = || known_cross_encoder(&options.model).map(|known| known.id);
+    let model = known.map(|known| known.id).or_else(named).unwrap_or(&options.model);
     let target = model_dir(&models_dir, model)?;
     let pins = Pins::of_pull(pinned, options.revision.as_deref());
 

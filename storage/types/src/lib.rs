@@ -26,6 +26,7 @@ mod model_info;
 mod number;
 mod payload_schema;
 mod point;
+pub mod rerank;
 mod task;
 
 pub use collection::{
@@ -40,7 +41,10 @@ pub use filter::{
     Condition, FieldCondition, FieldTest, Filter, Match, MatchValue, PayloadField, Range, RangeTest, uuid_of,
 };
 pub use model::{ModelId, Role};
-pub use model_info::{ModelDetails, ModelInfo, ModelsList, QueryCacheInfo};
+pub use model_info::{
+    CrossEncoderDetails, CrossEncoderKind, Details, ModelDetails, ModelInfo, ModelsList, QueryCacheInfo,
+    ScoreActivation,
+};
 pub use number::Number;
 pub use payload_schema::{Memory, PayloadFieldSchema, PayloadIndexParams, PayloadSchemaType};
 pub use point::{

@@ -26,13 +26,69 @@ pub struct ModelInfo {
     pub loaded: bool,
     /// What its files say, where they can be read.
     #[serde(flatten)]
-    pub details: Option<ModelDetails>,
+    pub details: Option<Details>,
     /// Why it cannot be opened, or why it could not be loaded the last time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
 }
 
-/// What a model does by itself.
+/// What a model does, by its kind.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Details {
+    /// One that makes embeddings.
+    Encoder(ModelDetails),
+    /// One that scores pairs of texts.
+    CrossEncoder(CrossEncoderDetails),
+}
+
+/// What a cross-encoder does.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct CrossEncoderDetails {
+    /// `cross-encoder`.
+    pub kind: CrossEncoderKind,
+    /// The family of its network: `bert`, `roberta` and so on.
+    pub family: String,
+    /// Longest query and document in tokens together; what is longer is cut.
+    pub max_tokens: usize,
+    /// What is made of the network's scores.
+    pub activation: ScoreActivation,
+    /// Its licence as an SPDX identifier, where it is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub licence: Option<String>,
+    /// Bytes of its weights when they are loaded.
+    pub weight_bytes: u64,
+}
+
+/// Tells a cross-encoder from models that make embeddings.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum CrossEncoderKind {
+    /// The only one.
+    #[serde(rename = "cross-encoder")]
+    CrossEncoder,
+}
+
+/// What is made of a cross-encoder's raw score.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ScoreActivation {
+    /// 1 / (1 + e^-x): between 0 and 1.
+    Sigmoid,
+    /// Itself: any number.
+    Identity,
+}
+
+impl ScoreActivation {
+    /// The score that is made of a raw one.
+    pub fn of(self, raw: f32) -> f32 {
+        match self {
+            Self::Sigmoid => 1.0 / (1.0 + (-raw).exp()),
+            Self::Identity => raw,
+        }
+    }
+}
+
+/// What a model that makes embeddings does by itself.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ModelDetails {
     /// The family of its network: `bert`, `mpnet` and so on.

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use twofold_tests::{MODEL, Server};
 
-use crate::support::{BINARY, encoded_collection, from_json, name, send_json, server};
+use crate::support::{BINARY, copy, encoded_collection, from_json, name, send_json, server};
 
 /// Sends a body and expects success.
 async fn post(server: &Server, path: &str, body: Value) -> Value {
@@ -46,18 +46,6 @@ async fn with_small_models(names: &[&str], args: &[&str]) -> (Server, TempDir) {
     let args = [&["--models-dir", models_dir.to_str().unwrap()], args].concat();
     let server = Server::start_with(Path::new(BINARY), &dir.path().join("data"), None, &args).await;
     (server, dir)
-}
-
-fn copy(from: &Path, to: &Path) {
-    std::fs::create_dir_all(to).unwrap();
-    for entry in std::fs::read_dir(from).unwrap().map(Result::unwrap) {
-        let to = to.join(entry.file_name());
-        if entry.path().is_dir() {
-            copy(&entry.path(), &to);
-        } else {
-            std::fs::copy(entry.path(), to).unwrap();
-        }
-    }
 }
 
 #[tokio::test]

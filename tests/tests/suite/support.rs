@@ -19,6 +19,19 @@ pub async fn server() -> (Server, Client, TempDir) {
     (server, client, dir)
 }
 
+/// A copy of a directory.
+pub fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap().map(Result::unwrap) {
+        let to = to.join(entry.file_name());
+        if entry.path().is_dir() {
+            copy(&entry.path(), &to);
+        } else {
+            std::fs::copy(entry.path(), to).unwrap();
+        }
+    }
+}
+
 pub fn name(name: &str) -> CollectionName {
     name.parse().unwrap()
 }

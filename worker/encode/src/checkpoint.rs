@@ -6,9 +6,9 @@ use std::sync::Arc;
 use twofold_types::{EncoderParams, ModelId};
 
 use crate::{
-    DenseEncoder, Device, EncodeError, EncodeOptions, Encoder, ModelFiles, Tokens, batch,
-    files::StageModule,
-    network::{Linear, Network},
+    CrossEncoder, DenseEncoder, Device, EncodeError, EncodeOptions, Encoder, ModelFiles, Tokens, batch,
+    files::{Classifier, StageModule},
+    network::{Head, Linear, Network},
     pooling::Stage,
     tokenizer,
     weights::Weights,
@@ -22,6 +22,8 @@ pub struct Checkpoint {
     pub(crate) network: Network,
     /// The dense modules behind the pooling, in their order.
     dense: Vec<Stage>,
+    /// What makes scores of pairs, in a cross-encoder.
+    head: Option<Arc<Head>>,
 }
 
 impl Checkpoint {
@@ -35,6 +37,10 @@ impl Checkpoint {
             options,
             tokenizer: Arc::new(tokenizer::load(files)?),
             network: Network::open(files, device)?,
+            head: files
+                .classifier()
+                .map(|classifier| load_head(files, classifier, device))
+                .transpose()?,
             dense: dense.collect::<Result<_, _>>()?,
             files: files.clone(),
         }))
@@ -43,8 +49,10 @@ impl Checkpoint {
     /// An encoder with what `params` ask for; it costs nothing beside these weights.
     ///
     /// # Errors
-    /// [`EncodeError::Parameter`] where the model cannot do what is asked for.
+    /// [`EncodeError::Parameter`] where the model cannot do what is asked for, [`EncodeError::CrossEncoder`] where it makes no
+    /// embeddings.
     pub fn encoder(self: &Arc<Self>, params: &EncoderParams) -> Result<Arc<dyn Encoder>, EncodeError> {
+        self.files.check_encoder()?;
         Ok(Arc::new(DenseEncoder::new(self.clone(), params)?))
     }
 
@@ -74,6 +82,18 @@ impl Checkpoint {
         Ok(batch::in_order(made))
     }
 
+    /// The cross-encoder that this is.
+    ///
+    /// # Errors
+    /// [`EncodeError::NoCrossEncoder`] where it is none.
+    pub fn cross_encoder(self: &Arc<Self>, model: &ModelId) -> Result<Arc<CrossEncoder>, EncodeError> {
+        let (Some(head), Some(classifier)) = (&self.head, self.files.classifier()) else {
+            return Err(EncodeError::NoCrossEncoder);
+        };
+        let cross_encoder = CrossEncoder::new(model.clone(), self.clone(), head.clone(), classifier.activation);
+        Ok(Arc::new(cross_encoder))
+    }
+
     /// The steps behind the pooling. What is asked of an encoder adds and removes normalisations only, so the dense modules
     /// among `stages` are those of the files.
     pub(crate) fn stages(&self, stages: &[StageModule]) -> Vec<Stage> {
@@ -96,4 +116,10 @@ fn load_dense(stage: &StageModule, device: &Device) -> Option<Result<Stage, Enco
         Ok(Stage::Dense(Arc::new(linear), dense.activation))
     };
     Some(load())
+}
+
+fn load_head(files: &ModelFiles, classifier: &Classifier, device: &Device) -> Result<Arc<Head>, EncodeError> {
+    let weights = Weights::open(files.weights(), device)?;
+    let head = Head::load(&weights, &classifier.head, files.description().hidden);
+    head.map(Arc::new).map_err(|source| files.weights().at_fault(source))
 }

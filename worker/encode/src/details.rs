@@ -1,11 +1,14 @@
 //! What is known of a model without loading it: for lists, and for budgets of memory.
 
-use twofold_types::{EmbeddingSpace, EncoderParams, ModelDetails, ModelId, PromptParams, Role};
+use twofold_types::{
+    CrossEncoderDetails, CrossEncoderKind, Details, EmbeddingSpace, EncoderParams, ModelDetails, ModelId, PromptParams,
+    Role,
+};
 
 use crate::{
     DeviceSpec, EncodeError, ModelFiles,
     files::StageModule,
-    known_model,
+    known_cross_encoder, known_model,
     settings::Settings,
     weights::{WeightFiles, Weights},
 };
@@ -15,11 +18,22 @@ impl ModelFiles {
     ///
     /// # Errors
     /// [`EncodeError::ReadFile`] and [`EncodeError::Weights`], naming the file.
-    pub fn details(&self, model: &ModelId) -> Result<ModelDetails, EncodeError> {
+    pub fn details(&self, model: &ModelId) -> Result<Details, EncodeError> {
+        if let Some(classifier) = self.classifier() {
+            let known = known_cross_encoder(model.as_str());
+            return Ok(Details::CrossEncoder(CrossEncoderDetails {
+                kind: CrossEncoderKind::CrossEncoder,
+                family: self.family().to_owned(),
+                max_tokens: self.max_tokens(),
+                activation: classifier.activation,
+                licence: known.map(|known| known.licence.to_owned()),
+                weight_bytes: self.weight_bytes()?,
+            }));
+        }
         let settings = Settings::resolve(self, &EncoderParams::new(model.clone()))?;
         let known = known_model(model.as_str());
         let prompt = |role| Some(settings.prompts.of(role).to_owned()).filter(|prompt| !prompt.is_empty());
-        Ok(ModelDetails {
+        Ok(Details::Encoder(ModelDetails {
             family: self.family().to_owned(),
             space: EmbeddingSpace::Dense {
                 dimensions: settings.dimensions,
@@ -35,7 +49,7 @@ impl ModelFiles {
             query_model: known.and_then(|known| known.query_model.map(ModelId::new)),
             licence: known.and_then(|known| known.licence.map(str::to_owned)),
             weight_bytes: self.weight_bytes()?,
-        })
+        }))
     }
 
     /// Bytes that the weights take once they are loaded, in f32 whatever precision the files have.

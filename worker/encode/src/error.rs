@@ -4,15 +4,15 @@ use std::{io, path::PathBuf};
 
 use twofold_types::{EmbeddingSpace, ModelId, OtherKind};
 
-use crate::DeviceSpec;
+use crate::{DeviceSpec, RemoteError};
 
 /// The error of a library underneath, kept as the cause.
 pub type Source = Box<dyn std::error::Error + Send + Sync>;
 
 /// Why a model could not be opened or a text not be encoded.
 ///
-/// Everything except [`Tokenize`](Self::Tokenize) and [`Forward`](Self::Forward) is found when a model is opened and is
-/// the operator's to repair: the files, the device or its name.
+/// Everything except [`Tokenize`](Self::Tokenize), [`Forward`](Self::Forward) and [`Remote`](Self::Remote) is found when a
+/// model is opened and is the operator's to repair: the files, the device or its name.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum EncodeError {
@@ -77,6 +77,12 @@ pub enum EncodeError {
         /// The largest value that is accepted.
         most: usize,
     },
+    /// Embeddings are asked of a model that makes none.
+    #[error("it is a cross-encoder: it scores a query with a document (`POST /rerank`) and makes no embeddings")]
+    CrossEncoder,
+    /// Scores are asked of a model that makes none.
+    #[error("it is no cross-encoder: it makes embeddings and cannot score a query with a document")]
+    NoCrossEncoder,
     /// Two models whose vectors cannot be compared.
     #[error("embeddings of {query} are {query_space}, those of {document} are {document_space}: two towers share both")]
     Towers {
@@ -139,4 +145,21 @@ pub enum EncodeError {
         /// The tensor library's answer.
         source: Source,
     },
+    /// A model that runs elsewhere gave nothing that can be used.
+    #[error("{model}: {source}")]
+    Remote {
+        /// The model.
+        model: ModelId,
+        /// Why.
+        source: RemoteError,
+    },
+}
+
+impl EncodeError {
+    /// Whether the same texts may be encoded later without anybody doing anything: a remote model that is not reached, has
+    /// too much to do, or is not well. Whatever a text or an operator is to blame for is not transient, and then the same
+    /// batch fails again.
+    pub fn is_transient(&self) -> bool {
+        matches!(self, Self::Remote { source, .. } if source.is_transient())
+    }
 }

@@ -1,5 +1,6 @@
 //! A model's directory, read and checked but not loaded: the hub's layout as sentence-transformers writes it.
 
+mod classifier;
 mod dense;
 mod modules;
 mod pooling;
@@ -12,6 +13,7 @@ use serde::{Deserialize, de::DeserializeOwned};
 
 use twofold_types::{Distance, Pooling};
 
+pub(crate) use self::classifier::Classifier;
 pub(crate) use self::modules::StageModule;
 pub use self::prompts::Prompts;
 use self::{modules::Modules, pooling::PoolingModule, prompts::Usage};
@@ -32,6 +34,7 @@ pub struct ModelFiles {
     stages: Vec<StageModule>,
     prompts: Prompts,
     distance: Option<Distance>,
+    classifier: Option<Classifier>,
 }
 
 /// `sentence_bert_config.json`.
@@ -64,9 +67,17 @@ impl ModelFiles {
             transformer,
             pooling,
             stages,
+            is_listed,
         } = modules::read(&dir)?;
         let transformer = dir.join(transformer);
-        let description = families::describe(&transformer.join("config.json"))?;
+        let config = transformer.join("config.json");
+        let description = families::describe(&config)?;
+        let usage = dir.join("config_sentence_transformers.json");
+        // Whatever the network once was, what is behind a pooling makes embeddings.
+        let classifier = match pooling {
+            Some(_) => None,
+            None => classifier::read(&config, description.head.as_ref(), &usage)?,
+        };
         let sentence: SentenceConfig =
             read_json_if_there(&transformer.join("sentence_bert_config.json"))?.unwrap_or_default();
         let tokenizer: TokenizerConfig =
@@ -76,7 +87,7 @@ impl ModelFiles {
             .max_seq_length
             // A float beyond usize saturates.
             .or(tokenizer.model_max_length.map(|length| length as usize));
-        let Usage { prompts, distance } = Usage::read(&dir.join("config_sentence_transformers.json"))?;
+        let Usage { prompts, distance } = Usage::read(&usage)?;
         let files = Self {
             max_tokens: stated.map_or(positions, |length| length.min(positions)),
             lower_case: sentence.do_lower_case,
@@ -85,11 +96,15 @@ impl ModelFiles {
             stages,
             prompts,
             distance,
+            classifier,
             dir,
             transformer,
             description,
         };
         files.check_stages()?;
+        if is_listed && files.pooling.is_none() && files.classifier.is_none() {
+            return Err(modules::without_pooling(&files.dir));
+        }
         let path = files.tokenizer_path();
         std::fs::metadata(&path).map_err(|source| EncodeError::ReadFile { path, source })?;
         Ok(files)
@@ -171,6 +186,31 @@ impl ModelFiles {
     /// Where the tokenizer is.
     pub fn tokenizer_path(&self) -> PathBuf {
         self.transformer.join("tokenizer.json")
+    }
+
+    /// Whether the model scores pairs of texts and makes no embeddings.
+    pub fn is_cross_encoder(&self) -> bool {
+        self.classifier.is_some()
+    }
+
+    /// # Errors
+    /// [`EncodeError::CrossEncoder`] where the model makes no embeddings.
+    pub fn check_encoder(&self) -> Result<(), EncodeError> {
+        self.classifier.is_none().then_some(()).ok_or(EncodeError::CrossEncoder)
+    }
+
+    /// # Errors
+    /// [`EncodeError::NoCrossEncoder`] where the model scores no pairs.
+    pub fn check_cross_encoder(&self) -> Result<(), EncodeError> {
+        self.classifier
+            .is_some()
+            .then_some(())
+            .ok_or(EncodeError::NoCrossEncoder)
+    }
+
+    /// What makes it a cross-encoder.
+    pub(crate) fn classifier(&self) -> Option<&Classifier> {
+        self.classifier.as_ref()
     }
 
     /// What follows the pooling.

@@ -1,10 +1,12 @@
 //! What is known of published models beside their own files: what a table of models shows before one is fetched, and
 //! prompts and poolings that a publisher wrote on the model's page and nowhere else.
 
+mod cross_encoders;
 mod table;
 
 use twofold_types::{Distance, Pooling};
 
+use self::cross_encoders::CROSS_ENCODERS;
 use self::table::TABLE;
 
 /// A published model.
@@ -36,6 +38,19 @@ pub struct KnownModel {
     pub pinned: Option<Pinned>,
 }
 
+/// A published cross-encoder. Its files say all that is needed to run it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct KnownCrossEncoder {
+    /// As its publisher writes it.
+    pub id: &'static str,
+    /// Longest query and document in tokens together.
+    pub max_tokens: usize,
+    /// SPDX identifier.
+    pub licence: &'static str,
+    /// The languages it was trained on, as their codes or as their number.
+    pub languages: &'static str,
+}
+
 /// A revision of a model whose files are known.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Pinned {
@@ -53,6 +68,16 @@ pub fn known_models() -> &'static [KnownModel] {
 /// The known model of that name, whatever the case of its letters.
 pub fn known_model(id: &str) -> Option<&'static KnownModel> {
     TABLE.iter().find(|known| known.id.eq_ignore_ascii_case(id))
+}
+
+/// All known cross-encoders, the small before the large within a family.
+pub fn known_cross_encoders() -> &'static [KnownCrossEncoder] {
+    CROSS_ENCODERS
+}
+
+/// The known cross-encoder of that name, whatever the case of its letters.
+pub fn known_cross_encoder(id: &str) -> Option<&'static KnownCrossEncoder> {
+    CROSS_ENCODERS.iter().find(|known| known.id.eq_ignore_ascii_case(id))
 }
 
 #[cfg(test)]
@@ -73,6 +98,19 @@ mod tests {
                     Some(known.dimensions)
                 );
             }
+        }
+    }
+
+    #[test]
+    fn every_cross_encoder_stands_there_once_and_is_no_encoder() {
+        for known in CROSS_ENCODERS {
+            assert_eq!(
+                known_cross_encoder(known.id),
+                Some(known),
+                "{} is there twice",
+                known.id
+            );
+            assert_eq!(known_model(known.id), None);
         }
     }
 

@@ -1,4 +1,4 @@
-//! Text to vectors, on this machine: model files, tokenisation, batching, the networks and their pooling.
+//! Text to vectors, and pairs of texts to scores: model files, tokenisation, batching, the networks, their pooling and heads.
 //!
 //! The crate is blocking and keeps no threads: whoever calls [`Encoder::encode`] lends it the thread it runs on, and the
 //! rayon pool that thread belongs to. It downloads nothing and stores nothing; a model is a local directory.
@@ -29,6 +29,7 @@
 mod batch;
 mod checkpoint;
 mod cpu;
+mod cross_encoder;
 mod dense;
 mod details;
 mod device;
@@ -39,7 +40,9 @@ mod files;
 mod known;
 mod model;
 mod network;
+mod pair;
 mod pooling;
+mod remote;
 mod settings;
 mod similarity;
 mod tokenizer;
@@ -48,13 +51,18 @@ mod weights;
 
 pub use batch::{TokenBudget, in_order, plan};
 pub use checkpoint::Checkpoint;
+pub use cross_encoder::CrossEncoder;
 pub use dense::DenseEncoder;
 pub use device::{Device, DeviceSpec};
 pub use encoder::{EncodeOptions, Encoder, open_encoder};
 pub use error::{EncodeError, Source};
 pub use files::{ModelFiles, Prompts};
-pub use known::{KnownModel, Pinned, known_model, known_models};
+pub use known::{
+    KnownCrossEncoder, KnownModel, Pinned, known_cross_encoder, known_cross_encoders, known_model, known_models,
+};
 pub use model::Model;
+pub use pair::Pair;
+pub use remote::RemoteError;
 pub use similarity::cosine;
 pub use tokenizer::{Tokenizer, Tokens};
 pub use towers::TwoTowers;

@@ -9,6 +9,7 @@ mod activation;
 mod attention;
 mod description;
 mod gate;
+mod head;
 mod head_norm;
 mod layer;
 mod linear;
@@ -23,6 +24,7 @@ use candle_core::{Device, Result, Tensor};
 pub(crate) use self::{
     activation::Activation,
     description::{Biases, Description, DistanceBias, LayerKind, Names, NormPlace, Positions},
+    head::{Head, HeadDescription},
     linear::Linear,
     norm::{Formula, NormKind},
     offsets::Reach,
@@ -41,10 +43,12 @@ use crate::{EncodeError, ModelFiles, weights::Weights};
 pub(crate) struct Network {
     /// `[vocabulary, hidden]`.
     words: Tensor,
-    /// `[rows, hidden]`: what is added to a word for its position and for being of the first segment, as a text here has no
-    /// second one; `None` where the family has neither.
+    /// `[segments * rows, hidden]`: what is added to a word for its position and its segment, all positions of the first segment
+    /// first; `None` where the family has neither.
     places: Option<Tensor>,
     positions: Positions,
+    /// Segments that a text may have, 1 where the family knows none.
+    segments: usize,
     embedding_norm: Option<Norm>,
     /// One for every base that occurs.
     rotaries: Vec<Rotary>,
@@ -100,6 +104,7 @@ impl Network {
             words: weights.get(&format!("{}.weight", names.words), (description.vocabulary, *hidden))?,
             places: places(weights, description)?,
             positions: description.positions,
+            segments: description.segments.max(1),
             embedding_norm: names.embedding_norm.map(load_norm).transpose()?,
             rotaries,
             layers,
@@ -110,8 +115,27 @@ impl Network {
 
     /// The vectors of all tokens of the texts, one text after another: `[n, hidden]`.
     pub fn forward(&self, texts: &[&[u32]]) -> Result<Tensor> {
+        self.run(texts, self.positions.rows_of(texts))
+    }
+
+    /// The same for texts of several segments: of every token the number of its segment.
+    pub fn forward_segments(&self, texts: &[&[u32]], segments: &[&[u32]]) -> Result<Tensor> {
+        let mut rows = self.positions.rows_of(texts);
+        let positions = self.positions.rows().max(1) as u32;
+        // What a tokenizer numbers beyond the segments of its model is of the first one: so do models without segments, whose
+        // tokenizers may number them all the same.
+        for (row, &segment) in rows.iter_mut().zip(segments.iter().copied().flatten()) {
+            if (segment as usize) < self.segments {
+                *row += segment * positions;
+            }
+        }
+        self.run(texts, rows)
+    }
+
+    /// `rows` are those of `places`, for every token.
+    fn run(&self, texts: &[&[u32]], rows: Vec<u32>) -> Result<Tensor> {
         let batch = Packed::new(texts, &self.device)?;
-        let mut hidden = self.embed(texts, &batch)?;
+        let mut hidden = self.embed(rows, &batch)?;
         let turns: Vec<Turns> = self
             .rotaries
             .iter()
@@ -125,12 +149,12 @@ impl Network {
             .map_or(Ok(hidden.clone()), |norm| norm.of(&hidden))
     }
 
-    fn embed(&self, texts: &[&[u32]], batch: &Packed) -> Result<Tensor> {
+    fn embed(&self, rows: Vec<u32>, batch: &Packed) -> Result<Tensor> {
         let words = self.words.index_select(&batch.ids, 0)?;
-        let places = self.places.as_ref().map(|places| {
-            let rows = self.positions.rows_of(texts);
-            places.index_select(&Tensor::new(rows, &self.device)?, 0)
-        });
+        let places = self
+            .places
+            .as_ref()
+            .map(|places| places.index_select(&Tensor::new(rows, &self.device)?, 0));
         match (places.transpose()?, &self.embedding_norm) {
             (Some(places), Some(norm)) => norm.over((words + places)?),
             (Some(places), None) => words + places,
@@ -169,7 +193,7 @@ impl Positions {
     }
 }
 
-/// The vectors of positions with that of the first segment added to each.
+/// The vectors of positions with that of the segment added to each, segment by segment.
 fn places(weights: &Weights, description: &Description) -> Result<Option<Tensor>> {
     let Description {
         names,
@@ -182,12 +206,13 @@ fn places(weights: &Weights, description: &Description) -> Result<Option<Tensor>
             .then(|| weights.get(&format!("{name}.weight"), (rows, *hidden)))
             .transpose()
     };
-    let segment = table(names.segments, *segments)?
-        .map(|table| table.narrow(0, 0, 1))
-        .transpose()?;
-    match (table(names.positions, description.positions.rows())?, segment) {
-        (Some(positions), Some(segment)) => positions.broadcast_add(&segment).map(Some),
-        (positions, segment) => Ok(positions.or(segment)),
+    let segments = table(names.segments, *segments)?;
+    match (table(names.positions, description.positions.rows())?, segments) {
+        (Some(positions), Some(segments)) => {
+            let (rows, segments) = (positions.unsqueeze(0)?, segments.unsqueeze(1)?);
+            rows.broadcast_add(&segments)?.flatten_to(1).map(Some)
+        }
+        (positions, segments) => Ok(positions.or(segments)),
     }
 }
 

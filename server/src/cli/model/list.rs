@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use anyhow::Context;
 use indicatif::HumanBytes;
-use twofold_types::{ModelDetails, ModelId, ModelInfo};
+use twofold_types::{CrossEncoderDetails, Details, ModelDetails, ModelId, ModelInfo};
 use twofold_worker::ModelsDir;
 
 use super::super::output::{plain, print};
@@ -88,12 +88,17 @@ fn table(models: &[ModelInfo]) -> String {
     for model in models {
         let name = plain(model.id.as_str());
         let line = match (&model.details, &model.error) {
-            (Some(details), _) => format!(
-                "{:<24}  {:>5} tokens  {:>10}  {}",
-                details.space.to_string(),
+            (Some(Details::Encoder(details)), _) => row(
+                &details.space.to_string(),
                 details.max_tokens,
-                HumanBytes(details.weight_bytes).to_string(),
-                details.licence.as_deref().unwrap_or("licence unknown"),
+                details.weight_bytes,
+                details.licence.as_deref(),
+            ),
+            (Some(Details::CrossEncoder(details)), _) => row(
+                "cross-encoder",
+                details.max_tokens,
+                details.weight_bytes,
+                details.licence.as_deref(),
             ),
             (None, error) => format!("error: {}", plain(error.as_deref().unwrap_or_default())),
         };
@@ -102,11 +107,41 @@ fn table(models: &[ModelInfo]) -> String {
     table
 }
 
+fn row(makes: &str, max_tokens: usize, weight_bytes: u64, licence: Option<&str>) -> String {
+    format!(
+        "{makes:<24}  {max_tokens:>5} tokens  {:>10}  {}",
+        HumanBytes(weight_bytes).to_string(),
+        licence.unwrap_or("licence unknown"),
+    )
+}
+
 /// A line per fact.
-fn sheet(model: &ModelId, details: &ModelDetails) -> String {
+fn sheet(model: &ModelId, details: &Details) -> String {
+    match details {
+        Details::Encoder(details) => encoder_sheet(model, details),
+        Details::CrossEncoder(details) => cross_encoder_sheet(model, details),
+    }
+}
+
+fn cross_encoder_sheet(model: &ModelId, details: &CrossEncoderDetails) -> String {
+    lines(&[
+        ("model", plain(model.as_str())),
+        ("kind", as_word(&details.kind)),
+        ("family", details.family.clone()),
+        ("max tokens", details.max_tokens.to_string()),
+        ("activation", as_word(&details.activation)),
+        (
+            "licence",
+            details.licence.clone().unwrap_or_else(|| "unknown".to_owned()),
+        ),
+        ("weights", HumanBytes(details.weight_bytes).to_string()),
+    ])
+}
+
+fn encoder_sheet(model: &ModelId, details: &ModelDetails) -> String {
     let quoted = |prompt: &Option<String>| format!("{:?}", prompt.as_deref().unwrap_or_default());
     let query_model = details.query_model.as_ref().unwrap_or(model);
-    let lines = [
+    lines(&[
         ("model", plain(model.as_str())),
         ("family", details.family.clone()),
         ("embeddings", details.space.to_string()),
@@ -122,8 +157,11 @@ fn sheet(model: &ModelId, details: &ModelDetails) -> String {
             details.licence.clone().unwrap_or_else(|| "unknown".to_owned()),
         ),
         ("weights", HumanBytes(details.weight_bytes).to_string()),
-    ];
-    lines.into_iter().fold(String::new(), |sheet, (name, value)| {
+    ])
+}
+
+fn lines(facts: &[(&str, String)]) -> String {
+    facts.iter().fold(String::new(), |sheet, (name, value)| {
         sheet + &format!("{name:<16}{value}\n")
     })
 }
@@ -147,6 +185,8 @@ mod tests {
             {"id": "sentence-transformers/all-MiniLM-L6-v2", "loaded": false, "family": "bert", "kind": "dense", "dimensions": 384,
              "max_tokens": 256, "pooling": "mean", "normalize": true, "distance": "Cosine", "prompts": {},
              "licence": "Apache-2.0", "weight_bytes": 90_852_864},
+            {"id": "a/reranker", "loaded": false, "kind": "cross-encoder", "family": "bert", "max_tokens": 512,
+             "activation": "identity", "weight_bytes": 1024},
         ]);
         serde_json::from_value(models).unwrap()
     }
@@ -156,21 +196,30 @@ mod tests {
         let expected = concat!(
             "a/broken                                error: config.json: \u{fffd}[2J\n",
             "sentence-transformers/all-MiniLM-L6-v2  dense of 384 dimensions     256 tokens   86.64 MiB  Apache-2.0\n",
+            "a/reranker                              cross-encoder               512 tokens    1.00 KiB  licence unknown\n",
         );
         assert_eq!(table(&models()), expected);
     }
 
     #[test]
     fn a_models_sheet_has_a_line_per_fact() {
-        let model = models().pop().unwrap();
-        let sheet = sheet(&model.id, &model.details.unwrap());
-        for line in [
-            "embeddings      dense of 384 dimensions",
-            "pooling         mean",
-            "query prompt    \"\"",
-            "distance        Cosine",
+        for (model, facts) in [
+            (
+                1,
+                &[
+                    "embeddings      dense of 384 dimensions",
+                    "pooling         mean",
+                    "query prompt    \"\"",
+                    "distance        Cosine",
+                ][..],
+            ),
+            (2, &["kind            cross-encoder", "activation      identity"]),
         ] {
-            assert!(sheet.lines().any(|found| found == line), "{sheet}");
+            let model = models().remove(model);
+            let sheet = sheet(&model.id, &model.details.unwrap());
+            for fact in facts {
+                assert!(sheet.lines().any(|found| found == *fact), "{sheet}");
+            }
         }
     }
 }

@@ -6,7 +6,7 @@ use twofold_types::Pooling;
 use super::Config;
 use crate::{
     EncodeError,
-    network::{Biases, Description, Formula, LayerKind, Names, NormKind, NormPlace, Positions, Reach},
+    network::{Biases, Description, Formula, HeadDescription, LayerKind, Names, NormKind, NormPlace, Positions, Reach},
 };
 
 /// The sizes of a network of BERT's kind, by the names of `config.json`.
@@ -87,6 +87,7 @@ impl BertConfig {
             gated: false,
             biases: Biases::ALL,
             names: Names::BERT,
+            head: Some(HeadDescription::BERT),
         })
     }
 }

@@ -6,7 +6,10 @@ use twofold_types::Pooling;
 use super::Config;
 use crate::{
     EncodeError,
-    network::{Biases, Description, Formula, LayerKind, Names, NormKind, NormPlace, Positions, Reach},
+    network::{
+        Activation, Biases, Description, Formula, HeadDescription, LayerKind, Names, NormKind, NormPlace, Positions,
+        Reach,
+    },
 };
 
 #[derive(Deserialize)]
@@ -65,5 +68,10 @@ pub(super) fn describe(config: &Config) -> Result<Description, EncodeError> {
             output_norm: "output_layer_norm",
             ..Names::BERT
         },
+        head: Some(HeadDescription {
+            dense: "pre_classifier",
+            activation: Activation::Relu,
+            ..HeadDescription::BERT
+        }),
     })
 }

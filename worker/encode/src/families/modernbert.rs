@@ -8,7 +8,7 @@ use twofold_types::Pooling;
 use super::Config;
 use crate::{
     EncodeError,
-    network::{Biases, Description, Formula, LayerKind, Names, NormKind, NormPlace, Positions, Reach},
+    network::{Biases, Description, Formula, HeadDescription, LayerKind, Names, NormKind, NormPlace, Positions, Reach},
 };
 
 #[derive(Deserialize)]
@@ -39,6 +39,12 @@ struct ModernBertConfig {
     /// Of files since transformers 5, which say by layer what the fields above imply.
     layer_types: Option<Vec<String>>,
     rope_parameters: Option<Value>,
+    #[serde(default = "cls")]
+    classifier_pooling: String,
+    #[serde(default = "gelu")]
+    classifier_activation: String,
+    #[serde(default)]
+    classifier_bias: bool,
 }
 
 const FULL: &str = "full_attention";
@@ -70,6 +76,14 @@ pub(super) fn describe(config: &Config) -> Result<Description, EncodeError> {
             found => Err(config.unsupported("layer_types", found, &[FULL, LOCAL])),
         }
     });
+    let norm = NormKind {
+        formula: if own.norm_bias {
+            Formula::Layer
+        } else {
+            Formula::LayerWithoutBias
+        },
+        eps: own.norm_eps,
+    };
     Ok(Description {
         family: "modernbert",
         vocabulary: own.vocab_size,
@@ -84,14 +98,7 @@ pub(super) fn describe(config: &Config) -> Result<Description, EncodeError> {
         positions: Positions::None,
         distance_bias: None,
         layers: layers.collect::<Result<_, _>>()?,
-        norm: NormKind {
-            formula: if own.norm_bias {
-                Formula::Layer
-            } else {
-                Formula::LayerWithoutBias
-            },
-            eps: own.norm_eps,
-        },
+        norm,
         norm_place: NormPlace::Before,
         activation: config.activation("hidden_activation", &own.hidden_activation)?,
         gated: true,
@@ -115,11 +122,27 @@ pub(super) fn describe(config: &Config) -> Result<Description, EncodeError> {
             final_norm: Some("final_norm"),
             ..Names::BERT
         },
+        head: Some(HeadDescription {
+            pooling: match own.classifier_pooling.as_str() {
+                "cls" => Pooling::Cls,
+                "mean" => Pooling::Mean,
+                found => return Err(config.unsupported("classifier_pooling", found, &["cls", "mean"])),
+            },
+            dense: "head.dense",
+            bias: own.classifier_bias,
+            activation: config.activation("classifier_activation", &own.classifier_activation)?,
+            norm: Some(("head.norm", norm)),
+            score: "classifier",
+        }),
     })
 }
 
 fn gelu() -> String {
     "gelu".to_owned()
+}
+
+fn cls() -> String {
+    "cls".to_owned()
 }
 
 fn default_eps() -> f64 {

@@ -3,7 +3,11 @@
 
 use serde::Deserialize;
 
-use super::{Config, bert::BertConfig, roberta::after_padding};
+use super::{
+    Config,
+    bert::BertConfig,
+    roberta::{self, after_padding},
+};
 use crate::{
     EncodeError,
     network::{Description, DistanceBias, Names},
@@ -37,6 +41,7 @@ pub(super) fn describe(config: &Config) -> Result<Description, EncodeError> {
             attention_norm: "attention.LayerNorm",
             ..Names::BERT
         },
+        head: Some(roberta::HEAD),
         ..after_padding(bert, PADDING)
     })
 }

@@ -142,6 +142,7 @@ pub(super) fn describe(config: &Config) -> Result<Description, EncodeError> {
             output_norm: "norm2",
             ..Names::BERT
         },
+        head: None,
     })
 }
 

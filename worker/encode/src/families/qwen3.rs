@@ -95,5 +95,6 @@ pub(super) fn describe(config: &Config) -> Result<Description, EncodeError> {
             final_norm: Some("norm"),
             ..Names::BERT
         },
+        head: None,
     })
 }

@@ -6,7 +6,7 @@ use serde::Deserialize;
 use super::{Config, bert::BertConfig};
 use crate::{
     EncodeError,
-    network::{Description, Positions},
+    network::{Description, HeadDescription, Positions},
 };
 
 #[derive(Deserialize)]
@@ -20,9 +20,17 @@ pub(super) fn describe(config: &Config) -> Result<Description, EncodeError> {
     let bert = config.read::<BertConfig>()?.describe(config)?;
     Ok(after_padding(bert, pad_token_id)).map(|description| Description {
         family: "roberta",
+        head: Some(HEAD),
         ..description
     })
 }
+
+/// What RoBERTa and MPNet have in place of BERT's pooler.
+pub(super) const HEAD: HeadDescription = HeadDescription {
+    dense: "classifier.dense",
+    score: "classifier.out_proj",
+    ..HeadDescription::BERT
+};
 
 /// The same network with positions that begin behind the padding token's id.
 pub(super) fn after_padding(description: Description, padding: u32) -> Description {

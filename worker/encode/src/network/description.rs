@@ -3,7 +3,7 @@
 
 use twofold_types::Pooling;
 
-use super::{Activation, NormKind, Reach};
+use super::{Activation, HeadDescription, NormKind, Reach};
 
 /// A network, described.
 #[derive(Debug, Clone, PartialEq)]
@@ -37,6 +37,8 @@ pub(crate) struct Description {
     pub gated: bool,
     pub biases: Biases,
     pub names: Names,
+    /// What the family's sequence classifiers have behind the network, where it has any.
+    pub head: Option<HeadDescription>,
 }
 
 /// Learned vectors of positions, added to those of words.

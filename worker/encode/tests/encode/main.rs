@@ -3,6 +3,7 @@
 
 mod batches;
 mod candle;
+mod cross_encoders;
 mod families;
 mod files;
 mod mpnet;
