@@ -23,6 +23,7 @@ mod models;
 mod plan;
 mod points;
 mod query_cache;
+mod snapshots;
 mod stop;
 
 pub use documents::MAX_DOCUMENTS;

@@ -25,6 +25,7 @@ mod model_info;
 mod number;
 mod payload_schema;
 mod point;
+mod snapshot;
 mod task;
 
 pub use collection::{
@@ -45,4 +46,5 @@ pub use point::{
     InvalidPointId, Payload, PointId, PointStruct, Record, ScoredPoint, TextInput, VectorInput, VectorsInput,
     VectorsOutput,
 };
+pub use snapshot::{RecoverSnapshot, SnapshotDescription};
 pub use task::{Document, DocumentError, Task, TaskId, TaskStatus};

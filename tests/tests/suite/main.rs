@@ -1,5 +1,6 @@
 //! One binary for all integration tests, so that RocksDB and candle are linked once.
 
+mod access;
 mod api;
 mod crash;
 mod embeddings;
@@ -9,4 +10,5 @@ mod model;
 mod payload_index;
 mod placement;
 mod search;
+mod snapshots;
 mod support;
