@@ -21,8 +21,25 @@ use crate::serve::{self, ServeOptions};
 #[derive(Debug, Parser)]
 #[command(name = "twofold", version, arg_required_else_help = true)]
 struct Cli {
+    /// How the log is written to standard error
+    #[arg(
+        long,
+        env = "TWOFOLD_LOG_FORMAT",
+        global = true,
+        default_value = "text",
+        value_name = "FORMAT"
+    )]
+    log_format: LogFormat,
     #[command(subcommand)]
     command: Command,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum LogFormat {
+    /// Lines to be read.
+    Text,
+    /// One JSON object a line.
+    Json,
 }
 
 #[derive(Debug, Subcommand)]
@@ -41,7 +58,7 @@ enum Command {
 /// Runs the command line of this process. What went wrong is the last line on standard error; the exit code is 0 for
 /// success, 1 for failure and 2 for a command line that makes no sense.
 pub fn main() -> ExitCode {
-    let command = Cli::parse().command;
+    let Cli { log_format, command } = Cli::parse();
     let default_level = if matches!(command, Command::Serve(_)) {
         "info"
     } else {
@@ -49,11 +66,14 @@ pub fn main() -> ExitCode {
     };
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(default_level));
     let colours = std::io::stderr().is_terminal();
-    tracing_subscriber::fmt()
+    let log = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
-        .with_ansi(colours)
-        .init();
+        .with_ansi(colours && log_format == LogFormat::Text);
+    match log_format {
+        LogFormat::Text => log.init(),
+        LogFormat::Json => log.json().init(),
+    }
     match run(command) {
         Ok(code) => code,
         Err(error) => {

@@ -1,12 +1,14 @@
 //! The HTTP API: wire-compatible with Qdrant's REST API where that has an endpoint, with OpenAI's and
 //! text-embeddings-inference's for embeddings alone and for relevance, and our own beside them.
 
+mod access;
 mod blocking;
 mod collections;
 mod documents;
 mod embed;
 mod error;
 mod extract;
+mod metrics;
 mod models;
 mod openai;
 mod payload;
@@ -14,23 +16,43 @@ mod points;
 mod query;
 mod rerank;
 mod service;
+mod snapshots;
 
 use std::sync::Arc;
 
-use axum::Router;
 use axum::extract::{DefaultBodyLimit, Request};
+use axum::http::HeaderValue;
+use axum::middleware::from_fn_with_state;
 use axum::routing::{delete, get, post, put};
+use axum::{Extension, Router};
+use tower::util::option_layer;
 use tower_http::catch_panic::CatchPanicLayer;
+use tower_http::cors::{Any, CorsLayer};
 use tower_http::request_id::{MakeRequestUuid, PropagateRequestIdLayer, SetRequestIdLayer};
 use tower_http::trace::{DefaultOnResponse, TraceLayer};
 use tracing::Level;
 use twofold_worker::Engine;
 
-use blocking::Api;
-pub use blocking::Limits;
+use self::blocking::Api;
+use self::metrics::Metrics;
+
+pub use self::access::{Access, ApiKey, InvalidAccess, InvalidApiKey};
+pub use self::blocking::Limits;
+
+/// How a server answers.
+#[derive(Debug, Clone, Default)]
+pub struct HttpOptions {
+    /// What requests may ask for.
+    pub limits: Limits,
+    /// Who may ask.
+    pub access: Access,
+    /// Web pages of these origins (`https://example.org`) may call the server from a browser. Default: none.
+    pub cors_origins: Vec<HeaderValue>,
+}
 
 /// All routes.
-pub fn router(engine: Arc<Engine>, limits: Limits) -> Router {
+pub fn router(engine: Arc<Engine>, options: HttpOptions) -> Router {
+    let (api, metrics) = (Api::new(engine.clone(), options.limits), Metrics::new(engine));
     let collection = Router::new()
         .route(
             "/",
@@ -52,6 +74,17 @@ pub fn router(engine: Arc<Engine>, limits: Limits) -> Router {
         .route("/points/payload/clear", post(payload::clear))
         .route("/points/query", post(query::query))
         .route("/points/query/batch", post(query::batch))
+        .route("/snapshots", get(snapshots::list).post(snapshots::create))
+        .route("/snapshots/recover", put(snapshots::recover))
+        .route(
+            "/snapshots/upload",
+            // As large as it is; it is written to disk as it comes.
+            post(snapshots::upload).layer(DefaultBodyLimit::disable()),
+        )
+        .route(
+            "/snapshots/{snapshot}",
+            get(snapshots::download).delete(snapshots::delete),
+        )
         .route("/documents", post(documents::add))
         .route("/documents/{id}", get(documents::get).delete(documents::delete));
     Router::new()
@@ -59,6 +92,7 @@ pub fn router(engine: Arc<Engine>, limits: Limits) -> Router {
         .route("/healthz", get(service::health))
         .route("/livez", get(service::health))
         .route("/readyz", get(service::health))
+        .route("/metrics", get(metrics::render).layer(Extension(metrics.clone())))
         .route("/models", get(models::list))
         .route("/v1/models", get(openai::models))
         .route("/v1/embeddings", post(openai::embeddings))
@@ -72,8 +106,11 @@ pub fn router(engine: Arc<Engine>, limits: Limits) -> Router {
         .route("/tasks/{task}", get(documents::task))
         .fallback(error::no_such_route)
         .method_not_allowed_fallback(error::no_such_method)
-        .layer(DefaultBodyLimit::max(limits.body_bytes))
+        .layer(DefaultBodyLimit::max(options.limits.body_bytes))
         .layer(CatchPanicLayer::custom(error::panicked))
+        .layer(from_fn_with_state(options.access, access::authorize))
+        .layer(from_fn_with_state(metrics, metrics::measure))
+        .layer(option_layer(cors(options.cors_origins)))
         .layer(PropagateRequestIdLayer::x_request_id())
         .layer(
             TraceLayer::new_for_http()
@@ -88,5 +125,15 @@ pub fn router(engine: Arc<Engine>, limits: Limits) -> Router {
                 .on_response(DefaultOnResponse::new().level(Level::INFO)),
         )
         .layer(SetRequestIdLayer::x_request_id(MakeRequestUuid))
-        .with_state(Api::new(engine, limits))
+        .with_state(api)
+}
+
+/// Lets browsers call from pages of these origins; of none, no header is sent at all.
+fn cors(origins: Vec<HeaderValue>) -> Option<CorsLayer> {
+    (!origins.is_empty()).then(|| {
+        CorsLayer::new()
+            .allow_origin(origins)
+            .allow_methods(Any)
+            .allow_headers(Any)
+    })
 }

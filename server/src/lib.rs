@@ -5,3 +5,4 @@ pub mod http;
 pub mod memory;
 pub mod models_dir;
 pub mod serve;
+mod tls;

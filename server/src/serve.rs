@@ -6,14 +6,17 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::Context;
+use axum::http::HeaderValue;
+use axum::serve::Listener;
 use tokio::net::TcpListener;
 use twofold_encode::DeviceSpec;
 use twofold_storage::Options as StorageOptions;
 use twofold_types::ModelId;
 use twofold_worker::{Engine, Options};
 
-use crate::http::{Limits, router};
+use crate::http::{Access, ApiKey, HttpOptions, Limits, router};
 use crate::models_dir::default_models_dir;
+use crate::tls::{Certificate, TlsListener};
 
 /// Options of a server.
 #[derive(Debug, Clone, clap::Args)]
@@ -65,6 +68,24 @@ pub struct ServeOptions {
     /// Bytes that vectors and their indexes may take in memory before they are moved to disk [default: half of the memory]
     #[arg(long, env = "TWOFOLD_MEMORY_BUDGET", value_name = "BYTES")]
     pub memory_budget: Option<u64>,
+    /// Key that requests must show as `api-key` or bearer token [default: none; then only addresses of this machine are listened on]
+    #[arg(long, env = "TWOFOLD_API_KEY", hide_env_values = true, value_name = "KEY")]
+    pub api_key: Option<ApiKey>,
+    /// Another key, for requests that change nothing
+    #[arg(long, env = "TWOFOLD_READ_ONLY_API_KEY", hide_env_values = true, value_name = "KEY")]
+    pub read_only_api_key: Option<ApiKey>,
+    /// Listen on addresses that other machines reach, though there is no key
+    #[arg(long, env = "TWOFOLD_ALLOW_PUBLIC_WITHOUT_KEY")]
+    pub allow_public_without_key: bool,
+    /// Certificates for TLS, PEM, the server's own first; read again on SIGHUP
+    #[arg(long, env = "TWOFOLD_TLS_CERT", value_name = "FILE", requires = "tls_key")]
+    pub tls_cert: Option<PathBuf>,
+    /// The private key of the certificate, PEM
+    #[arg(long, env = "TWOFOLD_TLS_KEY", value_name = "FILE", requires = "tls_cert")]
+    pub tls_key: Option<PathBuf>,
+    /// Origin (such as https://example.org) whose pages may call the server from a browser; may be repeated
+    #[arg(long, env = "TWOFOLD_CORS_ORIGINS", value_delimiter = ',', value_name = "ORIGIN")]
+    pub cors_origin: Vec<HeaderValue>,
     /// Bytes of a request's body at most
     #[arg(long, env = "TWOFOLD_MAX_BODY_BYTES", default_value_t = Limits::default().body_bytes, value_name = "BYTES")]
     pub max_body_bytes: usize,
@@ -72,6 +93,14 @@ pub struct ServeOptions {
 
 /// Serves until the process is told to end (SIGINT, SIGTERM).
 pub async fn run(options: ServeOptions) -> anyhow::Result<()> {
+    let access = Access::new(options.api_key, options.read_only_api_key)?;
+    if !options.allow_public_without_key {
+        access.may_listen(options.listen)?;
+    }
+    let certificate = match (options.tls_cert, options.tls_key) {
+        (Some(chain), Some(key)) => Some(Certificate::read(chain, key)?),
+        _ => None,
+    };
     let models_dir = match options.models_dir {
         Some(dir) => dir,
         None => default_models_dir()?,
@@ -101,28 +130,65 @@ pub async fn run(options: ServeOptions) -> anyhow::Result<()> {
     let listener = TcpListener::bind(options.listen)
         .await
         .with_context(|| format!("cannot listen on {}", options.listen))?;
-    tracing::info!(address = %listener.local_addr()?, data_dir = %options.data_dir.display(), "serving");
-    let limits = Limits {
-        body_bytes: options.max_body_bytes,
-        ..Limits::default()
+    tracing::info!(
+        address = %listener.local_addr()?,
+        tls = certificate.is_some(),
+        data_dir = %options.data_dir.display(),
+        "serving"
+    );
+    let http = HttpOptions {
+        limits: Limits {
+            body_bytes: options.max_body_bytes,
+            ..Limits::default()
+        },
+        access,
+        cors_origins: options.cors_origin,
     };
-    serve(listener, engine, limits, told_to_end()).await
-}
-
-/// Serves on a listener until `shutdown` is done: then no request is accepted, those that run are answered, and the engine
-/// stops.
-pub async fn serve(
-    listener: TcpListener,
-    engine: Arc<Engine>,
-    limits: Limits,
-    shutdown: impl Future<Output = ()> + Send + 'static,
-) -> anyhow::Result<()> {
-    axum::serve(listener, router(engine.clone(), limits))
-        .with_graceful_shutdown(shutdown)
-        .await?;
+    let served = match certificate {
+        None => serve(listener, engine.clone(), http, told_to_end()).await,
+        Some(certificate) => {
+            let listener = TlsListener::new(listener, certificate.clone())?;
+            let reloading = tokio::spawn(reload_when_told(certificate));
+            let served = serve(listener, engine.clone(), http, told_to_end()).await;
+            reloading.abort();
+            served
+        }
+    };
     tracing::info!("stopping");
     tokio::task::spawn_blocking(move || engine.stop()).await?;
+    served
+}
+
+/// Serves on a listener until `shutdown` is done: then no request is accepted, and those that run are answered.
+async fn serve<L>(
+    listener: L,
+    engine: Arc<Engine>,
+    options: HttpOptions,
+    shutdown: impl Future<Output = ()> + Send + 'static,
+) -> anyhow::Result<()>
+where
+    L: Listener,
+    L::Addr: std::fmt::Debug,
+{
+    axum::serve(listener, router(engine, options))
+        .with_graceful_shutdown(shutdown)
+        .await?;
     Ok(())
+}
+
+/// Reads the certificate again at every SIGHUP.
+async fn reload_when_told(certificate: Certificate) {
+    #[cfg(unix)]
+    if let Ok(mut told) = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::hangup()) {
+        while told.recv().await.is_some() {
+            match certificate.reload() {
+                Ok(()) => tracing::info!("the certificate was read again"),
+                Err(error) => tracing::error!(error = format!("{error:#}"), "the certificate is kept as it was"),
+            }
+        }
+    }
+    #[cfg(not(unix))]
+    drop(certificate);
 }
 
 async fn told_to_end() {

@@ -22,6 +22,12 @@ pub enum StorageError {
     /// There is no such document.
     #[error("Not found: Document `{0}` doesn't exist!")]
     DocumentNotFound(String),
+    /// There is no such snapshot.
+    #[error("Not found: Snapshot `{0}` doesn't exist!")]
+    SnapshotNotFound(String),
+    /// A snapshot could not be written.
+    #[error("the snapshot could not be written: {0}")]
+    Snapshot(std::io::Error),
     /// The request cannot be carried out as it stands.
     #[error(transparent)]
     Invalid(#[from] InvalidInput),
@@ -132,6 +138,9 @@ pub enum InvalidInput {
         /// How many are accepted.
         limit: usize,
     },
+    /// A file that cannot be restored.
+    #[error("the snapshot cannot be restored: {0}")]
+    Snapshot(String),
     /// A setting that cannot be read.
     #[error("`{key}`: {reason}")]
     Setting {
@@ -163,15 +172,21 @@ impl StorageError {
     /// Whose fault it is.
     pub fn fault(&self) -> Fault {
         match self {
-            Self::CollectionNotFound(_) | Self::TaskNotFound(_) | Self::DocumentNotFound(_) => Fault::Missing,
+            Self::CollectionNotFound(_)
+            | Self::TaskNotFound(_)
+            | Self::DocumentNotFound(_)
+            | Self::SnapshotNotFound(_) => Fault::Missing,
             Self::Invalid(InvalidInput::PointNotFound(_)) => Fault::Missing,
             Self::CollectionExists(_) => Fault::Conflict,
             Self::Invalid(_) => Fault::Caller,
             Self::Closing => Fault::Unavailable,
             Self::DiskFull => Fault::DiskFull,
-            Self::Poisoned(_) | Self::Rocks(_) | Self::Index(_) | Self::Corrupt { .. } | Self::Io { .. } => {
-                Fault::Server
-            }
+            Self::Poisoned(_)
+            | Self::Rocks(_)
+            | Self::Index(_)
+            | Self::Snapshot(_)
+            | Self::Corrupt { .. }
+            | Self::Io { .. } => Fault::Server,
         }
     }
 }

@@ -447,15 +447,28 @@ impl Collection {
         Ok(())
     }
 
-    /// Takes the collection out of use: operations fail from now on, indexes and their files are given up.
-    pub(crate) fn close_for_drop(&self) {
+    /// Takes the collection out of use in one step with what `write` does: operations fail from then on, indexes and their files are
+    /// given up. If `write` fails, nothing has changed.
+    pub(crate) fn drop_with(&self, write: impl FnOnce() -> Result<()>) -> Result<()> {
+        // No operation is being applied meanwhile, and the next one sees the flag.
+        let writer = self.writer.lock();
+        write()?;
         self.dropped.store(true, Ordering::Relaxed);
-        // Waits for the operation that is being applied; the next one sees the flag.
-        drop(self.writer.lock());
+        drop(writer);
         for index in self.state().indexes.iter().flatten() {
             index.discard();
         }
         ann::remove(&index_dir(&self.options, self.id));
+        Ok(())
+    }
+
+    pub(crate) fn is_dropped(&self) -> bool {
+        self.dropped.load(Ordering::Relaxed)
+    }
+
+    /// How many points were changed by writes that the slowest index has yet to follow; one that was changed twice counts twice.
+    pub fn index_lag(&self) -> u64 {
+        self.state().tail.iter().map(|entry| entry.offsets.len()).sum()
     }
 
     /// How many vectors the indexes hold.

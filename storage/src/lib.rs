@@ -60,6 +60,7 @@ mod queue;
 mod record;
 mod rocks;
 mod search;
+mod snapshot;
 mod state;
 mod store;
 mod view;

@@ -145,6 +145,16 @@ impl CollectionRecord {
         }
     }
 
+    /// The record of a collection that is made of what this one's held: indexes are to be built, and vectors are where they are asked for.
+    pub(crate) fn restored_as(self, name: &CollectionName) -> Result<Self> {
+        let fresh = Self::new(name, &self.config()?);
+        Ok(Self {
+            name: fresh.name,
+            vectors: fresh.vectors,
+            ..self
+        })
+    }
+
     pub(crate) fn config(&self) -> Result<CollectionConfig> {
         from_json(Self::WHAT, &self.config)
     }

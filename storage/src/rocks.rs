@@ -10,6 +10,7 @@ use rocksdb::{
 };
 
 use crate::error::{Result, StorageError};
+use crate::key::CollectionId;
 
 /// The column families, the same for all collections; keys begin with the collection's id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,6 +48,16 @@ impl Cf {
         Self::Documents,
         Self::Tasks,
         Self::TaskBodies,
+        Self::IndexLog,
+    ];
+
+    /// Those whose keys begin with a collection's number, and that go with it.
+    pub(crate) const OF_COLLECTIONS: [Self; 6] = [
+        Self::Ids,
+        Self::Points,
+        Self::Vectors,
+        Self::Postings,
+        Self::Documents,
         Self::IndexLog,
     ];
 
@@ -246,6 +257,15 @@ impl Batch<'_> {
     pub(crate) fn delete_prefix(&mut self, cf: Cf, prefix: &[u8]) {
         if let Some(end) = prefix_end(prefix) {
             self.delete_range(cf, prefix, &end);
+        }
+    }
+
+    /// Deletes a collection with all it holds.
+    pub(crate) fn delete_collection(&mut self, id: CollectionId) {
+        self.delete(Cf::Collections, &id.key());
+        self.delete(Cf::Meta, &id.counter_key());
+        for cf in Cf::OF_COLLECTIONS {
+            self.delete_prefix(cf, &id.key());
         }
     }
 

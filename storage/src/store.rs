@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 use twofold_types::{CollectionConfig, CollectionName};
 
 use crate::budget::{Closed, Relief, opening, relief};
@@ -16,7 +16,8 @@ use crate::options::Options;
 use crate::placement::Placement;
 use crate::queue::Queue;
 use crate::record::{CollectionRecord, CounterRecord, DiskRecord};
-use crate::rocks::{Cf, Rocks};
+use crate::rocks::{Batch, Cf, Rocks};
+use crate::snapshot::forget_unfinished;
 
 /// The most dimensions of a vector.
 pub const MAX_DIMENSIONS: usize = 65_536;
@@ -26,9 +27,11 @@ const NEXT_COLLECTION: &[u8] = b"next_collection";
 
 /// An open data directory. All methods block.
 pub struct Store {
-    rocks: Arc<Rocks>,
-    options: Arc<Options>,
+    pub(crate) rocks: Arc<Rocks>,
+    pub(crate) options: Arc<Options>,
     collections: RwLock<BTreeMap<CollectionName, Arc<Collection>>>,
+    /// The first number that no collection has had.
+    next_collection: Mutex<u32>,
     queue: Queue,
     /// The memory budget was exceeded, and is not kept with some room to spare yet.
     relieving: AtomicBool,
@@ -48,6 +51,7 @@ impl Store {
             options.block_cache_bytes,
         )?);
         let options = Arc::new(options);
+        forget_unfinished(&rocks)?;
         let mut records = Vec::new();
         for entry in rocks.snapshot().scan(Cf::Collections, &[], &[]) {
             let (key, value) = entry?;
@@ -64,10 +68,15 @@ impl Store {
             collections.insert(collection.name().clone(), Arc::new(collection));
         }
         let queue = Queue::open(rocks.clone())?;
+        let next_collection = match rocks.snapshot().get(Cf::Meta, NEXT_COLLECTION)? {
+            Some(bytes) => CounterRecord::from_bytes(&bytes)?.next_offset,
+            None => 0,
+        };
         Ok(Self {
             rocks,
             options,
             collections: RwLock::new(collections),
+            next_collection: Mutex::new(next_collection),
             queue,
             relieving: AtomicBool::new(false),
             exhausted: AtomicBool::new(false),
@@ -133,52 +142,73 @@ impl Store {
         if collections.contains_key(name) {
             return Err(StorageError::CollectionExists(name.clone()));
         }
-        let next = match self.rocks.snapshot().get(Cf::Meta, NEXT_COLLECTION)? {
-            Some(bytes) => CounterRecord::from_bytes(&bytes)?.next_offset,
-            None => 0,
-        };
-        let id = CollectionId(next);
         let record = CollectionRecord::new(name, config);
-        let mut batch = self.rocks.batch();
-        batch.put(
-            Cf::Meta,
-            NEXT_COLLECTION,
-            &CounterRecord {
-                seq: 0,
-                next_offset: next + 1,
-            }
-            .to_bytes(),
-        );
-        batch.put(Cf::Collections, &id.key(), &record.to_bytes());
-        self.rocks.write(batch)?;
-        self.rocks.sync()?;
+        let id = self.reserve_collection(|id, batch| batch.put(Cf::Collections, &id.key(), &record.to_bytes()))?;
         let collection = Arc::new(Collection::open(id, record, self.rocks.clone(), self.options.clone())?);
         collections.insert(name.clone(), collection.clone());
         Ok(collection)
     }
 
-    /// Removes a collection with all it holds. Says whether there was one.
-    pub fn delete_collection(&self, name: &CollectionName) -> Result<bool> {
-        let Some(collection) = self.collections.write().remove(name) else {
-            return Ok(false);
+    /// Gives out the number of a collection, in one write with what `with` adds to it.
+    pub(crate) fn reserve_collection(&self, with: impl FnOnce(CollectionId, &mut Batch<'_>)) -> Result<CollectionId> {
+        let mut next = self.next_collection.lock();
+        let id = CollectionId(*next);
+        let counter = CounterRecord {
+            seq: 0,
+            next_offset: *next + 1,
         };
-        let key = collection.id.key();
         let mut batch = self.rocks.batch();
-        batch.delete(Cf::Collections, &key);
-        batch.delete(Cf::Meta, &collection.id.counter_key());
-        for cf in [
-            Cf::Ids,
-            Cf::Points,
-            Cf::Vectors,
-            Cf::Postings,
-            Cf::Documents,
-            Cf::IndexLog,
-        ] {
-            batch.delete_prefix(cf, &key);
-        }
-        collection.close_for_drop();
+        batch.put(Cf::Meta, NEXT_COLLECTION, &counter.to_bytes());
+        with(id, &mut batch);
         self.rocks.write(batch)?;
         self.rocks.sync()?;
+        *next += 1;
+        Ok(id)
+    }
+
+    /// Makes what is there under the number `id` the collection that its record names, in place of the one of that name if there is one,
+    /// in one write with what `with` adds to it.
+    pub(crate) fn adopt(
+        &self,
+        id: CollectionId,
+        record: CollectionRecord,
+        with: impl FnOnce(&mut Batch<'_>),
+    ) -> Result<()> {
+        let mut batch = self.rocks.batch();
+        batch.put(Cf::Collections, &id.key(), &record.to_bytes());
+        with(&mut batch);
+        // Opened before anything depends on it: what cannot be opened is not put in place of what can.
+        let collection = Arc::new(Collection::open(id, record, self.rocks.clone(), self.options.clone())?);
+        let mut collections = self.collections.write();
+        let replaced = collections.get(collection.name()).cloned();
+        let write = |batch| {
+            self.rocks.write(batch)?;
+            self.rocks.sync()
+        };
+        match &replaced {
+            None => write(batch)?,
+            Some(replaced) => {
+                batch.delete_collection(replaced.id);
+                replaced.drop_with(|| write(batch))?;
+            }
+        }
+        collections.insert(collection.name().clone(), collection);
+        Ok(())
+    }
+
+    /// Removes a collection with all it holds. Says whether there was one.
+    pub fn delete_collection(&self, name: &CollectionName) -> Result<bool> {
+        let mut collections = self.collections.write();
+        let Some(collection) = collections.get(name) else {
+            return Ok(false);
+        };
+        collection.drop_with(|| {
+            let mut batch = self.rocks.batch();
+            batch.delete_collection(collection.id);
+            self.rocks.write(batch)?;
+            self.rocks.sync()
+        })?;
+        collections.remove(name);
         Ok(true)
     }
 }

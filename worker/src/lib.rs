@@ -24,6 +24,7 @@ mod plan;
 mod points;
 mod query_cache;
 mod rerank;
+mod snapshots;
 mod stop;
 
 pub use documents::MAX_DOCUMENTS;

@@ -27,6 +27,7 @@ mod number;
 mod payload_schema;
 mod point;
 pub mod rerank;
+mod snapshot;
 mod task;
 
 pub use collection::{
@@ -51,4 +52,5 @@ pub use point::{
     InvalidPointId, Payload, PointId, PointStruct, Record, ScoredPoint, TextInput, VectorInput, VectorsInput,
     VectorsOutput,
 };
+pub use snapshot::{RecoverSnapshot, SnapshotDescription};
 pub use task::{Document, DocumentError, Task, TaskId, TaskStatus};

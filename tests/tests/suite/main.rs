@@ -1,5 +1,6 @@
 //! One binary for all integration tests, so that RocksDB and candle are linked once.
 
+mod access;
 mod api;
 mod crash;
 mod embeddings;
@@ -10,4 +11,5 @@ mod payload_index;
 mod placement;
 mod rerank;
 mod search;
+mod snapshots;
 mod support;

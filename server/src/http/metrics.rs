@@ -1,0 +1,211 @@
+//! `GET /metrics`: what Prometheus reads.
+//!
+//! Requests are measured as they are answered. Everything else is asked of the engine when it is read, so it costs nothing in between.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Instant;
+
+use axum::Extension;
+use axum::extract::{MatchedPath, Request, State};
+use axum::http::header;
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::prometheus_text::encode;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::metrics::counter::ConstCounter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::ConstGauge;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::registry::Registry;
+use twofold_storage::Collection;
+use twofold_worker::Engine;
+
+use super::blocking::Api;
+use super::error::ApiError;
+use crate::memory::resident_bytes;
+
+const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+/// What requests are told apart by: few values each, whatever clients send.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Answered {
+    method: &'static str,
+    /// The endpoint's path with its parameters' names, empty for a path that is none.
+    endpoint: String,
+    status: u16,
+}
+
+/// What is measured of a server.
+#[derive(Clone)]
+pub(super) struct Metrics {
+    registry: Arc<Registry>,
+    answered: Family<Answered, Histogram>,
+}
+
+impl Metrics {
+    pub(super) fn new(engine: Arc<Engine>) -> Self {
+        // From half a millisecond to 16 seconds.
+        let answered: Family<_, _> =
+            Family::new_with_constructor(|| Histogram::new(exponential_buckets(0.0005, 2.0, 16)));
+        let mut registry = Registry::with_prefix("twofold");
+        registry.register(
+            "http_request_duration_seconds",
+            "Time from a request's head to its answer's",
+            answered.clone(),
+        );
+        registry.register_collector(Box::new(EngineState(engine)));
+        Self {
+            registry: Arc::new(registry),
+            answered,
+        }
+    }
+}
+
+/// Measures a request.
+pub(super) async fn measure(
+    State(metrics): State<Metrics>,
+    endpoint: Option<MatchedPath>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let started = Instant::now();
+    let method = known_method(request.method().as_str());
+    let response = next.run(request).await;
+    let answered = Answered {
+        method,
+        endpoint: endpoint.map_or_else(String::new, |endpoint| endpoint.as_str().to_owned()),
+        status: response.status().as_u16(),
+    };
+    metrics
+        .answered
+        .get_or_create(&answered)
+        .observe(started.elapsed().as_secs_f64());
+    response
+}
+
+/// A method may be any token, so those without a meaning here count as one.
+fn known_method(method: &str) -> &'static str {
+    const KNOWN: [&str; 7] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"];
+    KNOWN.into_iter().find(|known| *known == method).unwrap_or("other")
+}
+
+/// The metrics in Prometheus' text format.
+pub(super) async fn render(
+    State(api): State<Api>,
+    Extension(metrics): Extension<Metrics>,
+) -> Result<Response, ApiError> {
+    let text = api.call(move |_| {
+        let mut text = String::new();
+        encode(&mut text, &metrics.registry).expect("a string takes all that is written to it");
+        Ok(text)
+    });
+    Ok(([(header::CONTENT_TYPE, CONTENT_TYPE)], text.await?).into_response())
+}
+
+/// What the engine says of itself.
+struct EngineState(Arc<Engine>);
+
+impl fmt::Debug for EngineState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("EngineState")
+    }
+}
+
+impl Collector for EngineState {
+    fn encode(&self, mut encoder: DescriptorEncoder) -> fmt::Result {
+        let Self(engine) = self;
+        let mut gauge = |name, help, value: u64| {
+            let gauge = ConstGauge::new(value);
+            gauge.encode(encoder.encode_descriptor(name, help, None, gauge.metric_type())?)
+        };
+        let collections = engine.store().collections();
+        gauge("collections", "Collections", collections.len() as u64)?;
+        gauge("tasks_unfinished", "Tasks with documents that are not dealt with", {
+            engine.store().queue().unfinished().len() as u64
+        })?;
+        let models = engine.list_models();
+        let loaded = models.models.iter().filter(|model| model.loaded).count();
+        gauge("models_loaded", "Models whose weights are in memory", loaded as u64)?;
+        gauge(
+            "models_loaded_bytes",
+            "Bytes of the weights in memory",
+            models.loaded_bytes,
+        )?;
+        gauge(
+            "models_budget_bytes",
+            "Bytes that weights may take",
+            models.budget_bytes,
+        )?;
+        gauge(
+            "query_cache_entries",
+            "Vectors of recent queries that are kept",
+            models.query_cache.entries as u64,
+        )?;
+        if let Some(bytes) = resident_bytes() {
+            gauge(
+                "process_resident_memory_bytes",
+                "Memory of the process, mapped files included",
+                bytes,
+            )?;
+        }
+        for (name, help, value) in [
+            (
+                "query_cache_hits",
+                "Queries whose vector was known",
+                models.query_cache.hits,
+            ),
+            (
+                "query_cache_misses",
+                "Queries that had to be encoded",
+                models.query_cache.misses,
+            ),
+        ] {
+            let counter = ConstCounter::new(value);
+            counter.encode(encoder.encode_descriptor(name, help, None, counter.metric_type())?)?;
+        }
+        type Of = fn(&Collection) -> u64;
+        let of_collections: [(&str, &str, Of); 4] = [
+            ("collection_points", "Points", |collection| {
+                collection.count(None).unwrap_or(0)
+            }),
+            (
+                "collection_indexed_vectors",
+                "Vectors that an index holds",
+                Collection::indexed_vectors,
+            ),
+            (
+                "collection_index_lag",
+                "Points changed by writes that the slowest index has yet to follow",
+                Collection::index_lag,
+            ),
+            (
+                "collection_vector_bytes",
+                "Bytes of vectors and their indexes in memory",
+                |collection| collection.vector_memory().iter().map(|vector| vector.heap_bytes).sum(),
+            ),
+        ];
+        for (name, help, of) in of_collections {
+            let mut metric = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
+            for collection in &collections {
+                let labels = [("collection", collection.name().as_str())];
+                ConstGauge::new(of(collection)).encode(metric.encode_family(&labels)?)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whatever_clients_send_there_are_few_series() {
+        assert_eq!(known_method("POST"), "POST");
+        assert_eq!(known_method("post"), "other");
+        assert_eq!(known_method("BREW"), "other");
+    }
+}

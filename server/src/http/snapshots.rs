@@ -1,0 +1,135 @@
+//! Snapshots of collections.
+
+use axum::extract::{Multipart, Query, Request, State};
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde::Deserialize;
+use tempfile::NamedTempFile;
+use tokio::io::AsyncWriteExt;
+use tower::ServiceExt;
+use tower_http::services::ServeFile;
+use twofold_storage::{InvalidInput, StorageError};
+use twofold_types::{CollectionName, RecoverSnapshot, SnapshotDescription};
+use twofold_worker::WorkerError;
+
+use super::blocking::{Answer, Api};
+use super::error::ApiError;
+use super::extract::{Body, InCollection};
+
+pub(super) async fn create(
+    State(api): State<Api>,
+    path: InCollection,
+) -> Result<Answer<SnapshotDescription>, ApiError> {
+    api.run(move |engine| engine.create_snapshot(&path.collection)).await
+}
+
+pub(super) async fn list(
+    State(api): State<Api>,
+    path: InCollection,
+) -> Result<Answer<Vec<SnapshotDescription>>, ApiError> {
+    api.run(move |engine| Ok(engine.store().snapshots(&path.collection)?))
+        .await
+}
+
+/// The file itself; parts of it to those who ask for a range, so that a download can go on where it broke off.
+pub(super) async fn download(
+    State(api): State<Api>,
+    path: InCollection<String>,
+    request: Request,
+) -> Result<Response, ApiError> {
+    let name = path.rest.clone();
+    let file = api
+        .call(move |engine| Ok(engine.store().snapshot_path(&path.collection, &path.rest)?))
+        .await?;
+    let Ok(response) = ServeFile::new(file).oneshot(request).await;
+    let mut response = response.into_response();
+    let headers = response.headers_mut();
+    headers.insert(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static("application/octet-stream"),
+    );
+    if let Ok(disposition) = HeaderValue::from_str(&format!("attachment; filename=\"{name}\"")) {
+        headers.insert(header::CONTENT_DISPOSITION, disposition);
+    }
+    Ok(response)
+}
+
+pub(super) async fn delete(State(api): State<Api>, path: InCollection<String>) -> Result<Answer<bool>, ApiError> {
+    api.run(move |engine| {
+        engine.store().delete_snapshot(&path.collection, &path.rest)?;
+        Ok(true)
+    })
+    .await
+}
+
+pub(super) async fn recover(
+    State(api): State<Api>,
+    path: InCollection,
+    Body(request): Body<RecoverSnapshot>,
+) -> Result<Answer<bool>, ApiError> {
+    api.run(move |engine| {
+        let file = engine.store().locate_snapshot(&path.collection, &request.location)?;
+        engine.restore_snapshot(&path.collection, &file, request.checksum.as_deref())?;
+        Ok(true)
+    })
+    .await
+}
+
+#[derive(Deserialize)]
+pub(super) struct Upload {
+    checksum: Option<String>,
+}
+
+/// Takes a snapshot from the part `snapshot` of a form, through a file on the disk of the data directory.
+pub(super) async fn upload(
+    State(api): State<Api>,
+    path: InCollection,
+    Query(upload): Query<Upload>,
+    form: Multipart,
+) -> Result<Answer<bool>, ApiError> {
+    let dir = api.clone().call(|engine| Ok(engine.store().uploads_dir()?)).await?;
+    let file = tokio::task::spawn_blocking(move || NamedTempFile::new_in(dir));
+    let file = file
+        .await
+        .map_err(|_| ApiError::panicked())?
+        .map_err(|error| refused(&path.collection, error))?;
+    receive(form, &file).await?;
+    api.run(move |engine| {
+        engine.restore_snapshot(&path.collection, file.path(), upload.checksum.as_deref())?;
+        Ok(true)
+    })
+    .await
+}
+
+async fn receive(mut form: Multipart, file: &NamedTempFile) -> Result<(), ApiError> {
+    let broken = |error: axum::extract::multipart::MultipartError| ApiError::new(error.status(), error.body_text());
+    while let Some(mut field) = form.next_field().await.map_err(broken)? {
+        if field.name() != Some("snapshot") {
+            continue;
+        }
+        let written = async {
+            let mut to = tokio::fs::File::create(file.path()).await?;
+            while let Some(bytes) = field.chunk().await.map_err(std::io::Error::other)? {
+                to.write_all(&bytes).await?;
+            }
+            to.flush().await
+        };
+        return written.await.map_err(|error| match error.kind() {
+            std::io::ErrorKind::StorageFull => WorkerError::from(StorageError::DiskFull).into(),
+            _ => ApiError::new(
+                StatusCode::BAD_REQUEST,
+                format!("the snapshot could not be received: {error}"),
+            ),
+        });
+    }
+    let missing = InvalidInput::Snapshot("it is expected in the part `snapshot` of a multipart form".to_owned());
+    Err(WorkerError::from(StorageError::from(missing)).into())
+}
+
+fn refused(name: &CollectionName, error: std::io::Error) -> ApiError {
+    tracing::error!(collection = %name, %error, "no file could be made for an uploaded snapshot");
+    ApiError::new(
+        StatusCode::INTERNAL_SERVER_ERROR,
+        "the upload could not be stored; the log has the details",
+    )
+}
