@@ -3,14 +3,14 @@
 
 use std::sync::Arc;
 
-use twofold_types::EncoderParams;
+use twofold_types::{EncoderParams, Precision};
 
 use crate::{
     DenseEncoder, Device, EncodeError, EncodeOptions, Encoder, ModelFiles,
     files::StageModule,
     network::{Linear, Network},
     pooling::Stage,
-    tokenizer,
+    precision, tokenizer,
     weights::Weights,
 };
 
@@ -25,16 +25,22 @@ pub struct Checkpoint {
 }
 
 impl Checkpoint {
-    /// Loads weights and tokenizer.
+    /// Loads weights and tokenizer, to compute in [`EncodeOptions::precision`].
     ///
     /// # Errors
-    /// [`EncodeError::ReadFile`], [`EncodeError::Tokenizer`] and [`EncodeError::Weights`], naming the file.
+    /// [`EncodeError::ReadFile`], [`EncodeError::Tokenizer`] and [`EncodeError::Weights`], naming the file, and
+    /// [`EncodeError::Precision`].
     pub fn load(files: &ModelFiles, device: &Device, options: EncodeOptions) -> Result<Arc<Self>, EncodeError> {
+        let tokenizer = tokenizer::load(files)?;
+        let mut network = Network::open(files, device)?;
+        if options.precision == Precision::Int8 {
+            network = precision::quantised(network, files, &tokenizer, device)?;
+        }
         let dense = files.stages().iter().filter_map(|stage| load_dense(stage, device));
         Ok(Arc::new(Self {
             options,
-            tokenizer: Arc::new(tokenizer::load(files)?),
-            network: Network::open(files, device)?,
+            tokenizer: Arc::new(tokenizer),
+            network,
             dense: dense.collect::<Result<_, _>>()?,
             files: files.clone(),
         }))

@@ -2,7 +2,7 @@
 
 use std::{io, path::PathBuf};
 
-use twofold_types::ModelId;
+use twofold_types::{ModelId, Precision};
 
 use crate::DeviceSpec;
 
@@ -19,7 +19,7 @@ pub enum EncodeError {
     /// A file that the model needs is missing or unreadable.
     #[error(
         "{}: {source}; a model directory holds config.json, tokenizer.json, model.safetensors (or \
-         model.safetensors.index.json with its files, or pytorch_model.bin) and, where they differ from the defaults, \
+         model.safetensors.index.json with its files, or model.gguf, or pytorch_model.bin) and, where they differ from the defaults, \
          modules.json with a folder for each of its modules, sentence_bert_config.json and \
          config_sentence_transformers.json",
         path.display()
@@ -76,6 +76,14 @@ pub enum EncodeError {
         received: usize,
         /// The largest value that is accepted.
         most: usize,
+    },
+    /// A precision that there is on the CPU only.
+    #[error("{precision:?} is computed on the CPU, and the encoders run on {device}; accepted there: f32, auto")]
+    Precision {
+        /// What was asked for.
+        precision: Precision,
+        /// Where encoders run.
+        device: String,
     },
     /// Two models whose vectors cannot be compared.
     #[error(
