@@ -29,6 +29,9 @@ impl Engine {
             Some(encoders) => encoders,
             None => from_metadata(&request, "encoders")?.unwrap_or_default(),
         };
+        // What is recorded says what the vectors are, wherever the collection is opened.
+        let settled = |(vector, params)| (vector, self.models.settled(params));
+        let encoders: BTreeMap<String, EncoderParams> = encoders.into_iter().map(settled).collect();
         let chunking = match request.chunking {
             Some(chunking) => Some(chunking),
             None => from_metadata(&request, "chunking")?,

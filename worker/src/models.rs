@@ -9,9 +9,9 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 use twofold_encode::{
-    Checkpoint, CrossEncoder, Device, EncodeError, EncodeOptions, Encoder, ModelFiles, TwoTowers, known_model,
+    Checkpoint, CrossEncoder, Device, EncodeError, EncodeOptions, Encoder, ModelFiles, TwoTowers, known_model, settled,
 };
-use twofold_types::{EncoderParams, ModelId, ModelInfo};
+use twofold_types::{EncoderParams, ModelId, ModelInfo, Precision};
 
 pub use self::directory::ModelsDir;
 use self::loaded::Loaded;
@@ -24,7 +24,7 @@ pub struct Models {
     device: Device,
     /// The model where a request names none.
     default: Option<ModelId>,
-    checkpoints: Loaded<Checkpoint>,
+    checkpoints: Loaded<(ModelId, Precision), Checkpoint>,
     /// Encoders made of loaded checkpoints, so that those who ask for the same get the same one and are encoded together.
     encoders: Mutex<HashMap<EncoderParams, Arc<dyn Encoder>>>,
 }
@@ -43,9 +43,10 @@ impl Models {
     /// The encoder that `params` describe. The first call for its model loads it, and others for the same model wait for
     /// that; those for models that are loaded do not.
     pub fn get(&self, params: &EncoderParams) -> Result<Arc<dyn Encoder>> {
+        let params = &self.settled(params.clone());
         let known = self.encoders.lock().get(params).cloned();
         if let Some(encoder) = known {
-            models(params).for_each(|model| self.checkpoints.touch(&model));
+            weights(params).for_each(|weights| self.checkpoints.touch(&weights));
             return Ok(encoder);
         }
         let mut encoder = self.tower(&params.model, params)?;
@@ -56,15 +57,21 @@ impl Models {
         }
         let encoder = self.encoders.lock().entry(params.clone()).or_insert(encoder).clone();
         // Unloaded meanwhile: kept, it would take memory that nobody counts.
-        if models(params).any(|model| !self.checkpoints.state(&model).loaded) {
+        if weights(params).any(|weights| !self.checkpoints.state(&weights).loaded) {
             self.encoders.lock().remove(params);
         }
         Ok(encoder)
     }
 
+    /// The same, with a precision that was left to us chosen for this machine.
+    pub fn settled(&self, params: EncoderParams) -> EncoderParams {
+        let precision = settled(&params, &self.device);
+        EncoderParams { precision, ..params }
+    }
+
     /// The cross-encoder of that name, loaded as encoders are.
     pub fn cross_encoder(&self, model: &ModelId) -> Result<Arc<CrossEncoder>> {
-        let checkpoint = self.checkpoint(model, ModelFiles::check_cross_encoder)?;
+        let checkpoint = self.checkpoint(model, Precision::F32, ModelFiles::check_cross_encoder)?;
         checkpoint.cross_encoder(model).map_err(because(model))
     }
 
@@ -101,10 +108,13 @@ impl Models {
     /// The models in the directory. Reads their small files.
     pub fn list(&self) -> Vec<ModelInfo> {
         let with_state = |info: ModelInfo| {
-            let state = self.checkpoints.state(&info.id);
+            let states = [Precision::F32, Precision::Int8].map(|precision| {
+                let weights = (info.id.clone(), precision);
+                self.checkpoints.state(&weights)
+            });
             ModelInfo {
-                loaded: state.loaded,
-                error: info.error.or(state.error),
+                loaded: states.iter().any(|state| state.loaded),
+                error: info.error.or(states.into_iter().find_map(|state| state.error)),
                 ..info
             }
         };
@@ -128,7 +138,7 @@ impl Models {
 
     /// One tower as `params` describe it.
     fn tower(&self, model: &ModelId, params: &EncoderParams) -> Result<Arc<dyn Encoder>> {
-        let checkpoint = self.checkpoint(model, ModelFiles::check_encoder)?;
+        let checkpoint = self.checkpoint(model, params.precision, ModelFiles::check_encoder)?;
         let params = EncoderParams {
             model: model.clone(),
             ..params.clone()
@@ -140,24 +150,29 @@ impl Models {
     fn checkpoint(
         &self,
         model: &ModelId,
+        precision: Precision,
         check: impl FnOnce(&ModelFiles) -> Result<(), EncodeError>,
     ) -> Result<Arc<Checkpoint>> {
         let files = ModelFiles::open(self.dir.find(model)?).map_err(because(model))?;
         check(&files).map_err(because(model))?;
         let bytes = files.weight_bytes().map_err(because(model))?;
         let load = || {
-            let loaded = Checkpoint::load(&files, &self.device, EncodeOptions::default());
+            let options = EncodeOptions {
+                precision,
+                ..EncodeOptions::default()
+            };
+            let loaded = Checkpoint::load(&files, &self.device, options);
             let checkpoint = loaded.map_err(because(model))?;
-            tracing::info!(%model, family = files.family(), max_tokens = files.max_tokens(), bytes, "model loaded");
+            tracing::info!(%model, family = files.family(), max_tokens = files.max_tokens(), ?precision, bytes, "model loaded");
             Ok(checkpoint)
         };
-        let unload = |unloaded: &ModelId| {
-            tracing::info!(model = %unloaded, "model unloaded to make room");
+        let unload = |unloaded: &(ModelId, Precision)| {
+            tracing::info!(model = %unloaded.0, precision = ?unloaded.1, "model unloaded to make room");
             self.encoders
                 .lock()
-                .retain(|params, _| models(params).all(|model| model != *unloaded));
+                .retain(|params, _| weights(params).all(|weights| weights != *unloaded));
         };
-        self.checkpoints.get(model, bytes, load, unload)
+        self.checkpoints.get(&(model.clone(), precision), bytes, load, unload)
     }
 }
 
@@ -176,9 +191,10 @@ fn query_model(params: &EncoderParams) -> Option<ModelId> {
     query_model.filter(|query_model| *query_model != params.model)
 }
 
-/// The models of both towers.
-fn models(params: &EncoderParams) -> impl Iterator<Item = ModelId> {
-    std::iter::once(params.model.clone()).chain(query_model(params))
+/// The models of both towers, in what they compute.
+fn weights(params: &EncoderParams) -> impl Iterator<Item = (ModelId, Precision)> {
+    let models = std::iter::once(params.model.clone()).chain(query_model(params));
+    models.map(|model| (model, params.precision))
 }
 
 #[cfg(test)]
@@ -267,6 +283,23 @@ mod tests {
         assert_eq!(details.weight_bytes, bytes);
         assert_ne!(whole.space().dimensions(), Some(8));
         assert!(Arc::ptr_eq(&whole, &models.get(&params("t/bert")).unwrap()));
+    }
+
+    #[test]
+    fn precisions_of_one_model_are_encoders_of_their_own_and_auto_is_one_of_them() {
+        let (models, _dir) = two_models(u64::MAX);
+        let of = |precision| EncoderParams {
+            precision,
+            ..params("t/bert")
+        };
+        let get = |precision| models.get(&of(precision)).unwrap();
+        let (f32, int8, auto) = (get(Precision::F32), get(Precision::Int8), get(Precision::Auto));
+        assert!(!Arc::ptr_eq(&f32, &int8));
+        // Nobody has measured this model.
+        assert!(Arc::ptr_eq(&auto, &f32));
+        assert_eq!(models.settled(of(Precision::Auto)), of(Precision::F32));
+        assert_ne!(embed(f32.as_ref()), embed(int8.as_ref()));
+        assert!(models.list()[0].loaded && !models.list()[1].loaded);
     }
 
     #[test]

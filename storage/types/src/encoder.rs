@@ -35,6 +35,9 @@ pub struct EncoderParams {
     /// positions for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_tokens: Option<NonZeroUsize>,
+    /// What the network computes in. Default: f32.
+    #[serde(default, skip_serializing_if = "Precision::is_f32")]
+    pub precision: Precision,
 }
 
 impl EncoderParams {
@@ -48,7 +51,28 @@ impl EncoderParams {
             normalize: None,
             dimensions: None,
             max_tokens: None,
+            precision: Precision::F32,
         }
+    }
+}
+
+/// What a network's products with its weights are computed in.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Precision {
+    /// Floating point numbers of 32 bits.
+    #[default]
+    F32,
+    /// Whole numbers of 8 bits, on the CPU only: faster, and the vectors are near to those of f32 but not the same.
+    Int8,
+    /// `int8` where the machine computes faster in it and the model is known to lose next to nothing, else `f32`. A collection
+    /// is made with one of these two and keeps it.
+    Auto,
+}
+
+impl Precision {
+    fn is_f32(&self) -> bool {
+        *self == Self::F32
     }
 }
 
@@ -102,7 +126,7 @@ mod tests {
 
     #[test]
     fn params_survive_a_round_trip() {
-        let json = r#"{"model":"a/b","query_model":"a/c","prompts":{"query":"q: "},"pooling":"last_token","normalize":true,"dimensions":64,"max_tokens":128}"#;
+        let json = r#"{"model":"a/b","query_model":"a/c","prompts":{"query":"q: "},"pooling":"last_token","normalize":true,"dimensions":64,"max_tokens":128,"precision":"int8"}"#;
         assert_eq!(serde_json::to_string(&parse(json).unwrap()).unwrap(), json);
     }
 
@@ -113,6 +137,7 @@ mod tests {
             (r#"{"model": "a", "dimension": 3}"#, "`dimensions`"),
             (r#"{"model": "a", "dimensions": 0}"#, "nonzero"),
             (r#"{"model": "a", "max_tokens": 0}"#, "nonzero"),
+            (r#"{"model": "a", "precision": "int4"}"#, "`auto`"),
             (r#"{"model": "a", "prompts": {"passage": "p: "}}"#, "`document`"),
         ] {
             let error = parse(json).unwrap_err();

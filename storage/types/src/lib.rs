@@ -37,7 +37,7 @@ pub use collection::{
 pub use datetime::{Datetime, InvalidDatetime};
 pub use embedding::{Embedding, EmbeddingKind, InvalidSparseVector, OtherKind, SparseVector};
 pub use embedding_space::EmbeddingSpace;
-pub use encoder::{EncoderParams, Pooling, PromptParams};
+pub use encoder::{EncoderParams, Pooling, Precision, PromptParams};
 pub use filter::{
     Condition, FieldCondition, FieldTest, Filter, Match, MatchValue, PayloadField, Range, RangeTest, uuid_of,
 };

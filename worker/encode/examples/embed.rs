@@ -1,14 +1,14 @@
 //! Encodes a file of texts, one per line, and writes the vectors: two little-endian u32 (count, dimensions), then rows of
 //! little-endian f32.
 //!
-//!     cargo run --release -p twofold-encode --example embed -- MODEL_DIR TEXTS OUT
+//!     cargo run --release -p twofold-encode --example embed -- MODEL_DIR TEXTS OUT [f32 | int8]
 
 use std::error::Error;
 use std::io::{BufWriter, Write};
 use std::path::PathBuf;
 
 use twofold_encode::{DeviceSpec, EncodeOptions, Model, ModelFiles, open_encoder};
-use twofold_types::{EncoderParams, ModelId, Role};
+use twofold_types::{EncoderParams, ModelId, Precision, Role};
 
 // As in the server's binary: glibc gives the large buffers of a forward pass back to the system and takes them again.
 #[cfg(not(feature = "system-allocator"))]
@@ -16,13 +16,21 @@ use twofold_types::{EncoderParams, ModelId, Role};
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> Result<(), Box<dyn Error + Send + Sync>> {
-    let paths: Vec<PathBuf> = std::env::args_os().skip(1).map(PathBuf::from).collect();
+    let mut paths: Vec<PathBuf> = std::env::args_os().skip(1).map(PathBuf::from).collect();
+    let precision = match paths.get(3) {
+        Some(_) => serde_json::from_value(paths.remove(3).to_string_lossy().into())?,
+        None => Precision::F32,
+    };
     let [model, texts, out] = paths.as_slice() else {
-        return Err("usage: embed MODEL_DIR TEXTS OUT".into());
+        return Err("usage: embed MODEL_DIR TEXTS OUT [f32 | int8]".into());
+    };
+    let params = EncoderParams {
+        precision,
+        ..EncoderParams::new(ModelId::new("embed"))
     };
     let model = Model::from(open_encoder(
         &ModelFiles::open(model)?,
-        &EncoderParams::new(ModelId::new("embed")),
+        &params,
         &DeviceSpec::Auto.open()?,
         EncodeOptions::default(),
     )?);

@@ -2,7 +2,7 @@
 //! one JSON line of what it took. `scripts/reference_throughput.py` measures sentence-transformers in the same way.
 //!
 //!     cargo run --release -p twofold-encode --example throughput -- FILE [--model DIR] [--device auto]
-//!         [--lanes 1] [--threads 1] [--budget TOKENS] [--limit TEXTS]
+//!         [--precision f32] [--lanes 1] [--threads 1] [--budget TOKENS] [--limit TEXTS]
 //!
 //! A lane is a thread that encodes inside a rayon pool of `--threads` threads. Lanes share the encoder and take batches
 //! from one plan, as a server's do.
@@ -20,7 +20,7 @@ use std::{
 
 use cpu_time::cpu_time;
 use twofold_encode::{DeviceSpec, EncodeOptions, ModelFiles, TokenBudget, Tokens, open_encoder, plan};
-use twofold_types::{EncoderParams, ModelId, Role};
+use twofold_types::{EncoderParams, ModelId, Precision, Role};
 
 type Result<T> = std::result::Result<T, Box<dyn Error + Send + Sync>>;
 
@@ -33,6 +33,7 @@ struct Args {
     file: PathBuf,
     model: PathBuf,
     device: DeviceSpec,
+    precision: Precision,
     lanes: usize,
     threads: usize,
     budget: TokenBudget,
@@ -43,13 +44,15 @@ fn main() -> Result<()> {
     let args = Args::parse()?;
     let texts = read_texts(&args)?;
     let files = ModelFiles::open(&args.model)?;
-    let options = EncodeOptions { budget: args.budget };
-    let encoder = open_encoder(
-        &files,
-        &EncoderParams::new(ModelId::new("throughput")),
-        &args.device.open()?,
-        options,
-    )?;
+    let params = EncoderParams {
+        precision: args.precision,
+        ..EncoderParams::new(ModelId::new("throughput"))
+    };
+    let options = EncodeOptions {
+        budget: args.budget,
+        ..EncodeOptions::default()
+    };
+    let encoder = open_encoder(&files, &params, &args.device.open()?, options)?;
 
     // The first batches pay for pages and caches that later ones find ready.
     let few = &texts[..texts.len().min(64)];
@@ -144,6 +147,7 @@ impl Args {
             file: PathBuf::new(),
             model: common::default_model(),
             device: DeviceSpec::Auto,
+            precision: Precision::F32,
             lanes: 1,
             threads: 1,
             budget: TokenBudget::default(),
@@ -159,6 +163,7 @@ impl Args {
             match name.as_str() {
                 "--model" => args.model = value.into(),
                 "--device" => args.device = value.parse()?,
+                "--precision" => args.precision = serde_json::from_value(value.into())?,
                 "--lanes" => args.lanes = value.parse()?,
                 "--threads" => args.threads = value.parse()?,
                 "--budget" => args.budget = TokenBudget::new(value.parse()?),
@@ -168,7 +173,7 @@ impl Args {
         }
         if args.file.as_os_str().is_empty() {
             return Err(
-                "usage: throughput FILE [--model DIR] [--device D] [--lanes N] [--threads N] [--budget T] [--limit N]"
+                "usage: throughput FILE [--model DIR] [--device D] [--precision P] [--lanes N] [--threads N] [--budget T] [--limit N]"
                     .into(),
             );
         }

@@ -3,14 +3,14 @@
 
 use std::sync::Arc;
 
-use twofold_types::{EncoderParams, ModelId};
+use twofold_types::{EncoderParams, ModelId, Precision};
 
 use crate::{
     CrossEncoder, DenseEncoder, Device, EncodeError, EncodeOptions, Encoder, ModelFiles, Tokens, batch,
     files::{Classifier, StageModule},
     network::{Head, Linear, Network},
     pooling::Stage,
-    tokenizer,
+    precision, tokenizer,
     weights::Weights,
 };
 
@@ -27,16 +27,22 @@ pub struct Checkpoint {
 }
 
 impl Checkpoint {
-    /// Loads weights and tokenizer.
+    /// Loads weights and tokenizer, to compute in [`EncodeOptions::precision`].
     ///
     /// # Errors
-    /// [`EncodeError::ReadFile`], [`EncodeError::Tokenizer`] and [`EncodeError::Weights`], naming the file.
+    /// [`EncodeError::ReadFile`], [`EncodeError::Tokenizer`] and [`EncodeError::Weights`], naming the file, and
+    /// [`EncodeError::Precision`].
     pub fn load(files: &ModelFiles, device: &Device, options: EncodeOptions) -> Result<Arc<Self>, EncodeError> {
+        let tokenizer = tokenizer::load(files)?;
+        let mut network = Network::open(files, device)?;
+        if options.precision == Precision::Int8 {
+            network = precision::quantised(network, files, &tokenizer, device)?;
+        }
         let dense = files.stages().iter().filter_map(|stage| load_dense(stage, device));
         Ok(Arc::new(Self {
             options,
-            tokenizer: Arc::new(tokenizer::load(files)?),
-            network: Network::open(files, device)?,
+            tokenizer: Arc::new(tokenizer),
+            network,
             head: files
                 .classifier()
                 .map(|classifier| load_head(files, classifier, device))

@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use twofold_types::{Embedding, EmbeddingKind, EmbeddingSpace, EncoderParams, ModelId, Role};
+use twofold_types::{Embedding, EmbeddingKind, EmbeddingSpace, EncoderParams, ModelId, Precision, Role};
 
-use crate::{Checkpoint, Device, EncodeError, ModelFiles, TokenBudget, Tokenizer, Tokens};
+use crate::{Checkpoint, Device, EncodeError, ModelFiles, TokenBudget, Tokenizer, Tokens, settled};
 
 /// Turns tokenised texts into embeddings: one per model and device, shared between threads.
 ///
@@ -42,6 +42,9 @@ pub trait Encoder: Send + Sync {
 pub struct EncodeOptions {
     /// Size of one forward pass; see [`TokenBudget`].
     pub budget: TokenBudget,
+    /// What the network computes in, [settled](crate::settled): it is part of what vectors are, so
+    /// [`EncoderParams::precision`] has to be the same.
+    pub precision: Precision,
 }
 
 /// Loads a model onto a device, as the family that its files name and with what `params` ask for beside them. Of two
@@ -56,5 +59,6 @@ pub fn open_encoder(
     device: &Device,
     options: EncodeOptions,
 ) -> Result<Arc<dyn Encoder>, EncodeError> {
-    Checkpoint::load(files, device, options)?.encoder(params)
+    let precision = settled(params, device);
+    Checkpoint::load(files, device, EncodeOptions { precision, ..options })?.encoder(params)
 }

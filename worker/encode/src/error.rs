@@ -2,7 +2,7 @@
 
 use std::{io, path::PathBuf};
 
-use twofold_types::{EmbeddingSpace, ModelId, OtherKind};
+use twofold_types::{EmbeddingSpace, ModelId, OtherKind, Precision};
 
 use crate::{DeviceSpec, RemoteError};
 
@@ -19,7 +19,7 @@ pub enum EncodeError {
     /// A file that the model needs is missing or unreadable.
     #[error(
         "{}: {source}; a model directory holds config.json, tokenizer.json, model.safetensors (or \
-         model.safetensors.index.json with its files, or pytorch_model.bin) and, where they differ from the defaults, \
+         model.safetensors.index.json with its files, or model.gguf, or pytorch_model.bin) and, where they differ from the defaults, \
          modules.json with a folder for each of its modules, sentence_bert_config.json and \
          config_sentence_transformers.json",
         path.display()
@@ -83,6 +83,14 @@ pub enum EncodeError {
     /// Scores are asked of a model that makes none.
     #[error("it is no cross-encoder: it makes embeddings and cannot score a query with a document")]
     NoCrossEncoder,
+    /// A precision that there is on the CPU only.
+    #[error("{precision:?} is computed on the CPU, and the encoders run on {device}; accepted there: f32, auto")]
+    Precision {
+        /// What was asked for.
+        precision: Precision,
+        /// Where encoders run.
+        device: String,
+    },
     /// Two models whose vectors cannot be compared.
     #[error("embeddings of {query} are {query_space}, those of {document} are {document_space}: two towers share both")]
     Towers {

@@ -55,7 +55,7 @@ impl ModelFiles {
     /// Reads the description of the model in `dir`.
     ///
     /// `config.json`, `tokenizer.json` and weights have to be there: `model.safetensors`, or the files that
-    /// `model.safetensors.index.json` names, or `pytorch_model.bin` where neither is. Pooling and what follows it are as
+    /// `model.safetensors.index.json` names, or `model.gguf`, or `pytorch_model.bin` where none of these is. Pooling and what follows it are as
     /// `modules.json` says, prompts and comparison as `config_sentence_transformers.json` says. The maximum length is that of
     /// `sentence_bert_config.json`, or else of `tokenizer_config.json`, and never more than the network has positions for.
     ///

@@ -42,6 +42,7 @@ mod model;
 mod network;
 mod pair;
 mod pooling;
+mod precision;
 mod remote;
 mod settings;
 mod similarity;
@@ -62,6 +63,7 @@ pub use known::{
 };
 pub use model::Model;
 pub use pair::Pair;
+pub use precision::settled;
 pub use remote::RemoteError;
 pub use similarity::cosine;
 pub use tokenizer::{Tokenizer, Tokens};

@@ -113,6 +113,23 @@ impl Network {
         })
     }
 
+    /// The network with its products in whole numbers of 8 bits, where it is on the CPU. How large inputs are is learned from
+    /// `texts`, encoded one by one.
+    pub fn quantised(self, texts: &[Vec<u32>]) -> Result<Self> {
+        let observed = self.map(Linear::observed);
+        for text in texts {
+            observed.forward(&[text])?;
+        }
+        Ok(observed.map(Linear::quantised))
+    }
+
+    fn map(self, change: impl Fn(Linear) -> Linear) -> Self {
+        Self {
+            layers: self.layers.into_iter().map(|layer| layer.map(&change)).collect(),
+            ..self
+        }
+    }
+
     /// The vectors of all tokens of the texts, one text after another: `[n, hidden]`.
     pub fn forward(&self, texts: &[&[u32]]) -> Result<Tensor> {
         self.run(texts, self.positions.rows_of(texts))

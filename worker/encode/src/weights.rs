@@ -1,10 +1,13 @@
-//! The weights of a model, wherever they lie: one safetensors file or several, or PyTorch's own format. Unsafe code, as
+//! The weights of a model, wherever they lie: one safetensors file or several, GGUF, or PyTorch's own format. Unsafe code, as
 //! files are mapped instead of read: a large model would otherwise need its size in memory twice while it loads.
+
+mod gguf;
 
 use std::{path::PathBuf, sync::Arc};
 
 use candle_core::{DType, Error, Result, Shape, Tensor, pickle::PthTensors, safetensors::MmapedSafetensors};
 
+use self::gguf::Gguf;
 use crate::{Device, EncodeError};
 
 /// Which files hold the weights.
@@ -12,6 +15,8 @@ use crate::{Device, EncodeError};
 pub(crate) enum WeightFiles {
     /// `model.safetensors`, or the files that `model.safetensors.index.json` names.
     Safetensors(Vec<PathBuf>),
+    /// `model.gguf`.
+    Gguf(PathBuf),
     /// `pytorch_model.bin`: a pickle, of which nothing but tensors is read.
     Pickle(PathBuf),
 }
@@ -22,7 +27,7 @@ impl WeightFiles {
         match self {
             // An index names one file at least.
             Self::Safetensors(paths) => &paths[0],
-            Self::Pickle(path) => path,
+            Self::Gguf(path) | Self::Pickle(path) => path,
         }
     }
 
@@ -45,6 +50,7 @@ pub(crate) struct Weights {
 
 enum Source {
     Safetensors(MmapedSafetensors),
+    Gguf(Gguf),
     Pickle(PthTensors),
 }
 
@@ -56,7 +62,7 @@ impl Weights {
     pub fn open(files: &WeightFiles, device: &Device) -> std::result::Result<Self, EncodeError> {
         let paths = match files {
             WeightFiles::Safetensors(paths) => paths.as_slice(),
-            WeightFiles::Pickle(path) => std::slice::from_ref(path),
+            WeightFiles::Gguf(path) | WeightFiles::Pickle(path) => std::slice::from_ref(path),
         };
         // So that a missing file is reported like every other missing file.
         for path in paths {
@@ -67,6 +73,7 @@ impl Weights {
         }
         let source = match files {
             WeightFiles::Safetensors(paths) => map(paths).map(Source::Safetensors),
+            WeightFiles::Gguf(path) => Gguf::open(path).map(Source::Gguf),
             WeightFiles::Pickle(path) => PthTensors::new(path, None).map(Source::Pickle),
         };
         let source = source.map_err(|source| files.at_fault(source))?;
@@ -82,6 +89,7 @@ impl Weights {
         let f32s = |shape: &[usize]| shape.iter().map(|&length| length as u64).product::<u64>() * 4;
         match self.source.as_ref() {
             Source::Safetensors(tensors) => tensors.tensors().iter().map(|(_, tensor)| f32s(tensor.shape())).sum(),
+            Source::Gguf(gguf) => gguf.tensors().map(|info| f32s(info.shape.dims())).sum(),
             Source::Pickle(tensors) => tensors
                 .tensor_infos()
                 .values()
@@ -137,6 +145,7 @@ impl Source {
     fn names(&self) -> Vec<String> {
         match self {
             Self::Safetensors(tensors) => tensors.tensors().into_iter().map(|(name, _)| name).collect(),
+            Self::Gguf(gguf) => gguf.names().cloned().collect(),
             Self::Pickle(tensors) => tensors.tensor_infos().keys().cloned().collect(),
         }
     }
@@ -144,6 +153,7 @@ impl Source {
     fn contains(&self, name: &str) -> bool {
         match self {
             Self::Safetensors(tensors) => tensors.get(name).is_ok(),
+            Self::Gguf(gguf) => gguf.contains(name),
             Self::Pickle(tensors) => tensors.tensor_infos().contains_key(name),
         }
     }
@@ -162,6 +172,7 @@ impl Source {
     fn load(&self, name: &str) -> Result<Tensor> {
         match self {
             Self::Safetensors(tensors) => tensors.load(name, &candle_core::Device::Cpu),
+            Self::Gguf(gguf) => gguf.load(name),
             Self::Pickle(tensors) => tensors
                 .get(name)?
                 .ok_or_else(|| Error::CannotFindTensor { path: name.to_owned() }.bt()),

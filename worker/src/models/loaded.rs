@@ -4,21 +4,21 @@
 //! it, those who want another do not. The table of slots is locked for moments only.
 
 use std::collections::HashMap;
+use std::hash::Hash;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
-use twofold_types::ModelId;
 
 use crate::error::Result;
 
-/// Loaded models. What is unloaded here stays in memory until its last user is done with it.
-pub(super) struct Loaded<T> {
+/// Loaded models, by what `K` tells them apart. What is unloaded here stays in memory until its last user is done with it.
+pub(super) struct Loaded<K, T> {
     budget: u64,
-    table: Mutex<Table<T>>,
+    table: Mutex<Table<K, T>>,
 }
 
-struct Table<T> {
-    slots: HashMap<ModelId, Entry<T>>,
+struct Table<K, T> {
+    slots: HashMap<K, Entry<T>>,
     /// Counts uses, so that they have an order.
     clock: u64,
 }
@@ -39,7 +39,7 @@ pub(super) struct State {
     pub(super) error: Option<String>,
 }
 
-impl<T> Loaded<T> {
+impl<K: Clone + Eq + Hash, T> Loaded<K, T> {
     pub(super) fn new(budget: u64) -> Self {
         let (slots, clock) = (HashMap::new(), 0);
         Self {
@@ -52,10 +52,10 @@ impl<T> Loaded<T> {
     /// needed and possible; `unload` is told which. A single model may be larger than the budget: it is loaded alone.
     pub(super) fn get(
         &self,
-        model: &ModelId,
+        model: &K,
         bytes: u64,
         load: impl FnOnce() -> Result<Arc<T>>,
-        unload: impl Fn(&ModelId),
+        unload: impl Fn(&K),
     ) -> Result<Arc<T>> {
         let slot = self.table.lock().entry(model).slot.clone();
         let mut slot = slot.lock();
@@ -78,7 +78,7 @@ impl<T> Loaded<T> {
     }
 
     /// Says that a model is used.
-    pub(super) fn touch(&self, model: &ModelId) {
+    pub(super) fn touch(&self, model: &K) {
         self.table.lock().entry(model);
     }
 
@@ -92,7 +92,7 @@ impl<T> Loaded<T> {
         self.budget
     }
 
-    pub(super) fn state(&self, model: &ModelId) -> State {
+    pub(super) fn state(&self, model: &K) -> State {
         let table = self.table.lock();
         let Some(entry) = table.slots.get(model) else {
             return State::default();
@@ -106,10 +106,10 @@ impl<T> Loaded<T> {
 
     /// Counts `bytes` as those of `model`, and takes others out of memory until the budget is kept; those that are being
     /// loaded stay.
-    fn make_room(&self, model: &ModelId, bytes: u64) -> Vec<ModelId> {
+    fn make_room(&self, model: &K, bytes: u64) -> Vec<K> {
         let mut table = self.table.lock();
         table.entry(model).bytes = bytes;
-        let mut others: Vec<(u64, ModelId)> = table
+        let mut others: Vec<(u64, K)> = table
             .slots
             .iter()
             .filter(|(other, entry)| *other != model && entry.bytes > 0)
@@ -135,9 +135,9 @@ impl<T> Loaded<T> {
     }
 }
 
-impl<T> Table<T> {
+impl<K: Clone + Eq + Hash, T> Table<K, T> {
     /// The entry of a model that is used now.
-    fn entry(&mut self, model: &ModelId) -> &mut Entry<T> {
+    fn entry(&mut self, model: &K) -> &mut Entry<T> {
         self.clock += 1;
         let entry = self.slots.entry(model.clone()).or_insert_with(|| Entry {
             slot: Arc::new(Mutex::new(None)),
@@ -157,6 +157,7 @@ impl<T> Table<T> {
 #[cfg(test)]
 mod tests {
     use crossbeam::channel::bounded;
+    use twofold_types::ModelId;
 
     use super::*;
     use crate::error::WorkerError;
@@ -165,7 +166,7 @@ mod tests {
         ModelId::new(name)
     }
 
-    fn get(loaded: &Loaded<String>, model: &str, bytes: u64) -> Vec<String> {
+    fn get(loaded: &Loaded<ModelId, String>, model: &str, bytes: u64) -> Vec<String> {
         let unloaded = Mutex::new(Vec::new());
         let load = || Ok(Arc::new(model.to_owned()));
         let got = loaded.get(&id(model), bytes, load, |model| unloaded.lock().push(model.to_string()));

@@ -150,7 +150,8 @@ impl Kernel for Piece<'_> {
             scratch: &mut scratch,
         };
         for key_head in 0..key_heads {
-            pass.pack::<S>(key_head);
+            // SAFETY: the caller's.
+            unsafe { pass.pack::<S>(key_head) };
             for head in key_head * group..(key_head + 1) * group {
                 for from in (0..queries).step_by(TILES * S::ROWS) {
                     let count = (queries - from).min(TILES * S::ROWS);
@@ -172,8 +173,11 @@ struct Pass<'a> {
 
 impl Pass<'_> {
     /// Keys into `[panels of keys][width][columns]`, values into `[panels of width][keys][columns]`.
+    ///
+    /// # Safety
+    /// The processor has the instructions of `S`.
     #[inline(always)]
-    fn pack<S: Simd>(&mut self, key_head: usize) {
+    unsafe fn pack<S: Simd>(&mut self, key_head: usize) {
         let Attention {
             heads,
             key_heads,
@@ -202,7 +206,12 @@ impl Pass<'_> {
         {
             let count = columns.min(width - first);
             for (to, row) in panel.chunks_exact_mut(columns).zip(self.qkv.chunks_exact(row)) {
-                to[..count].copy_from_slice(&row[value + first..][..count]);
+                let from = &row[value + first..][..count];
+                match count == columns {
+                    // SAFETY: the caller's; both are two vectors long.
+                    true => unsafe { S::copy_two(from.as_ptr(), to.as_mut_ptr()) },
+                    false => to[..count].copy_from_slice(from),
+                }
             }
         }
     }

@@ -7,16 +7,28 @@
 
 use std::sync::LazyLock;
 
+use super::{
+    integers::Integers,
+    simd::{Portable, Simd},
+};
 #[cfg(target_arch = "x86_64")]
-use super::simd::{Avx2, Avx512};
-use super::simd::{Portable, Simd};
+use super::{
+    integers::{Avx512Vnni, AvxVnni},
+    simd::{Avx2, Avx512},
+};
 
 /// An instruction set that kernels are compiled for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Instructions {
-    /// AVX-512.
+    /// AVX-512 with products of 8 bits that are added up in 32.
+    #[cfg(target_arch = "x86_64")]
+    Avx512Vnni,
+    /// AVX-512, as every server's processor with it has had it: with whole numbers of 8 and 16 bits.
     #[cfg(target_arch = "x86_64")]
     Avx512,
+    /// AVX2 with FMA, and products of 8 bits that are added up in 32.
+    #[cfg(target_arch = "x86_64")]
+    AvxVnni,
     /// AVX2 with FMA.
     #[cfg(target_arch = "x86_64")]
     Avx2,
@@ -31,8 +43,15 @@ impl Instructions {
         #[cfg(target_arch = "x86_64")]
         {
             let fma = is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma");
-            if fma && is_x86_feature_detected!("avx512f") {
+            let wide = fma && is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512bw");
+            if wide && is_x86_feature_detected!("avx512vnni") {
+                sets.push(Self::Avx512Vnni);
+            }
+            if wide {
                 sets.push(Self::Avx512);
+            }
+            if fma && is_x86_feature_detected!("avxvnni") {
+                sets.push(Self::AvxVnni);
             }
             if fma {
                 sets.push(Self::Avx2);
@@ -42,7 +61,8 @@ impl Instructions {
         sets
     }
 
-    /// Those that this process uses: the widest, or what `TWOFOLD_SIMD` (`avx2`, `portable`) masks them to.
+    /// Those that this process uses: the first of them, or what `TWOFOLD_SIMD` (`avx512`, `avx_vnni`, `avx2`, `portable`)
+    /// masks them to.
     pub fn chosen() -> Self {
         static CHOSEN: LazyLock<Instructions> = LazyLock::new(|| {
             let sets = Instructions::supported();
@@ -53,10 +73,19 @@ impl Instructions {
         *CHOSEN
     }
 
+    /// Whether products of 8 bits are faster than those of f32.
+    pub fn prefer_integers(self) -> bool {
+        self != Self::Portable
+    }
+
     fn name(self) -> &'static str {
         match self {
             #[cfg(target_arch = "x86_64")]
+            Self::Avx512Vnni => "avx512_vnni",
+            #[cfg(target_arch = "x86_64")]
             Self::Avx512 => "avx512",
+            #[cfg(target_arch = "x86_64")]
+            Self::AvxVnni => "avx_vnni",
             #[cfg(target_arch = "x86_64")]
             Self::Avx2 => "avx2",
             Self::Portable => "portable",
@@ -67,9 +96,9 @@ impl Instructions {
     pub fn columns(self) -> usize {
         match self {
             #[cfg(target_arch = "x86_64")]
-            Self::Avx512 => 2 * Avx512::WIDTH,
+            Self::Avx512Vnni | Self::Avx512 => 2 * Avx512::WIDTH,
             #[cfg(target_arch = "x86_64")]
-            Self::Avx2 => 2 * Avx2::WIDTH,
+            Self::AvxVnni | Self::Avx2 => 2 * Avx2::WIDTH,
             Self::Portable => 2 * Portable::WIDTH,
         }
     }
@@ -92,16 +121,42 @@ pub(super) fn run<K: Kernel>(instructions: Instructions, kernel: K) -> K::Output
     unsafe {
         match instructions {
             #[cfg(target_arch = "x86_64")]
-            Instructions::Avx512 => avx512(kernel),
+            Instructions::Avx512Vnni | Instructions::Avx512 => avx512(kernel),
             #[cfg(target_arch = "x86_64")]
-            Instructions::Avx2 => avx2(kernel),
+            Instructions::AvxVnni | Instructions::Avx2 => avx2(kernel),
+            Instructions::Portable => kernel.run::<Portable>(),
+        }
+    }
+}
+
+/// Work in whole numbers, compiled like that of a [`Kernel`].
+pub(super) trait IntegerKernel {
+    /// # Safety
+    /// The processor has the instructions of `I`.
+    unsafe fn run<I: Integers>(self);
+}
+
+/// Runs the work with `instructions`, which come from [`Instructions::supported`].
+#[inline]
+pub(super) fn run_integers<K: IntegerKernel>(instructions: Instructions, kernel: K) {
+    // SAFETY: the enum's values are handed out only where the processor has the instructions.
+    unsafe {
+        match instructions {
+            #[cfg(target_arch = "x86_64")]
+            Instructions::Avx512Vnni => integers_avx512_vnni(kernel),
+            #[cfg(target_arch = "x86_64")]
+            Instructions::Avx512 => integers_avx512(kernel),
+            #[cfg(target_arch = "x86_64")]
+            Instructions::AvxVnni => integers_avx_vnni(kernel),
+            #[cfg(target_arch = "x86_64")]
+            Instructions::Avx2 => integers_avx2(kernel),
             Instructions::Portable => kernel.run::<Portable>(),
         }
     }
 }
 
 #[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx2,fma,avx512f")]
+#[target_feature(enable = "avx2,fma,avx512f,avx512bw")]
 unsafe fn avx512<K: Kernel>(kernel: K) -> K::Output {
     // SAFETY: as the attribute says.
     unsafe { kernel.run::<Avx512>() }
@@ -110,6 +165,34 @@ unsafe fn avx512<K: Kernel>(kernel: K) -> K::Output {
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2,fma")]
 unsafe fn avx2<K: Kernel>(kernel: K) -> K::Output {
+    // SAFETY: as the attribute says.
+    unsafe { kernel.run::<Avx2>() }
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2,fma,avx512f,avx512bw,avx512vnni")]
+unsafe fn integers_avx512_vnni<K: IntegerKernel>(kernel: K) {
+    // SAFETY: as the attribute says.
+    unsafe { kernel.run::<Avx512Vnni>() }
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2,fma,avx512f,avx512bw")]
+unsafe fn integers_avx512<K: IntegerKernel>(kernel: K) {
+    // SAFETY: as the attribute says.
+    unsafe { kernel.run::<Avx512>() }
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2,fma,avxvnni")]
+unsafe fn integers_avx_vnni<K: IntegerKernel>(kernel: K) {
+    // SAFETY: as the attribute says.
+    unsafe { kernel.run::<AvxVnni>() }
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2,fma")]
+unsafe fn integers_avx2<K: IntegerKernel>(kernel: K) {
     // SAFETY: as the attribute says.
     unsafe { kernel.run::<Avx2>() }
 }

@@ -30,6 +30,20 @@ pub(super) fn max(row: &[f32]) -> f32 {
     fold(row, f32::NEG_INFINITY, larger, larger)
 }
 
+/// The least and the largest number of the row.
+#[inline(always)]
+pub(super) fn range(row: &[f32]) -> (f32, f32) {
+    let smaller = |a, b| if a < b { a } else { b };
+    (fold(row, f32::INFINITY, smaller, smaller), max(row))
+}
+
+#[inline(always)]
+pub(super) fn add(row: &mut [f32], other: &[f32]) {
+    for (x, y) in row.iter_mut().zip(other) {
+        *x += y;
+    }
+}
+
 /// `factor * row + other`.
 #[inline(always)]
 pub(super) fn scale_add<S: Simd>(row: &mut [f32], factor: f32, other: &[f32]) {

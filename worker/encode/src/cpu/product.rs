@@ -12,6 +12,7 @@ use rayon::prelude::*;
 use super::{
     instructions::{Instructions, Kernel, run},
     kernels,
+    quantised::QuantisedLinear,
     scratch::Lines,
     simd::Simd,
     tile::{Operands, Target, tile},
@@ -72,33 +73,45 @@ impl Linear {
         }
     }
 
+    pub fn inputs(&self) -> usize {
+        self.inputs
+    }
+
     pub fn outputs(&self) -> usize {
         self.outputs
     }
 
-    /// `x` is `[n, inputs]`; writes all of `y`, `[n, outputs]`. Blocks of rows are shared among the threads of the calling
-    /// thread's pool.
+    /// The same layer in whole numbers, for inputs whose root mean squares are `magnitudes`.
+    pub fn quantised(&self, magnitudes: &[f32]) -> QuantisedLinear {
+        let bias = &self.bias.numbers()[..self.outputs];
+        QuantisedLinear::pack(
+            &self.unpacked(),
+            Some(bias),
+            self.outputs,
+            magnitudes,
+            self.instructions,
+        )
+    }
+
+    /// `[outputs, inputs]`, as it was packed.
+    fn unpacked(&self) -> Vec<f32> {
+        let columns = self.instructions.columns();
+        let padded = self.outputs.next_multiple_of(columns);
+        let mut weight = vec![0.0; self.outputs * self.inputs];
+        for (first, len) in blocks(self.inputs) {
+            for (output, weights) in weight.chunks_exact_mut(self.inputs.max(1)).enumerate() {
+                let panel = first * padded + output / columns * columns * len;
+                for (k, weight) in weights[first..first + len].iter_mut().enumerate() {
+                    *weight = self.panels.numbers()[panel + k * columns + output % columns];
+                }
+            }
+        }
+        weight
+    }
+
+    /// `x` is `[n, inputs]`; writes all of `y`, `[n, outputs]`.
     pub fn forward(&self, x: &[f32], then: Then<'_>, y: &mut [f32]) {
-        let n = y.len() / self.outputs;
-        assert_eq!(
-            (x.len(), y.len()),
-            (n * self.inputs, n * self.outputs),
-            "[n, inputs] to [n, outputs]"
-        );
-        assert!(
-            then.residual.is_none_or(|residual| residual.len() == y.len()),
-            "a residual of the same shape"
-        );
-        let threads = rayon::current_num_threads();
-        let rows = n.div_ceil(n.div_ceil(ROWS).next_multiple_of(threads).max(1)).max(6);
-        let work = |(i, y): (usize, &mut [f32])| {
-            let then = Then {
-                residual: then
-                    .residual
-                    .map(|residual| &residual[i * rows * self.outputs..][..y.len()]),
-                ..then
-            };
-            let x = &x[i * rows * self.inputs..][..y.len() / self.outputs * self.inputs];
+        by_threads([self.inputs, self.outputs], x, then, y, |x, then, y| {
             run(
                 self.instructions,
                 Product {
@@ -108,12 +121,42 @@ impl Linear {
                     y,
                 },
             );
+        });
+    }
+}
+
+/// Calls `work` for blocks of rows of x and y, `[n, inputs]` and `[n, outputs]`, shared among the threads of the calling
+/// thread's pool.
+pub(super) fn by_threads(
+    [inputs, outputs]: [usize; 2],
+    x: &[f32],
+    then: Then<'_>,
+    y: &mut [f32],
+    work: impl Fn(&[f32], Then<'_>, &mut [f32]) + Sync,
+) {
+    let n = y.len() / outputs;
+    assert_eq!(
+        (x.len(), y.len()),
+        (n * inputs, n * outputs),
+        "[n, inputs] to [n, outputs]"
+    );
+    assert!(
+        then.residual.is_none_or(|residual| residual.len() == y.len()),
+        "a residual of the same shape"
+    );
+    let threads = rayon::current_num_threads();
+    let rows = n.div_ceil(n.div_ceil(ROWS).next_multiple_of(threads).max(1)).max(6);
+    let block = |(i, y): (usize, &mut [f32])| {
+        let then = Then {
+            residual: then.residual.map(|residual| &residual[i * rows * outputs..][..y.len()]),
+            ..then
         };
-        if threads == 1 {
-            y.chunks_mut(rows * self.outputs).enumerate().for_each(work);
-        } else {
-            y.par_chunks_mut(rows * self.outputs).enumerate().for_each(work);
-        }
+        work(&x[i * rows * inputs..][..y.len() / outputs * inputs], then, y);
+    };
+    if threads == 1 {
+        y.chunks_mut(rows * outputs).enumerate().for_each(block);
+    } else {
+        y.par_chunks_mut(rows * outputs).enumerate().for_each(block);
     }
 }
 
@@ -267,6 +310,15 @@ mod tests {
                     &random(outputs * inputs, seed + 100),
                 );
             }
+        }
+    }
+
+    #[test]
+    fn weights_are_unpacked_as_they_were() {
+        let (inputs, outputs) = (600, 33);
+        let weight = random(inputs * outputs, 1);
+        for instructions in Instructions::supported() {
+            assert_eq!(Linear::pack(&weight, None, outputs, instructions).unpacked(), weight);
         }
     }
 

@@ -4,6 +4,8 @@
 
 use std::{cell::Cell, slice};
 
+use super::quantised::Range;
+
 /// A cache line of numbers: rows of packed matrices begin at one, so that no vector is loaded from two.
 #[derive(Clone, Copy)]
 #[repr(C, align(64))]
@@ -38,6 +40,36 @@ impl Lines {
     }
 }
 
+/// Whole numbers of 8 bits that begin at a cache line.
+#[derive(Default, Clone)]
+pub(super) struct Bytes(Lines);
+
+impl Bytes {
+    /// `len` zeroes, rounded up to whole lines.
+    pub fn zeroes(len: usize) -> Self {
+        Self(Lines::zeroes(len.div_ceil(4)))
+    }
+
+    pub fn signed(&self) -> &[i8] {
+        let numbers = self.0.numbers();
+        // SAFETY: a number is four bytes, and any bytes are whole numbers.
+        unsafe { slice::from_raw_parts(numbers.as_ptr().cast(), numbers.len() * 4) }
+    }
+
+    pub fn signed_mut(&mut self) -> &mut [i8] {
+        let numbers = self.0.numbers_mut();
+        // SAFETY: a number is four bytes, and any bytes are whole numbers and parts of numbers.
+        unsafe { slice::from_raw_parts_mut(numbers.as_mut_ptr().cast(), numbers.len() * 4) }
+    }
+
+    /// At least `len` numbers without a sign, with whatever they held before.
+    pub fn at_least(&mut self, len: usize) -> &mut [u8] {
+        let numbers = self.0.at_least(len.div_ceil(4));
+        // SAFETY: see `signed_mut`.
+        unsafe { slice::from_raw_parts_mut(numbers.as_mut_ptr().cast(), numbers.len() * 4) }
+    }
+}
+
 /// A thread's buffers, by what uses them.
 #[derive(Default)]
 pub(super) struct Scratch {
@@ -45,6 +77,10 @@ pub(super) struct Scratch {
     pub keys: Lines,
     pub values: Lines,
     pub scores: Lines,
+    /// Quantised rows, their ranges, and one row before it is quantised.
+    pub quantised: Bytes,
+    pub ranges: Vec<Range>,
+    pub row: Lines,
 }
 
 thread_local!(static SCRATCH: Cell<Scratch> = const { Cell::new(Scratch::EMPTY) });
@@ -54,6 +90,9 @@ impl Scratch {
         keys: Lines(Vec::new()),
         values: Lines(Vec::new()),
         scores: Lines(Vec::new()),
+        quantised: Bytes(Lines(Vec::new())),
+        ranges: Vec::new(),
+        row: Lines(Vec::new()),
     };
 
     /// The calling thread's buffers, to be given back. Not lent to a closure, which would be compiled for the target's

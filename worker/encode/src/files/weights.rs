@@ -12,6 +12,7 @@ use crate::{EncodeError, weights::WeightFiles};
 
 const WEIGHTS: &str = "model.safetensors";
 const INDEX: &str = "model.safetensors.index.json";
+const GGUF: &str = "model.gguf";
 const PICKLE: &str = "pytorch_model.bin";
 
 #[derive(Deserialize)]
@@ -19,8 +20,8 @@ struct Index {
     weight_map: BTreeMap<String, String>,
 }
 
-/// Finds the weights in `dir`: one safetensors file, or the several that an index names, or PyTorch's own where nothing
-/// else is there. Every file is there when this returns.
+/// Finds the weights in `dir`: one safetensors file, or the several that an index names, or a GGUF file, or PyTorch's own where
+/// nothing else is there. Every file is there when this returns.
 pub(super) fn find(dir: &Path) -> Result<WeightFiles, EncodeError> {
     let whole = dir.join(WEIGHTS);
     if whole.exists() {
@@ -46,6 +47,10 @@ pub(super) fn find(dir: &Path) -> Result<WeightFiles, EncodeError> {
         }
         let shards = names.iter().map(|name| dir.join(name));
         return Ok(WeightFiles::Safetensors(shards.map(there).collect::<Result<_, _>>()?));
+    }
+    let gguf = dir.join(GGUF);
+    if gguf.exists() {
+        return Ok(WeightFiles::Gguf(gguf));
     }
     let pickle = dir.join(PICKLE);
     if pickle.exists() {

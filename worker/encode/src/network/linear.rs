@@ -1,6 +1,9 @@
 //! The linear layers: every matrix product with weights is made here, together with what follows it.
 //!
-//! On the CPU weights are packed when they are loaded, for the products of [`cpu`]; on other devices products are candle's.
+//! On the CPU weights are packed when they are loaded, for the products of [`cpu`], and may then be quantised; on other devices
+//! products are candle's.
+
+use std::sync::Mutex;
 
 use candle_core::{CpuStorage, CustomOp1, CustomOp2, Layout, Result, Shape, Tensor, bail};
 
@@ -14,8 +17,19 @@ use crate::{
 pub(crate) enum Linear {
     /// On the CPU.
     Packed(cpu::Linear),
+    /// The same, to be quantised once it is known how large its inputs are.
+    Observed(cpu::Linear, Mutex<Squares>),
+    /// On the CPU, in whole numbers.
+    Quantised(cpu::QuantisedLinear),
     /// Elsewhere: the weight `[in, out]`, the bias `[out]`.
     Tensors(Tensor, Option<Tensor>),
+}
+
+/// The sums of the squares of a layer's inputs, one by one, over so many rows.
+#[derive(Default)]
+pub(crate) struct Squares {
+    sums: Vec<f32>,
+    rows: usize,
 }
 
 impl Linear {
@@ -51,6 +65,26 @@ impl Linear {
         )))
     }
 
+    /// Begins to look at inputs, where there are products in whole numbers: on the CPU.
+    pub fn observed(self) -> Self {
+        match self {
+            Self::Packed(linear) => Self::Observed(linear, Mutex::default()),
+            other => other,
+        }
+    }
+
+    /// Quantises the weights, after all that was computed since [`observed`](Self::observed).
+    pub fn quantised(self) -> Self {
+        let Self::Observed(linear, squares) = self else {
+            return self;
+        };
+        let Squares { mut sums, rows } = squares.into_inner().unwrap_or_default();
+        // Where nothing came by, all inputs are taken for equals.
+        sums.resize(linear.inputs(), 1.0);
+        let magnitudes: Vec<f32> = sums.iter().map(|sum| (sum / rows.max(1) as f32).sqrt()).collect();
+        Self::Quantised(linear.quantised(&magnitudes))
+    }
+
     /// x W + b: `[n, in]` to `[n, out]`.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
         self.then(x, None)
@@ -63,22 +97,40 @@ impl Linear {
 
     fn then(&self, x: &Tensor, activation: Option<Activation>) -> Result<Tensor> {
         match self {
-            Self::Packed(linear) => x.apply_op1_no_bwd(&OnCpu { linear, activation }),
             Self::Tensors(weight, bias) => {
                 let y = product(x, weight, bias.as_ref())?;
                 activation.map_or(Ok(y.clone()), |activation| activation.by_candle(&y))
             }
+            linear => x.apply_op1_no_bwd(&OnCpu { linear, activation }),
         }
     }
 
     /// x W + b + residual: `[n, in]` and `[n, out]` to `[n, out]`.
     pub fn onto(&self, residual: &Tensor, x: &Tensor) -> Result<Tensor> {
         match self {
-            Self::Packed(linear) => {
+            Self::Tensors(weight, bias) => product(x, weight, bias.as_ref())? + residual,
+            linear => {
                 let activation = None;
                 x.apply_op2_no_bwd(residual, &OnCpu { linear, activation })
             }
-            Self::Tensors(weight, bias) => product(x, weight, bias.as_ref())? + residual,
+        }
+    }
+
+    fn outputs(&self) -> Result<usize> {
+        match self {
+            Self::Packed(linear) | Self::Observed(linear, _) => Ok(linear.outputs()),
+            Self::Quantised(linear) => Ok(linear.outputs()),
+            Self::Tensors(weight, _) => weight.dim(1),
+        }
+    }
+}
+
+impl Squares {
+    fn add(&mut self, x: &[f32], inputs: usize) {
+        self.sums.resize(inputs, 0.0);
+        for row in x.chunks_exact(inputs) {
+            self.sums.iter_mut().zip(row).for_each(|(sum, x)| *sum += x * x);
+            self.rows += 1;
         }
     }
 }
@@ -90,20 +142,31 @@ fn product(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor>
 
 /// A linear layer as an operation of candle's: of x, or of x and a residual.
 struct OnCpu<'a> {
-    linear: &'a cpu::Linear,
+    linear: &'a Linear,
     activation: Option<Activation>,
 }
 
 impl OnCpu<'_> {
     fn compute(&self, x: &CpuStorage, layout: &Layout, residual: Option<&[f32]>) -> Result<(CpuStorage, Shape)> {
-        let (n, _) = layout.shape().dims2()?;
-        let shape = Shape::from((n, self.linear.outputs()));
+        let (n, inputs) = layout.shape().dims2()?;
+        let shape = Shape::from((n, self.linear.outputs()?));
         let mut y = vec![0.0; shape.elem_count()];
         let then = Then {
             residual,
             activation: self.activation,
         };
-        self.linear.forward(numbers(x, layout)?, then, &mut y);
+        let x = numbers(x, layout)?;
+        match self.linear {
+            Linear::Packed(linear) => linear.forward(x, then, &mut y),
+            Linear::Observed(linear, squares) => {
+                if let Ok(mut squares) = squares.lock() {
+                    squares.add(x, inputs);
+                }
+                linear.forward(x, then, &mut y);
+            }
+            Linear::Quantised(linear) => linear.forward(x, then, &mut y),
+            Linear::Tensors(..) => bail!("a layer of another device"),
+        }
         Ok((CpuStorage::F32(y), shape))
     }
 }

@@ -87,6 +87,7 @@ pub fn model_with_budget(budget: usize) -> Model {
 pub fn open_with_budget(dir: &Path, budget: usize) -> Model {
     let options = EncodeOptions {
         budget: TokenBudget::new(budget),
+        ..EncodeOptions::default()
     };
     open_with(dir, &params(), options).unwrap()
 }
