@@ -9,12 +9,11 @@ mod file;
 use std::fs::{self, File};
 use std::io::{BufReader, BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
 use twofold_types::{CollectionName, SnapshotDescription};
 
-use self::file::{Reader, Writer};
+use self::file::{Entry, Reader, Writer};
 use crate::collection::Collection;
 use crate::error::{InvalidInput, Result, StorageError};
 use crate::key::CollectionId;
@@ -157,7 +156,7 @@ impl Store {
         let record = CollectionRecord::from_bytes(reader.record())?;
         let mut batch = self.rocks.batch();
         batch.put(Cf::Meta, &id.counter_key(), reader.counter());
-        while let Some((cf, key, value)) = reader.next_entry()? {
+        while let Some(Entry { cf, key, value }) = reader.next_entry()? {
             batch.put(cf, &[&id.key(), key].concat(), value);
             if batch.size_in_bytes() > BATCH_BYTES {
                 self.rocks.write(std::mem::replace(&mut batch, self.rocks.batch()))?;
@@ -350,6 +349,7 @@ impl Write for Hashing {
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
+    use std::sync::Arc;
 
     use twofold_types::{CollectionConfig, Distance, PayloadSchemaType, VectorParams};
 

@@ -96,6 +96,14 @@ fn failed(error: io::Error) -> StorageError {
     }
 }
 
+/// A record of the collection.
+pub(super) struct Entry<'a> {
+    pub(super) cf: Cf,
+    /// Without the collection's number.
+    pub(super) key: &'a [u8],
+    pub(super) value: &'a [u8],
+}
+
 /// Reads a file from its beginning to its end.
 pub(super) struct Reader<R: Read> {
     stream: FrameDecoder<R>,
@@ -143,7 +151,7 @@ impl<R: Read> Reader<R> {
     }
 
     /// The next entry; none at the end, when all of the file is known to be as it was written.
-    pub(super) fn next_entry(&mut self) -> Result<Option<(Cf, &[u8], &[u8])>> {
+    pub(super) fn next_entry(&mut self) -> Result<Option<Entry<'_>>> {
         let mut number = [0];
         self.stream.read_exact(&mut number).map_err(damaged)?;
         if number[0] == END {
@@ -161,7 +169,11 @@ impl<R: Read> Reader<R> {
         read_bytes(&mut self.stream, &mut self.key)?;
         read_bytes(&mut self.stream, &mut self.value)?;
         self.entries += 1;
-        Ok(Some((cf, &self.key, &self.value)))
+        Ok(Some(Entry {
+            cf,
+            key: &self.key,
+            value: &self.value,
+        }))
     }
 }
 
@@ -211,7 +223,7 @@ mod tests {
             (b"record".as_slice(), b"counter".as_slice())
         );
         let mut entries = 0;
-        while let Some((cf, key, value)) = reader.next_entry().map_err(|error| error.to_string())? {
+        while let Some(Entry { cf, key, value }) = reader.next_entry().map_err(|error| error.to_string())? {
             assert_eq!(
                 (cf, key, value.len()),
                 (Cf::Points, entries.to_be_bytes().as_slice(), entries)

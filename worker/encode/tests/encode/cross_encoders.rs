@@ -48,7 +48,11 @@ fn reference_of(family: &str) -> Vec<Pair> {
 
 fn open(family: &str, budget: TokenBudget) -> Arc<CrossEncoder> {
     let files = ModelFiles::open(dir_of(family)).unwrap();
-    let checkpoint = Checkpoint::load(&files, &DeviceSpec::Cpu.open().unwrap(), EncodeOptions { budget }).unwrap();
+    let options = EncodeOptions {
+        budget,
+        ..EncodeOptions::default()
+    };
+    let checkpoint = Checkpoint::load(&files, &DeviceSpec::Cpu.open().unwrap(), options).unwrap();
     checkpoint.cross_encoder(&ModelId::new(family)).unwrap()
 }
 
