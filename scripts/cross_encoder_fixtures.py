@@ -78,6 +78,8 @@ def bert(folder):
     )
     save(randomised(transformers.BertForSequenceClassification(config), 11), tokenizer, folder)
     edit_json(folder / "config.json", sentence_transformers={"activation_fn": IDENTITY, "version": "4.1.0"})
+    # Unless told, the library's plain class keeps segments from the model; that of published tokenizers does not.
+    edit_json(folder / "tokenizer_config.json", model_input_names=["input_ids", "token_type_ids", "attention_mask"])
 
 
 def xlm_roberta(folder):

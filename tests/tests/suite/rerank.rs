@@ -35,6 +35,8 @@ fn reference(family: &str, score: &str) -> Vec<(String, f64)> {
         .map(|pair| (pair["text"].as_str().unwrap().to_owned(), pair[score].as_f64().unwrap()))
         .collect();
     scored.sort_by(|(_, a), (_, b)| b.total_cmp(a));
+    // Of texts that are as relevant, the order is nobody's promise.
+    scored.dedup_by(|(_, a), (_, b)| (*b - *a).abs() < 1e-4);
     scored
 }
 
