@@ -207,10 +207,11 @@ impl Pass<'_> {
             let count = columns.min(width - first);
             for (to, row) in panel.chunks_exact_mut(columns).zip(self.qkv.chunks_exact(row)) {
                 let from = &row[value + first..][..count];
-                match count == columns {
+                if count == columns {
                     // SAFETY: the caller's; both are two vectors long.
-                    true => unsafe { S::copy_two(from.as_ptr(), to.as_mut_ptr()) },
-                    false => to[..count].copy_from_slice(from),
+                    unsafe { S::copy_two(from.as_ptr(), to.as_mut_ptr()) };
+                } else {
+                    to[..count].copy_from_slice(from);
                 }
             }
         }

@@ -195,10 +195,11 @@ impl IntegerKernel for Product<'_> {
                 }
                 for (r, tile) in tile.chunks_exact(columns).enumerate() {
                     let y = &mut y[at + r * outputs..][..width];
-                    match width == columns {
+                    if width == columns {
                         // SAFETY: the caller's; both are two vectors long.
-                        true => unsafe { I::Floats::copy_two(tile.as_ptr(), y.as_mut_ptr()) },
-                        false => y.copy_from_slice(&tile[..width]),
+                        unsafe { I::Floats::copy_two(tile.as_ptr(), y.as_mut_ptr()) };
+                    } else {
+                        y.copy_from_slice(&tile[..width]);
                     }
                 }
                 row += rows;

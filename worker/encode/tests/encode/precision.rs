@@ -37,7 +37,7 @@ fn least_cosine(model: &Model) -> f32 {
 fn vectors_in_int8_are_near_the_reference_and_not_those_of_f32() {
     let model = in_int8(&model_dir(), 512);
     let least = least_cosine(&model);
-    assert!(least > 0.997, "{least}");
+    assert!(least > 0.994, "{least}");
     let text = ["What is the capital of France?"];
     assert_ne!(
         model.embed(&text, Role::Query).unwrap(),
@@ -116,8 +116,8 @@ fn weights_that_come_quantised_are_near_the_reference() {
     for (kind, least) in [
         (GgmlDType::F32, 0.999_99),
         (GgmlDType::Q8_0, 0.999),
-        (GgmlDType::Q5_1, 0.98),
-        (GgmlDType::Q4_0, 0.9),
+        (GgmlDType::Q5_1, 0.97),
+        (GgmlDType::Q4_0, 0.88),
     ] {
         let dir = variant_of_model();
         std::fs::remove_file(dir.path().join("model.safetensors")).unwrap();
@@ -127,7 +127,7 @@ fn weights_that_come_quantised_are_near_the_reference() {
         assert!(cosine > least, "{kind:?}: {cosine}");
         if kind == GgmlDType::Q8_0 {
             let cosine = least_cosine(&in_int8(dir.path(), 512));
-            assert!(cosine > 0.996, "{kind:?} in int8: {cosine}");
+            assert!(cosine > 0.994, "{kind:?} in int8: {cosine}");
         }
     }
 }
