@@ -1,12 +1,14 @@
 //! A data directory: its collections and its queue.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::RwLock;
+use twofold_types::api::{AliasAction, AliasDescription};
 use twofold_types::{CollectionConfig, CollectionName};
 
+use crate::aliases::Aliases;
 use crate::budget::{Closed, Relief, opening, relief};
 use crate::checkpoint::checkpoint_bytes;
 use crate::collection::{Collection, index_dir};
@@ -29,6 +31,8 @@ pub struct Store {
     rocks: Arc<Rocks>,
     options: Arc<Options>,
     collections: RwLock<BTreeMap<CollectionName, Arc<Collection>>>,
+    /// Other names of collections. Changed only while `collections` is locked.
+    aliases: RwLock<Aliases>,
     queue: Queue,
     /// The memory budget was exceeded, and is not kept with some room to spare yet.
     relieving: AtomicBool,
@@ -64,7 +68,9 @@ impl Store {
             collections.insert(collection.name().clone(), Arc::new(collection));
         }
         let queue = Queue::open(rocks.clone())?;
+        let aliases = Aliases::read(&rocks.snapshot())?;
         Ok(Self {
+            aliases: RwLock::new(aliases),
             rocks,
             options,
             collections: RwLock::new(collections),
@@ -79,10 +85,36 @@ impl Store {
         &self.queue
     }
 
-    /// A collection by name.
+    /// A collection by its name, or by one of its aliases.
     pub fn collection(&self, name: &CollectionName) -> Result<Arc<Collection>> {
-        let found = self.collections.read().get(name).cloned();
-        found.ok_or_else(|| StorageError::CollectionNotFound(name.clone()))
+        let collections = self.collections.read();
+        let found = collections.get(name).or_else(|| {
+            let aliases = self.aliases.read();
+            collections.get(aliases.get(name)?)
+        });
+        found
+            .cloned()
+            .ok_or_else(|| StorageError::CollectionNotFound(name.clone()))
+    }
+
+    /// All aliases, or those of one collection.
+    pub fn aliases(&self, collection: Option<&CollectionName>) -> Vec<AliasDescription> {
+        self.aliases.read().list(collection)
+    }
+
+    /// Changes aliases: all of it happens, or nothing.
+    pub fn change_aliases(&self, actions: &[AliasAction]) -> Result<()> {
+        let collections = self.collections.write();
+        let changed = self
+            .aliases
+            .read()
+            .changed(actions, |name| collections.contains_key(name))?;
+        let mut batch = self.rocks.batch();
+        changed.write(&mut batch);
+        self.rocks.write(batch)?;
+        *self.aliases.write() = changed;
+        drop(collections);
+        self.rocks.sync()
     }
 
     /// All collections in the order of their names.
@@ -130,7 +162,7 @@ impl Store {
     pub fn create_collection(&self, name: &CollectionName, config: &CollectionConfig) -> Result<Arc<Collection>> {
         check(config)?;
         let mut collections = self.collections.write();
-        if collections.contains_key(name) {
+        if collections.contains_key(name) || self.aliases.read().get(name).is_some() {
             return Err(StorageError::CollectionExists(name.clone()));
         }
         let next = match self.rocks.snapshot().get(Cf::Meta, NEXT_COLLECTION)? {
@@ -159,11 +191,18 @@ impl Store {
 
     /// Removes a collection with all it holds. Says whether there was one.
     pub fn delete_collection(&self, name: &CollectionName) -> Result<bool> {
-        let Some(collection) = self.collections.write().remove(name) else {
+        let mut collections = self.collections.write();
+        let Some(collection) = collections.remove(name) else {
             return Ok(false);
         };
         let key = collection.id.key();
         let mut batch = self.rocks.batch();
+        let mut aliases = self.aliases.write();
+        if aliases.forget(name) {
+            aliases.write(&mut batch);
+        }
+        drop(aliases);
+        drop(collections);
         batch.delete(Cf::Collections, &key);
         batch.delete(Cf::Meta, &collection.id.counter_key());
         for cf in [
@@ -213,10 +252,14 @@ fn place(rocks: &Rocks, options: &Options, records: &mut [(CollectionId, Collect
 }
 
 fn check(config: &CollectionConfig) -> Result<(), InvalidInput> {
-    if config.vectors.is_empty() {
+    if config.vector_names().next().is_none() {
         return Err(InvalidInput::NoVectors);
     }
-    for (name, params) in &config.vectors {
+    let mut names = BTreeSet::new();
+    if let Some(twice) = config.vector_names().find(|name| !names.insert(*name)) {
+        return Err(InvalidInput::VectorTwice(twice.clone()));
+    }
+    for (name, params) in config.vectors.iter().chain(&config.multivectors) {
         if params.size == 0 || params.size > MAX_DIMENSIONS {
             return Err(InvalidInput::Size {
                 vector: name.clone(),
@@ -225,10 +268,10 @@ fn check(config: &CollectionConfig) -> Result<(), InvalidInput> {
             });
         }
     }
-    if let Some(name) = config.encoders.keys().find(|name| !config.vectors.contains_key(*name)) {
+    if let Some(name) = config.encoders.keys().find(|name| config.kind(name).is_none()) {
         return Err(InvalidInput::UnknownVector {
             name: name.clone(),
-            known: config.vectors.keys().cloned().collect(),
+            known: config.vector_names().cloned().collect(),
         });
     }
     Ok(())

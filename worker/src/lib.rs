@@ -22,6 +22,7 @@ mod lanes;
 mod models;
 mod plan;
 mod points;
+mod queries;
 mod query_cache;
 mod stop;
 
@@ -30,4 +31,4 @@ pub use embeddings::{Embedded, MAX_TEXTS, TooLong};
 pub use engine::{Engine, Options, StartError};
 pub use error::{Result, WorkerError};
 pub use models::{Models, ModelsDir};
-pub use points::{DEFAULT_LIMIT, MAX_LIMIT, check_limit};
+pub use queries::{DEFAULT_LIMIT, MAX_LIMIT, check_limit};

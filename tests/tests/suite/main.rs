@@ -8,5 +8,6 @@ mod ingest;
 mod model;
 mod payload_index;
 mod placement;
+mod query;
 mod search;
 mod support;
