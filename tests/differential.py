@@ -404,7 +404,8 @@ class Run:
                 if name_of in SPARSE or isinstance(one.query, models.ContextQuery):
                     one.query = draw.vector(name_of)
                 one.limit = 100 if one.prefetch is None else one.limit
-            answers = self.both("query_points", query=query, prefetch=prefetch, using=name, query_filter=draw.filter() if draw.maybe(0.4) else None,
+            using = None if isinstance(query, (models.FusionQuery, models.RrfQuery)) else name
+            answers = self.both("query_points", query=query, prefetch=prefetch, using=using, query_filter=draw.filter() if draw.maybe(0.4) else None,
                                 limit=self.rng.choice([5, 50]), offset=self.rng.choice([None, 1]), with_payload=selection)
             self.same_answers(answers)
         elif what == "formula":

@@ -29,11 +29,8 @@ const MAX_SAMPLE: usize = 10_000;
 
 impl Engine {
     /// Answers a query.
-    pub fn query(&self, collection: &Collection, query: QueryPoints) -> Result<QueryResult> {
-        let fetch = Fetch::new(
-            query.with_payload.unwrap_or(WithPayload::Bool(false)),
-            query.with_vector.unwrap_or(WithVector::Bool(false)),
-        )?;
+    pub fn query(&self, collection: &Collection, mut query: QueryPoints) -> Result<QueryResult> {
+        let fetch = fetch(&mut query)?;
         let explain = query.params.as_ref().is_some_and(|params| params.explain);
         let ranked = self.ranked(collection, root(query))?;
         let (points, explanation) = collection.query(&ranked, &fetch)?;
@@ -44,7 +41,7 @@ impl Engine {
     /// Answers a query in groups.
     pub fn query_groups(&self, collection: &Collection, request: QueryGroups) -> Result<GroupsResult> {
         let QueryGroups {
-            query,
+            mut query,
             group_by,
             group_size,
             with_lookup,
@@ -55,10 +52,7 @@ impl Engine {
             size: group_size.unwrap_or(DEFAULT_GROUP_SIZE),
         };
         check_limit(grouping.groups.saturating_mul(grouping.size))?;
-        let fetch = Fetch::new(
-            query.with_payload.unwrap_or(WithPayload::Bool(false)),
-            query.with_vector.unwrap_or(WithVector::Bool(false)),
-        )?;
+        let fetch = fetch(&mut query)?;
         let ranked = self.ranked(collection, root(query))?;
         let groups = collection.query_groups(&ranked, &grouping, &fetch)?;
         let mut groups: Vec<PointGroup> = groups
@@ -148,6 +142,14 @@ impl Engine {
             },
         })
     }
+}
+
+/// What of the points is answered, where the query does not say: neither payloads nor vectors.
+fn fetch(query: &mut QueryPoints) -> Result<Fetch> {
+    Ok(Fetch::new(
+        query.with_payload.take().unwrap_or(WithPayload::Bool(false)),
+        query.with_vector.take().unwrap_or(WithVector::Bool(false)),
+    )?)
 }
 
 /// A query as the prefetch of nothing, and how many of its points are skipped.

@@ -58,6 +58,10 @@ impl Collection {
             if query.prefetch.is_empty() {
                 return Err(InvalidInput::Query("fusion and formulas need a `prefetch`").into());
             }
+            let of_a_vector = query.using.as_ref().is_some_and(|using| !using.is_empty());
+            if of_a_vector && !matches!(query.by, Ranking::Formula { .. }) {
+                return Err(InvalidInput::Query("fusion cannot be combined with `using`").into());
+            }
             hits.truncate(query.wanted());
             hits.retain(|hit| query.score_threshold.is_none_or(|threshold| hit.score >= threshold));
             let plan = match query.by {
