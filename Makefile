@@ -20,7 +20,7 @@ TEST := $(CARGO) --config .config/test-profile.toml
 export TWOFOLD := $(CARGO_TARGET_DIR)/release/twofold
 
 .DEFAULT_GOAL := help
-.PHONY: help demo setup build model test fmt lint unit doc conformance deny recall bench bench-encode bench-search bench-filters scale env
+.PHONY: help demo setup build model test fmt lint unit doc conformance differential deny recall bench bench-encode bench-search bench-filters scale env
 # Cargo builds in parallel by itself.
 .NOTPARALLEL:
 
@@ -55,6 +55,9 @@ doc: setup ## Run the examples in the documentation
 
 conformance: model ## Run stock clients against a server
 	@scripts/conformance.sh
+
+differential: build ## Compare the API with the stock client's local mode at length
+	@scripts/conformance.sh --differential 600
 
 deny: ## Check licences, advisories and sources of the dependencies
 	@if $(CARGO) deny --version >/dev/null 2>&1; then $(CARGO) deny --all-features check; \

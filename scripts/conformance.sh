@@ -9,5 +9,10 @@ venv="$TWOFOLD_CACHE/conformance"
 make_venv "$venv" tests/requirements.txt
 
 start_server
-"$venv/bin/python" tests/conformance.py "$url"
-"$venv/bin/python" tests/conformance_openai.py "$url"
+if [ "${1:-}" = --differential ]; then
+    "$venv/bin/python" tests/differential.py "$url" --seed "$RANDOM" --seconds "$2"
+else
+    "$venv/bin/python" tests/conformance.py "$url"
+    "$venv/bin/python" tests/conformance_openai.py "$url"
+    "$venv/bin/python" tests/differential.py "$url" --seed 1 --seconds 40
+fi

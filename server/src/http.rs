@@ -2,21 +2,26 @@
 //! text-embeddings-inference's for embeddings alone and for relevance, and our own beside them.
 
 mod access;
+mod aliases;
 mod blocking;
 mod collections;
 mod documents;
 mod embed;
 mod error;
 mod extract;
+mod legacy;
 mod metrics;
 mod models;
 mod openai;
 mod payload;
 mod points;
 mod query;
+mod read;
 mod rerank;
 mod service;
 mod snapshots;
+mod update;
+mod vectors;
 
 use std::sync::Arc;
 
@@ -31,6 +36,7 @@ use tower_http::cors::{Any, CorsLayer};
 use tower_http::request_id::{MakeRequestUuid, PropagateRequestIdLayer, SetRequestIdLayer};
 use tower_http::trace::{DefaultOnResponse, TraceLayer};
 use tracing::Level;
+use twofold_types::api::{DiscoverPoints, RecommendPoints, SearchPoints};
 use twofold_worker::Engine;
 
 use self::blocking::Api;
@@ -69,7 +75,7 @@ pub fn router(engine: Arc<Engine>, options: HttpOptions) -> Router {
         .route("/points/delete", post(points::delete))
         .route("/points/scroll", post(points::scroll))
         .route("/points/count", post(points::count))
-        .route("/points/payload", post(payload::set).put(payload::overwrite))
+        .route("/points/payload", post(payload::put).put(payload::overwrite))
         .route("/points/payload/delete", post(payload::delete))
         .route("/points/payload/clear", post(payload::clear))
         .route("/points/query", post(query::query))
@@ -85,6 +91,22 @@ pub fn router(engine: Arc<Engine>, options: HttpOptions) -> Router {
             "/snapshots/{snapshot}",
             get(snapshots::download).delete(snapshots::delete),
         )
+        .route("/points/query/groups", post(read::groups))
+        .route("/points/vectors", put(vectors::update))
+        .route("/points/vectors/delete", post(vectors::delete))
+        .route("/points/batch", post(update::batch))
+        .route("/points/search", post(legacy::one::<SearchPoints>))
+        .route("/points/search/batch", post(legacy::batch::<SearchPoints>))
+        .route("/points/search/groups", post(legacy::groups::<SearchPoints>))
+        .route("/points/recommend", post(legacy::one::<RecommendPoints>))
+        .route("/points/recommend/batch", post(legacy::batch::<RecommendPoints>))
+        .route("/points/recommend/groups", post(legacy::groups::<RecommendPoints>))
+        .route("/points/discover", post(legacy::one::<DiscoverPoints>))
+        .route("/points/discover/batch", post(legacy::batch::<DiscoverPoints>))
+        .route("/points/search/matrix/pairs", post(read::matrix_pairs))
+        .route("/points/search/matrix/offsets", post(read::matrix_offsets))
+        .route("/facet", post(read::facet))
+        .route("/aliases", get(aliases::of_collection))
         .route("/documents", post(documents::add))
         .route("/documents/{id}", get(documents::get).delete(documents::delete));
     Router::new()
@@ -101,6 +123,8 @@ pub fn router(engine: Arc<Engine>, options: HttpOptions) -> Router {
         .route("/v1/rerank", post(rerank::rerank))
         .route("/v2/rerank", post(rerank::rerank))
         .route("/collections", get(collections::list))
+        .route("/collections/aliases", post(aliases::change))
+        .route("/aliases", get(aliases::list))
         .nest("/collections/{collection}", collection)
         .route("/tasks", get(documents::tasks))
         .route("/tasks/{task}", get(documents::task))

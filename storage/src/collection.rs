@@ -6,13 +6,15 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use parking_lot::{Mutex, RwLock};
+use twofold_types::api::OrderBy;
 use twofold_types::{
     CollectionConfig, CollectionName, EncoderParams, Filter, ModelId, Payload, PointId, Record, TaskId,
 };
 
-use twofold_vector::{Arena, Bitmap};
+use twofold_vector::{Arena, Bitmap, MultiArena, SparseIndex};
 
 use crate::column::Column;
+use crate::embedding;
 use crate::error::Result;
 use crate::indexing::{IndexSlot, Restored, empty_arena};
 use crate::key::{CollectionId, PointOffset, SeqNo, seq_of_log_key};
@@ -24,9 +26,9 @@ use crate::placement::Placement;
 use crate::posting::Field;
 use crate::record::{CollectionRecord, CounterRecord, DiskRecord, LogRecord, PointRecord};
 use crate::rocks::{Cf, Rocks, Snapshot};
-use crate::state::{Schema, State, TailEntry};
+use crate::state::{Schema, Slot, State, TailEntry};
 use crate::view::{Fetch, View};
-use crate::write::{Write, read_vector};
+use crate::write::Write;
 
 /// The directory of the columns' checkpoints, among those of the vectors.
 const COLUMNS: &str = "columns";
@@ -144,6 +146,8 @@ impl Collection {
             labels,
             schema: Arc::new(schema),
             arenas: Vec::new(),
+            multis: Vec::new(),
+            sparse: Vec::new(),
             indexes: Vec::new(),
             columns: columns
                 .into_iter()
@@ -171,6 +175,14 @@ impl Collection {
             indexes.push(slot);
             state.arenas.push(arena);
             state.indexes.push(index);
+        }
+        let schema = state.schema.clone();
+        for (number, params) in schema.config.multivectors.values().enumerate() {
+            let multis = MultiArena::new(params.size, params.distance);
+            state.multis.push(load_multis(&snapshot, id, number, multis)?);
+        }
+        for number in 0..schema.config.sparse_vectors.len() {
+            state.sparse.push(load_sparse(&snapshot, id, number)?);
         }
         drop(snapshot);
         let writer = Writer {
@@ -395,6 +407,33 @@ impl Collection {
         Ok((listed, next))
     }
 
+    /// Points that match, in the order of the values at a payload key.
+    pub fn scroll_by(
+        &self,
+        order_by: &OrderBy,
+        limit: usize,
+        filter: Option<&Filter>,
+        fetch: &Fetch,
+    ) -> Result<Vec<Record>> {
+        let view = self.view();
+        let hits = view.by_value(order_by, &view.select(filter)?, limit)?;
+        let points = view.scored_points(&hits, fetch)?.into_iter();
+        let records = points.map(|point| Record {
+            id: point.id,
+            payload: point.payload,
+            vector: point.vector,
+            order_value: point.order_value,
+        });
+        Ok(records.collect())
+    }
+
+    /// Which of these points do not exist.
+    pub fn missing(&self, ids: &[PointId]) -> Result<Vec<PointId>> {
+        let offsets = self.view().offsets(ids)?;
+        let missing = ids.iter().zip(offsets).filter(|(_, offset)| offset.is_none());
+        Ok(missing.map(|(id, _)| *id).collect())
+    }
+
     /// How many points match.
     pub fn count(&self, filter: Option<&Filter>) -> Result<u64> {
         Ok(self.view().select(filter)?.len())
@@ -443,12 +482,45 @@ fn load_arena(snapshot: &Snapshot<'_>, id: CollectionId, number: u16, mut arena:
     let mut vector = vec![0.0; arena.dimensions()];
     for entry in snapshot.scan(Cf::Vectors, &id.vector_prefix(number), &[]) {
         let (key, value) = entry?;
-        read_vector(&value, &mut vector)?;
+        embedding::read_dense(&value, &mut vector)?;
         if let Some(offset) = PointOffset::from_key(&key) {
             arena.set(offset.0, &vector);
         }
     }
     Ok(arena)
+}
+
+/// Reads every multivector from its record.
+fn load_multis(snapshot: &Snapshot<'_>, id: CollectionId, number: usize, mut multis: MultiArena) -> Result<MultiArena> {
+    for entry in snapshot.scan(Cf::Vectors, &id.vector_prefix(Slot::Multi(number).number()), &[]) {
+        let (key, value) = entry?;
+        if let Some(offset) = PointOffset::from_key(&key) {
+            multis.set(offset.0, &embedding::read_rows(&value, multis.dimensions())?);
+        }
+    }
+    Ok(multis)
+}
+
+/// Reads every sparse vector from its record.
+fn load_sparse(snapshot: &Snapshot<'_>, id: CollectionId, number: usize) -> Result<SparseIndex> {
+    /// Entries that are put into the index at once: so many that little is left to be merged.
+    const BATCH: usize = 1 << 22;
+    let mut index = SparseIndex::default();
+    let (mut batch, mut entries) = (Vec::new(), 0);
+    for entry in snapshot.scan(Cf::Vectors, &id.vector_prefix(Slot::Sparse(number).number()), &[]) {
+        let (key, value) = entry?;
+        if let Some(offset) = PointOffset::from_key(&key) {
+            let vector = embedding::read_sparse(&value)?;
+            entries += vector.indices().len();
+            batch.push((offset.0, Some(vector)));
+        }
+        if entries > BATCH {
+            index.apply(batch.iter().map(|(offset, vector)| (*offset, vector.as_ref())));
+            (batch, entries) = (Vec::new(), 0);
+        }
+    }
+    index.apply(batch.iter().map(|(offset, vector)| (*offset, vector.as_ref())));
+    Ok(index)
 }
 
 /// Reads the vectors that have changed from their records.
@@ -463,7 +535,7 @@ fn refresh_arena(
     for offset in changed.iter() {
         match snapshot.get(Cf::Vectors, &id.vector_key(number, PointOffset(offset)))? {
             Some(value) => {
-                read_vector(&value, &mut vector)?;
+                embedding::read_dense(&value, &mut vector)?;
                 arena.set(offset, &vector);
             }
             None => arena.remove(offset),

@@ -82,6 +82,21 @@ impl Column {
         match lookup {
             Lookup::Any(values) => self.any(values),
             Lookup::Range(range) => self.range(range),
+            Lookup::All { values, .. } => {
+                let mut values: Vec<_> = values.iter().map(|value| self.root.get(value)).collect();
+                values.sort_by_key(|points| points.map_or(0, Points::len));
+                let mut values = values
+                    .into_iter()
+                    .map(|points| points.map(Bitmap::from).unwrap_or_default());
+                let mut all = values.next().unwrap_or_default();
+                values.for_each(|points| all &= &points);
+                all
+            }
+            Lookup::Ranges(ranges) => {
+                let mut union = Union::default();
+                ranges.iter().for_each(|range| union.add(&self.range(range)));
+                union.into()
+            }
         }
     }
 
@@ -93,15 +108,22 @@ impl Column {
                 .filter_map(|value| self.root.get(value))
                 .map(Points::len)
                 .sum(),
-            Lookup::Range(range) => {
-                let (mut whole, mut single) = (0, 0);
-                self.root
-                    .visit(range, &mut |node| whole += node.postings(), &mut |points| {
-                        single += points.len();
-                    });
-                whole + single
+            Lookup::Range(range) => self.count_range(range),
+            Lookup::All { values, .. } => {
+                let values = values.iter().map(|value| self.root.get(value).map_or(0, Points::len));
+                values.min().unwrap_or(0)
             }
+            Lookup::Ranges(ranges) => ranges.iter().map(|range| self.count_range(range)).sum(),
         }
+    }
+
+    fn count_range(&self, range: &EncodedRange) -> u64 {
+        let (mut whole, mut single) = (0, 0);
+        self.root
+            .visit(range, &mut |node| whole += node.postings(), &mut |points| {
+                single += points.len();
+            });
+        whole + single
     }
 
     fn any(&self, values: &[Vec<u8>]) -> Bitmap {

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use twofold_types::{CollectionName, TaskId};
+use twofold_types::{CollectionName, EmbeddingKind, TaskId};
 
 /// A result of this crate.
 pub type Result<T, E = StorageError> = std::result::Result<T, E>;
@@ -16,6 +16,9 @@ pub enum StorageError {
     /// There is already such a collection.
     #[error("Collection `{0}` already exists!")]
     CollectionExists(CollectionName),
+    /// There is no such alias.
+    #[error("Not found: Alias `{0}` doesn't exist!")]
+    AliasNotFound(CollectionName),
     /// There is no such task.
     #[error("Not found: Task {0} doesn't exist!")]
     TaskNotFound(TaskId),
@@ -77,6 +80,31 @@ pub enum InvalidInput {
         /// The length of the input.
         received: usize,
     },
+    /// A vector of another kind than its name is for.
+    #[error("vector `{vector}` is {expected}, but the input is {received}")]
+    VectorKind {
+        /// The vector's name.
+        vector: String,
+        /// What it is.
+        expected: EmbeddingKind,
+        /// What was sent.
+        received: EmbeddingKind,
+    },
+    /// A multivector without any vector.
+    #[error("multivector `{0}` is empty: at least one vector is needed")]
+    EmptyMultivector(String),
+    /// A vector that is named twice, as several kinds.
+    #[error("vector `{0}` is defined twice")]
+    VectorTwice(String),
+    /// A query that asks for something that cannot be.
+    #[error("{0}")]
+    Query(&'static str),
+    /// A formula that cannot be computed.
+    #[error(transparent)]
+    Formula(#[from] FormulaError),
+    /// The name of a collection or alias that is in use.
+    #[error("`{0}` is the name of a collection")]
+    AliasTaken(CollectionName),
     /// A vector with NaN or infinity in it.
     #[error("vector `{0}` has a component that is not a finite number")]
     NotFinite(String),
@@ -151,6 +179,44 @@ pub enum InvalidInput {
     },
 }
 
+/// A formula that cannot be computed.
+#[derive(Debug, thiserror::Error)]
+pub enum FormulaError {
+    /// A result that is no finite number.
+    #[error("the expression {0} produced a non-finite number")]
+    NonFinite(String),
+    /// A point without the value at a key.
+    #[error("no value found for `{0}` in the payload nor the formula defaults")]
+    Missing(String),
+    /// A value of another kind.
+    #[error("expected {expected} for `{key}` in the payload and/or in the formula defaults")]
+    Kind {
+        /// The key.
+        key: String,
+        /// What it should be.
+        expected: &'static str,
+    },
+    /// A variable that cannot be read.
+    #[error("invalid score pattern: `{0}`; `$score` and `$score[1]` are accepted")]
+    Variable(String),
+    /// A date that cannot be read.
+    #[error("`{0}` is no date")]
+    Date(String),
+    /// An operation without operands.
+    #[error("`{0}` needs at least one operand")]
+    NoOperands(&'static str),
+    /// A decay with a parameter out of bounds.
+    #[error("a decay's `{parameter}` of {received} is not within {accepted}")]
+    Decay {
+        /// Which one.
+        parameter: &'static str,
+        /// What was given.
+        received: f64,
+        /// What is accepted.
+        accepted: &'static str,
+    },
+}
+
 /// Whose fault an error is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
@@ -173,6 +239,7 @@ impl StorageError {
     pub fn fault(&self) -> Fault {
         match self {
             Self::CollectionNotFound(_)
+            | Self::AliasNotFound(_)
             | Self::TaskNotFound(_)
             | Self::DocumentNotFound(_)
             | Self::SnapshotNotFound(_) => Fault::Missing,

@@ -6,13 +6,16 @@
 use std::collections::HashSet;
 
 use serde_json::Value;
-use twofold_types::{Condition, FieldTest, Filter, Match, Payload, PointId};
+use twofold_types::{Condition, FieldTest, Filter, GeoPoint, Match, MinShould, Payload, PointId};
 use twofold_vector::{Bitmap, Union};
 
 use crate::error::{InvalidInput, Result};
 use crate::key::PointOffset;
 use crate::path::PayloadPath;
+use crate::record::FieldKind;
+use crate::state::{Schema, State};
 use crate::view::View;
+use crate::words::Words;
 
 /// The most conditions that one filter may hold, nested ones counted.
 const MAX_CONDITIONS: usize = 4096;
@@ -25,6 +28,16 @@ pub(crate) struct CompiledFilter {
     must: Vec<Test>,
     should: Vec<Test>,
     must_not: Vec<Test>,
+    /// Of these, so many.
+    min_should: Option<(Vec<Test>, usize)>,
+}
+
+/// A point that a filter is decided on.
+#[derive(Clone, Copy)]
+pub(crate) struct Subject<'a> {
+    pub(crate) payload: &'a Payload,
+    /// None of an object inside of a payload.
+    pub(crate) point: Option<(&'a State, PointOffset, PointId)>,
 }
 
 enum Test {
@@ -32,7 +45,12 @@ enum Test {
         key: String,
         path: PayloadPath,
         test: FieldTest,
+        /// What is looked for of texts, and how their words are found.
+        sought: Option<(Words, Vec<String>)>,
     },
+    HasVector(String),
+    /// Of an array of objects.
+    Nested(PayloadPath, CompiledFilter),
     IsEmpty(PayloadPath),
     IsNull(PayloadPath),
     HasId(HashSet<PointId>),
@@ -40,17 +58,17 @@ enum Test {
 }
 
 /// What the payload indexes know: no point outside of `points` matches, and where `exact`, all in it do. They live.
-struct Narrowed {
-    points: Bitmap,
-    exact: bool,
+pub(crate) struct Narrowed {
+    pub(crate) points: Bitmap,
+    pub(crate) exact: bool,
 }
 
 impl CompiledFilter {
-    pub(crate) fn new(filter: &Filter) -> Result<Self, InvalidInput> {
-        Self::nested(filter, &mut 0, 0)
+    pub(crate) fn new(filter: &Filter, schema: &Schema) -> Result<Self, InvalidInput> {
+        Self::nested(filter, schema, &mut 0, 0)
     }
 
-    fn nested(filter: &Filter, conditions: &mut usize, depth: usize) -> Result<Self, InvalidInput> {
+    fn nested(filter: &Filter, schema: &Schema, conditions: &mut usize, depth: usize) -> Result<Self, InvalidInput> {
         if depth > MAX_DEPTH {
             return Err(InvalidInput::Limit {
                 what: "nesting of a filter",
@@ -69,21 +87,33 @@ impl CompiledFilter {
                 });
             }
             list.iter()
-                .map(|condition| Test::new(condition, &mut *conditions, depth))
+                .map(|condition| Test::new(condition, schema, &mut *conditions, depth))
                 .collect()
         };
         Ok(Self {
             must: compile(&filter.must)?,
             should: compile(&filter.should)?,
             must_not: compile(&filter.must_not)?,
+            min_should: match &filter.min_should {
+                Some(MinShould { min_count: 0, .. }) => {
+                    return Err(InvalidInput::Query("`min_count` of `min_should` is at least 1"));
+                }
+                Some(min_should) => Some((compile(&min_should.conditions)?, min_should.min_count)),
+                None => None,
+            },
         })
     }
 
     /// Whether a point matches.
-    fn matches(&self, id: PointId, payload: &Payload) -> bool {
-        self.must.iter().all(|test| test.matches(id, payload))
-            && (self.should.is_empty() || self.should.iter().any(|test| test.matches(id, payload)))
-            && !self.must_not.iter().any(|test| test.matches(id, payload))
+    pub(crate) fn matches(&self, subject: Subject<'_>) -> bool {
+        let passes = |test: &Test| test.matches(subject);
+        self.must.iter().all(passes)
+            && (self.should.is_empty() || self.should.iter().any(passes))
+            && !self.must_not.iter().any(passes)
+            && self
+                .min_should
+                .as_ref()
+                .is_none_or(|(tests, least)| tests.iter().filter(|test| passes(test)).take(*least).count() == *least)
     }
 
     /// The living points that match.
@@ -94,7 +124,12 @@ impl CompiledFilter {
         }
         let mut matching = Bitmap::new();
         view.for_each_point(&points, |offset, record| {
-            if self.matches(record.id(), &record.payload()?) {
+            let payload = record.payload()?;
+            let subject = Subject {
+                payload: &payload,
+                point: Some((&view.state, offset, record.id())),
+            };
+            if self.matches(subject) {
                 matching.insert(offset.0);
             }
             Ok(())
@@ -151,6 +186,23 @@ impl CompiledFilter {
                 _ => narrowed.exact = false,
             }
         }
+        if let Some((tests, least)) = &self.min_should
+            && narrowed.len() > 0
+        {
+            // At least one passes, however many must.
+            let any = tests.iter().map(|test| test.narrow(view, narrowed.len()));
+            match any.collect::<Result<Option<Vec<_>>>>()? {
+                Some(any) => {
+                    let mut union = Union::default();
+                    any.iter().for_each(|of_test| union.add(&of_test.points));
+                    narrowed.keep(Narrowed {
+                        points: union.into(),
+                        exact: *least == 1 && any.iter().all(|of_test| of_test.exact),
+                    });
+                }
+                None => narrowed.exact = false,
+            }
+        }
         Ok(Narrowed {
             exact: narrowed.exact || narrowed.len() == 0,
             points: narrowed.points.unwrap_or_else(|| view.state.alive.clone()),
@@ -186,35 +238,69 @@ impl Left {
 }
 
 impl Test {
-    fn new(condition: &Condition, conditions: &mut usize, depth: usize) -> Result<Self, InvalidInput> {
+    fn new(condition: &Condition, schema: &Schema, conditions: &mut usize, depth: usize) -> Result<Self, InvalidInput> {
         Ok(match condition {
             Condition::Field(field) => Self::Field {
                 key: field.key.clone(),
                 path: PayloadPath::parse(&field.key)?,
+                sought: sought(schema, &field.key, &field.test),
                 test: field.test.clone(),
             },
             Condition::IsEmpty { is_empty } => Self::IsEmpty(PayloadPath::parse(&is_empty.key)?),
             Condition::IsNull { is_null } => Self::IsNull(PayloadPath::parse(&is_null.key)?),
             Condition::HasId { has_id } => Self::HasId(has_id.iter().copied().collect()),
-            Condition::Filter(filter) => Self::Filter(CompiledFilter::nested(filter, conditions, depth + 1)?),
+            Condition::HasVector { has_vector } => Self::HasVector(has_vector.clone()),
+            Condition::Nested { nested } => Self::Nested(
+                PayloadPath::parse(&nested.key)?.to_array(),
+                CompiledFilter::nested(&nested.filter, schema, conditions, depth + 1)?,
+            ),
+            Condition::Filter(filter) => Self::Filter(CompiledFilter::nested(filter, schema, conditions, depth + 1)?),
         })
     }
 
-    fn matches(&self, id: PointId, payload: &Payload) -> bool {
+    fn matches(&self, subject: Subject<'_>) -> bool {
+        let payload = subject.payload;
         match self {
-            Self::Field { path, test, .. } => path.elements(payload).any(|value| field_matches(test, value)),
-            Self::IsEmpty(path) => path.get(payload).into_iter().all(|value| match value {
-                Value::Null => true,
-                Value::Array(elements) => elements.is_empty(),
-                _ => false,
+            Self::Field {
+                path,
+                test: FieldTest::ValuesCount(bounds),
+                ..
+            } => {
+                let values = path.get(payload);
+                let mut counts = values.iter().map(|value| count(value));
+                counts.any(|count| bounds.contains(count)) || values.is_empty() && bounds.contains(0)
+            }
+            Self::Field {
+                path,
+                test: FieldTest::IsEmpty(expected),
+                ..
+            } => is_empty(path, payload) == *expected,
+            Self::Field {
+                path,
+                test: FieldTest::IsNull(expected),
+                ..
+            } => is_null(path, payload) == *expected,
+            Self::Field { path, test, sought, .. } => path
+                .elements(payload)
+                .any(|value| field_matches(test, sought.as_ref(), value)),
+            Self::IsEmpty(path) => is_empty(path, payload),
+            Self::IsNull(path) => is_null(path, payload),
+            Self::HasId(ids) => subject.point.is_some_and(|(_, _, id)| ids.contains(&id)),
+            Self::HasVector(name) => subject.point.is_some_and(|(state, offset, _)| {
+                let slot = state.schema.slot(name);
+                slot.is_ok_and(|slot| state.present(slot).contains(offset.0))
             }),
-            Self::IsNull(path) => path.get(payload).into_iter().any(|value| match value {
-                Value::Null => true,
-                Value::Array(elements) => elements.iter().any(Value::is_null),
-                _ => false,
-            }),
-            Self::HasId(ids) => ids.contains(&id),
-            Self::Filter(filter) => filter.matches(id, payload),
+            Self::Nested(path, filter) => {
+                let arrays = path.get(payload).into_iter().filter_map(Value::as_array);
+                let mut objects = arrays.flatten().filter_map(Value::as_object);
+                objects.any(|object| {
+                    filter.matches(Subject {
+                        payload: object,
+                        point: None,
+                    })
+                })
+            }
+            Self::Filter(filter) => filter.matches(subject),
         }
     }
 
@@ -224,7 +310,11 @@ impl Test {
             Self::Field { key, test, .. } => view.estimate(key, test).unwrap_or(u64::MAX),
             Self::HasId(ids) => ids.len() as u64,
             Self::Filter(filter) => filter.estimate(view),
-            Self::IsEmpty(_) | Self::IsNull(_) => u64::MAX,
+            Self::HasVector(name) => match view.state.schema.slot(name) {
+                Ok(slot) => view.state.present(slot).len(),
+                Err(_) => 0,
+            },
+            Self::IsEmpty(_) | Self::IsNull(_) | Self::Nested(..) => u64::MAX,
         }
     }
 
@@ -232,23 +322,79 @@ impl Test {
     fn narrow(&self, view: &View<'_>, left: u64) -> Result<Option<Narrowed>> {
         let exact = |points| Narrowed { points, exact: true };
         match self {
-            Self::Field { key, test, .. } => Ok(view.postings(key, test, left)?.map(exact)),
+            Self::Field { key, test, .. } => view.postings(key, test, left),
             Self::HasId(ids) => {
                 let ids: Vec<PointId> = ids.iter().copied().collect();
                 let offsets = view.offsets(&ids)?.into_iter().flatten();
                 Ok(Some(exact(offsets.map(|PointOffset(offset)| offset).collect())))
             }
             Self::Filter(filter) => filter.narrow(view, left).map(Some),
-            Self::IsEmpty(_) | Self::IsNull(_) => Ok(None),
+            Self::HasVector(name) => Ok(Some(exact(match view.state.schema.slot(name) {
+                Ok(slot) => view.state.present(slot).clone(),
+                Err(_) => Bitmap::new(),
+            }))),
+            Self::IsEmpty(_) | Self::IsNull(_) | Self::Nested(..) => Ok(None),
         }
     }
 }
 
-fn field_matches(test: &FieldTest, value: &Value) -> bool {
+/// What a full-text test looks for. Where there is a text index, it says how words are found.
+fn sought(schema: &Schema, key: &str, test: &FieldTest) -> Option<(Words, Vec<String>)> {
+    let FieldTest::Match(Match::Text(text) | Match::TextAny(text) | Match::Phrase(text)) = test else {
+        return None;
+    };
+    let field = schema.fields.iter().find(|field| field.key == key);
+    let words = field.filter(|field| field.kind == FieldKind::Text);
+    let words = words.map(|field| field.words.clone()).unwrap_or_default();
+    let sought = match test {
+        FieldTest::Match(Match::Phrase(_)) => words.of(text),
+        _ => words.sought(text),
+    };
+    Some((words, sought))
+}
+
+/// How many values a value is.
+fn count(value: &Value) -> usize {
+    match value {
+        Value::Null => 0,
+        Value::Array(elements) => elements.len(),
+        _ => 1,
+    }
+}
+
+fn is_empty(path: &PayloadPath, payload: &Payload) -> bool {
+    path.get(payload).into_iter().all(|value| count(value) == 0)
+}
+
+fn is_null(path: &PayloadPath, payload: &Payload) -> bool {
+    path.get(payload).into_iter().any(|value| match value {
+        Value::Null => true,
+        Value::Array(elements) => elements.iter().any(Value::is_null),
+        _ => false,
+    })
+}
+
+fn field_matches(test: &FieldTest, sought: Option<&(Words, Vec<String>)>, value: &Value) -> bool {
+    let text = |holds: &dyn Fn(&Words, &[String], &str) -> bool| match (sought, value) {
+        (Some((words, sought)), Value::String(text)) => holds(words, sought, text),
+        _ => false,
+    };
     match test {
         FieldTest::Match(Match::Value(expected)) => expected.matches(value),
         FieldTest::Match(Match::Any(any)) => any.iter().any(|expected| expected.matches(value)),
-        FieldTest::Match(Match::Except(except)) => !except.iter().any(|expected| expected.matches(value)),
+        FieldTest::Match(Match::Except(except)) => {
+            !value.is_null() && !except.iter().any(|expected| expected.matches(value))
+        }
+        FieldTest::Match(Match::Text(_)) => text(&|words, sought, text| words.holds(text, sought, true)),
+        FieldTest::Match(Match::TextAny(_)) => text(&|words, sought, text| words.holds(text, sought, false)),
+        FieldTest::Match(Match::Phrase(_)) => text(&|words, sought, text| words.holds_phrase(text, sought)),
+        FieldTest::Match(Match::Prefix(prefix)) => value.as_str().is_some_and(|text| text.starts_with(prefix)),
+        FieldTest::Match(Match::Substring(part)) => value.as_str().is_some_and(|text| text.contains(part)),
         FieldTest::Range(range) => range.contains(value),
+        FieldTest::GeoBoundingBox(bounds) => GeoPoint::of(value).is_some_and(|point| bounds.contains(point)),
+        FieldTest::GeoRadius(circle) => GeoPoint::of(value).is_some_and(|point| circle.contains(point)),
+        FieldTest::GeoPolygon(polygon) => GeoPoint::of(value).is_some_and(|point| polygon.contains(point)),
+        // Of all values at the key together, not of each.
+        FieldTest::ValuesCount(_) | FieldTest::IsEmpty(_) | FieldTest::IsNull(_) => false,
     }
 }

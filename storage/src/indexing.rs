@@ -239,7 +239,24 @@ impl Collection {
                 self.trim_log()?;
             }
         }
+        self.compact_sparse(cancel)?;
         self.save_columns(cancel)
+    }
+
+    /// Merges segments of sparse vectors that no write has merged.
+    fn compact_sparse(&self, cancel: Cancel<'_>) -> Result<()> {
+        for number in 0..self.state().sparse.len() {
+            while !cancel()
+                && let Some(compaction) = self.state().sparse[number].compact()
+            {
+                let writer = self.lock_writer()?;
+                let mut state = State::clone(&self.state());
+                state.sparse[number].replace(compaction);
+                self.publish_in_memory(state);
+                drop(writer);
+            }
+        }
+        Ok(())
     }
 
     pub(crate) fn is_cancelled(&self, cancel: &AtomicBool) -> bool {

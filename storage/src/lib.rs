@@ -12,14 +12,12 @@
 //! let store = Store::open(Options::new(dir.path()))?;
 //! let config = CollectionConfig {
 //!     vectors: BTreeMap::from([(String::new(), VectorParams::new(2, Distance::Cosine))]),
-//!     encoders: BTreeMap::new(),
-//!     chunking: None,
-//!     metadata: None,
+//!     ..CollectionConfig::default()
 //! };
 //! let collection = store.create_collection(&"directions".parse()?, &config)?;
 //! let point = |id: u64, vector: [f32; 2]| NewPoint {
 //!     id: id.into(),
-//!     vectors: BTreeMap::from([(String::new(), vector.to_vec())]),
+//!     vectors: BTreeMap::from([(String::new(), vector.to_vec().into())]),
 //!     payload: Payload::new(),
 //! };
 //! collection.apply(Operation::Upsert(vec![point(1, [1.0, 0.0]), point(2, [0.0, 1.0])]))?;
@@ -38,13 +36,17 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod aliases;
 mod ann;
 mod budget;
 mod checkpoint;
 mod collection;
 mod column;
+mod embedding;
 mod error;
+mod facet;
 mod filter;
+mod group;
 mod index;
 mod indexing;
 mod key;
@@ -54,26 +56,33 @@ mod operation;
 mod options;
 mod path;
 mod payload_index;
+mod place;
 mod placement;
 mod posting;
+mod query;
 mod queue;
 mod record;
 mod rocks;
 mod search;
+mod selection;
 mod snapshot;
 mod state;
 mod store;
 mod view;
+mod words;
 mod write;
 
 pub use budget::memory_bytes;
 pub use collection::{Collection, StoredDocument, VectorMemory};
-pub use error::{Fault, InvalidInput, Result, StorageError};
+pub use error::{Fault, FormulaError, InvalidInput, Result, StorageError};
+pub use facet::Matrix;
+pub use group::Grouping;
 pub use key::SeqNo;
 pub use operation::{DocumentWrite, NewPoint, Operation, Selector, TaskProgress, chunk_id};
 pub use options::Options;
 pub use payload_index::PayloadIndex;
 pub use placement::Placement;
+pub use query::{Example, Query, Ranking};
 pub use queue::{Queue, TaskRecord};
 pub use search::{Explanation, Plan, Search, Target};
 pub use store::{MAX_DIMENSIONS, Store};

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use twofold_types::{Filter, Payload, PointId, TaskId};
+use twofold_types::api::UpdateMode;
+use twofold_types::{Embedding, Filter, Payload, PointId, TaskId};
 
 use crate::queue::TaskRecord;
 
@@ -11,6 +12,29 @@ use crate::queue::TaskRecord;
 pub enum Operation {
     /// Points are put in, whole, in place of those with the same ids.
     Upsert(Vec<NewPoint>),
+    /// The same, under conditions.
+    UpsertIf {
+        /// The points.
+        points: Vec<NewPoint>,
+        /// Of points that exist, only those that match are replaced.
+        filter: Option<Filter>,
+        /// Whether points are put in, replaced, or both.
+        mode: UpdateMode,
+    },
+    /// Vectors of points are replaced; their others and their payloads stay. A point that does not exist is left out.
+    UpdateVectors {
+        /// The vectors by point and name.
+        vectors: Vec<(PointId, BTreeMap<String, Embedding>)>,
+        /// Only of points that match.
+        filter: Option<Filter>,
+    },
+    /// Vectors of points are taken out.
+    DeleteVectors {
+        /// Of which points.
+        selector: Selector,
+        /// Which vectors.
+        names: Vec<String>,
+    },
     /// Points are taken out.
     Delete(Selector),
     /// Payload keys are set.
@@ -58,7 +82,7 @@ pub struct NewPoint {
     /// Its id.
     pub id: PointId,
     /// Its vectors by name.
-    pub vectors: BTreeMap<String, Vec<f32>>,
+    pub vectors: BTreeMap<String, Embedding>,
     /// Its payload.
     pub payload: Payload,
 }

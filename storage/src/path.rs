@@ -12,8 +12,8 @@ pub(crate) struct PayloadPath {
     rest: Vec<Step>,
 }
 
-#[derive(Debug, Clone, PartialEq)]
-enum Step {
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Step {
     /// Into an object.
     Key(String),
     /// To one element of an array.
@@ -90,64 +90,58 @@ impl PayloadPath {
         })
     }
 
-    /// The object at the key, made where it is missing; none where something else stands in the way.
-    pub(crate) fn object_mut<'a>(&self, payload: &'a mut Payload) -> Option<&'a mut Payload> {
-        let empty = || Value::Object(Payload::new());
-        let mut value = payload.entry(&self.first).or_insert_with(empty);
-        for step in &self.rest {
-            let Step::Key(key) = step else { return None };
-            if !value.is_object() {
-                *value = empty();
-            }
-            value = value.as_object_mut()?.entry(key).or_insert_with(empty);
-        }
-        if !value.is_object() {
-            *value = empty();
-        }
-        value.as_object_mut()
+    /// The steps on the way to its values.
+    pub(crate) fn steps(&self) -> impl Iterator<Item = Step> {
+        std::iter::once(Step::Key(self.first.clone())).chain(self.rest.iter().cloned())
     }
 
-    /// Copies the values at the key to the same place of another payload.
-    pub(crate) fn copy(&self, from: &Payload, to: &mut Payload) {
-        fn copy_value(from: &Value, steps: &[Step], to: &mut Value) {
-            match (steps.split_first(), from) {
-                (None, from) => *to = from.clone(),
-                (Some((Step::Key(key), rest)), Value::Object(object)) => {
-                    if let Some(from) = object.get(key) {
-                        if !to.is_object() {
-                            *to = Value::Object(Payload::new());
-                        }
-                        copy_value(from, rest, &mut to[key]);
+    /// The key without `[]` at its end.
+    pub(crate) fn to_array(&self) -> Self {
+        let mut array = self.clone();
+        if array.rest.last() == Some(&Step::Each) {
+            array.rest.pop();
+        }
+        array
+    }
+
+    /// Calls `change` with the objects at the key. Objects are made where they are missing and in place of what stands in the
+    /// way; elements of arrays are not.
+    pub(crate) fn for_each_object(&self, payload: &mut Payload, change: &mut dyn FnMut(&mut Payload)) {
+        fn object(value: &mut Value) -> Option<&mut Payload> {
+            if !value.is_object() {
+                *value = Value::Object(Payload::new());
+            }
+            value.as_object_mut()
+        }
+        fn array(value: &mut Value) -> Option<&mut Vec<Value>> {
+            if !value.is_array() {
+                *value = Value::Array(Vec::new());
+            }
+            value.as_array_mut()
+        }
+        fn walk(value: &mut Value, steps: &[Step], change: &mut dyn FnMut(&mut Payload)) {
+            match steps.split_first() {
+                None => object(value).into_iter().for_each(change),
+                Some((Step::Key(key), rest)) => {
+                    if let Some(object) = object(value) {
+                        let empty = || Value::Object(Payload::new());
+                        walk(object.entry(key).or_insert_with(empty), rest, change);
                     }
                 }
-                (Some((Step::Index(index), rest)), Value::Array(elements)) => {
-                    if let Some(from) = elements.get(*index) {
-                        if !to.is_array() {
-                            *to = Value::Array(Vec::new());
-                        }
-                        let mut copied = Value::Null;
-                        copy_value(from, rest, &mut copied);
-                        to.as_array_mut().into_iter().for_each(|to| to.push(copied.clone()));
+                Some((Step::Index(index), rest)) => {
+                    if let Some(element) = array(value).and_then(|array| array.get_mut(*index)) {
+                        walk(element, rest, change);
                     }
                 }
-                (Some((Step::Each, rest)), Value::Array(elements)) => {
-                    if !to.is_array() {
-                        *to = Value::Array(vec![Value::Null; elements.len()]);
-                    }
-                    for (from, to) in elements.iter().zip(to.as_array_mut().into_iter().flatten()) {
-                        copy_value(from, rest, to);
+                Some((Step::Each, rest)) => {
+                    for element in array(value).into_iter().flatten() {
+                        walk(element, rest, change);
                     }
                 }
-                _ => {}
             }
         }
-        if let Some(value) = from.get(&self.first) {
-            let mut copied = to.remove(&self.first).unwrap_or_default();
-            copy_value(value, &self.rest, &mut copied);
-            if !copied.is_null() || value.is_null() {
-                to.insert(self.first.clone(), copied);
-            }
-        }
+        let empty = || Value::Object(Payload::new());
+        walk(payload.entry(&self.first).or_insert_with(empty), &self.rest, change);
     }
 
     /// Removes the values at the key.
@@ -175,9 +169,7 @@ impl PayloadPath {
                 (Step::Key(key), Value::Object(object)) => {
                     object.remove(key);
                 }
-                (Step::Index(index), Value::Array(array)) if *index < array.len() => {
-                    array.remove(*index);
-                }
+                // Taking one element out twice would take two out, so an index at the end does nothing.
                 (Step::Each, Value::Array(array)) => array.clear(),
                 _ => {}
             }
@@ -221,28 +213,18 @@ mod tests {
     }
 
     #[test]
-    fn chosen_values_are_copied_to_their_places() {
-        let payload = object(json!({"a": {"b": 1, "c": 2}, "d": [{"e": 4, "f": 5}], "n": null}));
-        let mut copied = Payload::new();
-        for key in ["a.b", "d[].e", "n", "missing.x"] {
-            PayloadPath::parse(key).unwrap().copy(&payload, &mut copied);
-        }
-        assert_eq!(
-            Value::Object(copied),
-            json!({"a": {"b": 1}, "d": [{"e": 4}], "n": null})
-        );
-    }
-
-    #[test]
     fn values_are_removed_and_objects_made() {
         let mut payload = object(json!({"a": {"b": 1}, "d": [{"e": 4, "f": 5}]}));
         PayloadPath::parse("d[].e").unwrap().remove(&mut payload);
         PayloadPath::parse("a").unwrap().remove(&mut payload);
-        PayloadPath::parse("n.m")
-            .unwrap()
-            .object_mut(&mut payload)
-            .unwrap()
-            .insert("k".to_owned(), json!(1));
+        let mut set = |key: &str| {
+            let insert = &mut |object: &mut Payload| {
+                object.insert("k".to_owned(), json!(1));
+            };
+            PayloadPath::parse(key).unwrap().for_each_object(&mut payload, insert);
+        };
+        set("n.m");
+        set("d[1].x");
         assert_eq!(Value::Object(payload), json!({"d": [{"f": 5}], "n": {"m": {"k": 1}}}));
     }
 }

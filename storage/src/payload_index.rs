@@ -327,9 +327,7 @@ mod tests {
         let store = Store::open(options).unwrap();
         let config = CollectionConfig {
             vectors: BTreeMap::from([(String::new(), VectorParams::new(2, Distance::Dot))]),
-            encoders: BTreeMap::new(),
-            chunking: None,
-            metadata: None,
+            ..CollectionConfig::default()
         };
         let name = "c".parse().unwrap();
         let collection = match store.collection(&name) {
@@ -342,7 +340,7 @@ mod tests {
     fn point(id: u64, n: u64) -> NewPoint {
         NewPoint {
             id: id.into(),
-            vectors: BTreeMap::from([(String::new(), vec![id as f32, 1.0])]),
+            vectors: BTreeMap::from([(String::new(), vec![id as f32, 1.0].into())]),
             payload: json!({"n": n}).as_object().unwrap().clone(),
         }
     }

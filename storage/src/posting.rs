@@ -7,13 +7,16 @@ use std::ops::Bound;
 
 use serde_json::Value;
 use twofold_types::{
-    Datetime, FieldTest, Match, MatchValue, Number, Payload, PayloadIndexParams, Range, RangeTest, uuid_of,
+    Datetime, FieldTest, GeoBoundingBox, GeoPoint, Match, MatchValue, Number, Payload, PayloadIndexParams, Range,
+    RangeTest, uuid_of,
 };
 
 use crate::error::Result;
 use crate::key::{CollectionId, PointOffset};
 use crate::path::PayloadPath;
+use crate::place::{self, place};
 use crate::record::{FieldKind, FieldRecord};
+use crate::words::Words;
 
 /// Longer strings stand in the index by a digest.
 const INLINE_KEYWORD: usize = 64;
@@ -46,6 +49,21 @@ pub(crate) enum Lookup {
     Any(Vec<Vec<u8>>),
     /// An encoded value inside of these bounds.
     Range(EncodedRange),
+    /// All of these encoded values; `exact` where that is all that the test asks for.
+    All { values: Vec<Vec<u8>>, exact: bool },
+    /// An encoded value inside of one of these bounds.
+    Ranges(Vec<EncodedRange>),
+}
+
+impl Lookup {
+    /// Whether all points that are found pass the test, and not only all that pass are found.
+    pub(crate) fn is_exact(&self) -> bool {
+        match self {
+            Self::Any(_) | Self::Range(_) => true,
+            Self::All { exact, .. } => *exact,
+            Self::Ranges(_) => false,
+        }
+    }
 }
 
 /// A payload index in use.
@@ -56,16 +74,20 @@ pub(crate) struct Field {
     pub(crate) kind: FieldKind,
     /// What it was asked for with, where that was more than its type.
     pub(crate) params: Option<PayloadIndexParams>,
+    /// How the words of texts are found.
+    pub(crate) words: Words,
     path: PayloadPath,
 }
 
 impl Field {
     pub(crate) fn new(record: &FieldRecord) -> Result<Self> {
+        let params = record.params()?;
         Ok(Self {
             number: record.number,
             key: record.key.clone(),
             kind: record.kind,
-            params: record.params()?,
+            words: params.as_ref().map(Words::new).unwrap_or_default(),
+            params,
             path: PayloadPath::parse(&record.key)?,
         })
     }
@@ -80,7 +102,7 @@ impl Field {
         let mut keys: Vec<Vec<u8>> = self
             .path
             .elements(payload)
-            .filter_map(|value| self.encode(value))
+            .flat_map(|value| self.encode(value))
             .map(|value| {
                 [
                     self.value_prefix(collection, &value).as_slice(),
@@ -106,19 +128,26 @@ impl Field {
             .unwrap_or_default()
     }
 
-    fn encode(&self, value: &Value) -> Option<Vec<u8>> {
-        match (self.kind, value) {
+    /// What stands for a value in the index: nothing, its encoding, or those of its words.
+    fn encode(&self, value: &Value) -> Vec<Vec<u8>> {
+        let encoded = match (self.kind, value) {
+            (FieldKind::Text, Value::String(text)) => {
+                let words = self.words.indexed(text);
+                return words.iter().map(|word| encode_word(word)).collect();
+            }
             (FieldKind::Keyword, Value::String(text)) => Some(encode_keyword(text)),
             (FieldKind::Uuid, Value::String(text)) => uuid_of(text).map(encode_uuid),
             (FieldKind::Datetime, Value::String(text)) => text.parse().ok().map(encode_datetime),
             (FieldKind::Bool, Value::Bool(value)) => Some(encode_bool(*value)),
+            (FieldKind::Geo, value) => GeoPoint::of(value).map(|point| encode_place(place(point))),
             // Both number types hold every number, so that a range means the same with and without an index.
             (FieldKind::Integer | FieldKind::Float, value) => Number::of(value).map(encode_number),
             _ => None,
-        }
+        };
+        encoded.into_iter().collect()
     }
 
-    /// What finds exactly the points that pass a test; none where the index cannot tell.
+    /// What finds the points that pass a test, and perhaps more; none where the index cannot tell.
     pub(crate) fn lookup(&self, test: &FieldTest) -> Option<Lookup> {
         match test {
             FieldTest::Match(Match::Value(value)) => Some(Lookup::Any(vec![self.encode_match(value)?])),
@@ -131,13 +160,45 @@ impl Field {
                 values.dedup();
                 Some(Lookup::Any(values))
             }
-            FieldTest::Match(Match::Except(_)) => None,
+            FieldTest::Match(Match::Text(text)) if self.kind == FieldKind::Text => {
+                let values = self.sought(text);
+                // Several words may be spread over several texts.
+                let exact = values.len() <= 1;
+                Some(Lookup::All { values, exact })
+            }
+            FieldTest::Match(Match::Phrase(text)) if self.kind == FieldKind::Text => {
+                let exact = self.words.of(text).len() <= 1;
+                let values = self.sought(text);
+                Some(Lookup::All { values, exact })
+            }
+            FieldTest::Match(Match::TextAny(text)) if self.kind == FieldKind::Text => {
+                Some(Lookup::Any(self.sought(text)))
+            }
+            FieldTest::GeoBoundingBox(bounds) => self.places(bounds),
+            FieldTest::GeoRadius(circle) => self.places(&circle.bounds()),
+            FieldTest::GeoPolygon(polygon) => self.places(&polygon.bounds()),
+            FieldTest::Match(_) | FieldTest::ValuesCount(_) | FieldTest::IsEmpty(_) | FieldTest::IsNull(_) => None,
             FieldTest::Range(RangeTest::Number(range)) => matches!(self.kind, FieldKind::Integer | FieldKind::Float)
                 .then(|| Lookup::Range(encode_range(range, encode_number))),
             FieldTest::Range(RangeTest::Datetime(range)) => {
                 (self.kind == FieldKind::Datetime).then(|| Lookup::Range(encode_range(range, encode_datetime)))
             }
         }
+    }
+
+    /// The words of a query, in order and without doubles.
+    fn sought(&self, text: &str) -> Vec<Vec<u8>> {
+        let mut words: Vec<_> = self.words.sought(text).iter().map(|word| encode_word(word)).collect();
+        words.sort_unstable();
+        words.dedup();
+        words
+    }
+
+    fn places(&self, bounds: &GeoBoundingBox) -> Option<Lookup> {
+        let included = |place| Bound::Included(encode_place(place));
+        let ranges = (self.kind == FieldKind::Geo).then(|| place::ranges(bounds))?;
+        let ranges = ranges.into_iter().map(|(low, high)| (included(low), included(high)));
+        Some(Lookup::Ranges(ranges.collect()))
     }
 
     fn encode_match(&self, value: &MatchValue) -> Option<Vec<u8>> {
@@ -179,6 +240,21 @@ fn encode_keyword(text: &str) -> Vec<u8> {
         let digest = uuid::Uuid::new_v5(&uuid::Uuid::NAMESPACE_OID, text.as_bytes());
         [b"h".as_slice(), digest.as_bytes()].concat()
     }
+}
+
+fn encode_word(word: &str) -> Vec<u8> {
+    match word.len() <= INLINE_KEYWORD {
+        true => [&[b't', word.len() as u8], word.as_bytes()].concat(),
+        false => [
+            b"l".as_slice(),
+            uuid::Uuid::new_v5(&uuid::Uuid::NAMESPACE_OID, word.as_bytes()).as_bytes(),
+        ]
+        .concat(),
+    }
+}
+
+fn encode_place(place: u64) -> Vec<u8> {
+    [b"g".as_slice(), &place.to_be_bytes()].concat()
 }
 
 fn encode_uuid(id: uuid::Uuid) -> Vec<u8> {

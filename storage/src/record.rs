@@ -226,6 +226,8 @@ pub(crate) enum FieldKind {
     Bool,
     Datetime,
     Uuid,
+    Geo,
+    Text,
 }
 
 impl From<PayloadSchemaType> for FieldKind {
@@ -237,6 +239,8 @@ impl From<PayloadSchemaType> for FieldKind {
             PayloadSchemaType::Bool => Self::Bool,
             PayloadSchemaType::Datetime => Self::Datetime,
             PayloadSchemaType::Uuid => Self::Uuid,
+            PayloadSchemaType::Geo => Self::Geo,
+            PayloadSchemaType::Text => Self::Text,
         }
     }
 }
@@ -250,6 +254,8 @@ impl From<FieldKind> for PayloadSchemaType {
             FieldKind::Bool => Self::Bool,
             FieldKind::Datetime => Self::Datetime,
             FieldKind::Uuid => Self::Uuid,
+            FieldKind::Geo => Self::Geo,
+            FieldKind::Text => Self::Text,
         }
     }
 }

@@ -1,21 +1,15 @@
-//! Searching: the plan, what carries it out, and the hits.
+//! Searching one vector: the plan, and how it went.
 
-use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use twofold_types::{Filter, PointId, ScoredPoint};
-use twofold_vector::kernel::score;
-use twofold_vector::{Effort, Neighbour, exact, gather};
+use twofold_vector::Effort;
 
 use crate::collection::Collection;
-use crate::error::{InvalidInput, Result};
-use crate::index::{Ask, Estimate};
-use crate::key::PointOffset;
-use crate::view::{Fetch, View};
-use crate::write::checked_query;
-
-/// The accuracy knob at which an index makes its usual effort.
-const USUAL_EF: f32 = 128.0;
+use crate::error::Result;
+use crate::index::Estimate;
+use crate::query::{Example, Query, Ranking};
+use crate::view::Fetch;
 
 /// What a search looks for.
 #[derive(Debug, Clone)]
@@ -58,6 +52,20 @@ pub enum Plan {
     Gather,
     /// The index finds them.
     Index(&'static str),
+    /// The inverted index finds them.
+    Inverted,
+    /// Every candidate's vectors are compared with every vector of the query.
+    MaxSim,
+    /// Every candidate is compared with every example.
+    Examples,
+    /// Ids are read in their order, or drawn.
+    Ids,
+    /// The payload of every candidate is read.
+    Payloads,
+    /// What prefetches found is fused.
+    Fusion,
+    /// What prefetches found is ranked by a formula.
+    Formula,
 }
 
 /// How a search went.
@@ -83,12 +91,41 @@ pub struct Explanation {
     pub fetching: Duration,
 }
 
-fn plan(exact: bool, has_codes: bool, index: Option<(&'static str, Estimate)>) -> Plan {
+pub(crate) fn plan(exact: bool, has_codes: bool, index: Option<(&'static str, Estimate)>) -> Plan {
     let scan = if has_codes { Plan::Gather } else { Plan::Exact };
     match index {
         _ if exact => Plan::Exact,
         Some((kind, estimate)) if estimate.index < estimate.scan => Plan::Index(kind),
         _ => scan,
+    }
+}
+
+impl Explanation {
+    pub(crate) fn new(plan: Plan, matching: u64, present: u64) -> Self {
+        Self {
+            plan,
+            matching,
+            present,
+            expected_index: None,
+            expected_scan: None,
+            effort: Effort::default(),
+            filtering: Duration::ZERO,
+            searching: Duration::ZERO,
+            fetching: Duration::ZERO,
+        }
+    }
+
+    pub(crate) fn with(self, effort: Effort) -> Self {
+        Self { effort, ..self }
+    }
+
+    /// With the times since a query was begun and since its points were filtered.
+    pub(crate) fn timed(self, started: Instant, filtered: Instant) -> Self {
+        Self {
+            filtering: filtered - started,
+            searching: filtered.elapsed(),
+            ..self
+        }
     }
 }
 
@@ -100,143 +137,24 @@ impl Collection {
 
     /// [`search`](Self::search), and how it went.
     pub fn explain(&self, search: &Search) -> Result<(Vec<ScoredPoint>, Explanation)> {
-        let started = Instant::now();
-        let view = self.view();
-        let schema = &view.state.schema;
-        let name = match &search.using {
-            Some(name) => name.as_str(),
-            None => schema.default_vector()?,
+        let target = match &search.target {
+            Target::Vector(vector) => Example::Vector(vector.clone().into()),
+            Target::Point(id) => Example::Point(*id),
         };
-        let number = usize::from(schema.vector_number(name)?);
-        let arena = &view.state.arenas[number];
-        let mut mask = match &search.filter {
-            None => arena.present().clone(),
-            Some(filter) => {
-                let mut mask = view.select(Some(filter))?;
-                mask &= arena.present();
-                mask
-            }
+        let query = Query {
+            using: search.using.clone(),
+            filter: search.filter.clone(),
+            score_threshold: search.score_threshold,
+            offset: search.offset,
+            exact: search.exact,
+            ef: search.ef,
+            ..Query::by(Ranking::Nearest { target, mmr: None }, search.limit)
         };
-        let query = match &search.target {
-            Target::Vector(vector) => checked_query(&view, name, vector.clone())?,
-            Target::Point(id) => {
-                let offset = view
-                    .offsets(&[*id])?
-                    .pop()
-                    .flatten()
-                    .ok_or(InvalidInput::PointNotFound(*id))?;
-                mask.remove(offset.0);
-                let missing = InvalidInput::VectorMissing {
-                    id: *id,
-                    vector: name.to_owned(),
-                };
-                arena.get(offset.0).ok_or(missing)?.to_vec()
-            }
-        };
-        let filtered = Instant::now();
-        let ask = Ask {
-            state: &view.state,
-            number,
-            query: &query,
-            k: search.limit.saturating_add(search.offset).min(mask.len() as usize),
-            mask: &mask,
-            effort: search.ef.map_or(1.0, |ef| (ef as f32 / USUAL_EF).max(1e-3).powf(0.25)),
-        };
-        let (neighbours, mut explanation) = self.nearest(&ask, search.exact);
-        let found = Instant::now();
-        let points = self.fetch(&view, search, arena.distance(), neighbours)?;
-        explanation.filtering = filtered - started;
-        explanation.searching = found - filtered;
-        explanation.fetching = found.elapsed();
-        Ok((points, explanation))
-    }
-
-    fn nearest(&self, ask: &Ask<'_>, exactly: bool) -> (Vec<Neighbour>, Explanation) {
-        let arena = ask.arena();
-        let (matching, present) = (ask.mask.len(), arena.present().len());
-        let broken = &self.indexes[ask.number].broken;
-        let index = ask.state.indexes[ask.number]
-            .as_ref()
-            .filter(|_| !broken.load(Ordering::Relaxed));
-        let estimate = index.map(|index| index.estimate(matching, present, ask.k, ask.effort));
-        let mut explanation = Explanation {
-            plan: plan(
-                exactly,
-                arena.has_codes(),
-                index.map(|index| index.kind()).zip(estimate),
-            ),
-            matching,
-            present,
-            expected_index: estimate.and_then(|estimate| nanoseconds(estimate.index)),
-            expected_scan: estimate.and_then(|estimate| nanoseconds(estimate.scan)),
-            effort: Effort::default(),
-            filtering: Duration::ZERO,
-            searching: Duration::ZERO,
-            fetching: Duration::ZERO,
-        };
-        if let (Plan::Index(_), Some(index)) = (explanation.plan, index) {
-            match index.search(ask) {
-                Ok((neighbours, effort)) => {
-                    explanation.effort = effort;
-                    return (neighbours, explanation);
-                }
-                Err(error) => {
-                    tracing::error!(collection = %self.name(), %error, "an index failed: every point is compared until it is built again");
-                    broken.store(true, Ordering::Relaxed);
-                    explanation.plan = plan(exactly, arena.has_codes(), None);
-                }
-            }
-        }
-        let (neighbours, effort) = match (explanation.plan, index) {
-            (Plan::Gather, Some(index)) => index.gather(ask),
-            (Plan::Gather, None) => gather(arena, ask.query, ask.k, ask.mask),
-            _ => exact(arena, ask.query, ask.k, ask.mask),
-        };
-        explanation.effort = effort;
-        (neighbours, explanation)
-    }
-
-    fn fetch(
-        &self,
-        view: &View<'_>,
-        search: &Search,
-        distance: twofold_types::Distance,
-        neighbours: Vec<Neighbour>,
-    ) -> Result<Vec<ScoredPoint>> {
-        let hits = neighbours
-            .into_iter()
-            .skip(search.offset)
-            .map(|neighbour| (PointOffset(neighbour.offset), score(distance, neighbour.nearness)));
-        let near_enough = |&(_, score): &(PointOffset, f32)| match search.score_threshold {
-            Some(threshold) if distance.higher_is_nearer() => score >= threshold,
-            Some(threshold) => score <= threshold,
-            None => true,
-        };
-        let hits: Vec<_> = hits.filter(near_enough).collect();
-        let payloads = if search.fetch.needs_payload() {
-            let offsets: Vec<_> = hits.iter().map(|&(offset, _)| offset).collect();
-            let records = view.points(&offsets)?.into_iter();
-            records
-                .map(|record| record.map_or(Ok(None), |record| search.fetch.payload(&record)))
-                .collect::<Result<Vec<_>>>()?
-        } else {
-            vec![None; hits.len()]
-        };
-        let points = hits.into_iter().zip(payloads).map(|((offset, score), payload)| {
-            let label = view.state.labels.get(offset);
-            ScoredPoint {
-                id: label.id,
-                version: label.version,
-                score,
-                payload,
-                vector: view.vectors(offset, &search.fetch),
-            }
-        });
-        Ok(points.collect())
+        self.query(&query, &search.fetch)
     }
 }
 
-fn nanoseconds(nanoseconds: f64) -> Option<Duration> {
+pub(crate) fn nanoseconds(nanoseconds: f64) -> Option<Duration> {
     Duration::try_from_secs_f64(nanoseconds / 1e9).ok()
 }
 

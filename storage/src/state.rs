@@ -1,11 +1,11 @@
 //! The state of a collection in memory: what a query sees, immutable once published.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Instant;
 
-use twofold_types::CollectionConfig;
-use twofold_vector::{Arena, Bitmap, HeapBytes};
+use twofold_types::{CollectionConfig, VectorParams};
+use twofold_vector::{Arena, Bitmap, HeapBytes, MultiArena, SparseIndex};
 
 use crate::budget::Held;
 use crate::column::Column;
@@ -30,6 +30,10 @@ pub(crate) struct State {
     pub(crate) schema: Arc<Schema>,
     /// By the number of the vector.
     pub(crate) arenas: Vec<Arena>,
+    /// By the number of the multivector.
+    pub(crate) multis: Vec<MultiArena>,
+    /// By the number of the sparse vector.
+    pub(crate) sparse: Vec<SparseIndex>,
     /// By the number of the vector; none where there is no index.
     pub(crate) indexes: Vec<Option<Arc<dyn VectorIndex>>>,
     /// By the place of the payload index in the schema; none where it is on disk.
@@ -84,10 +88,21 @@ impl State {
         held.collect()
     }
 
-    /// Bytes on the heap beside those of vectors: of payload indexes and labels.
+    /// The offsets that have a vector.
+    pub(crate) fn present(&self, slot: Slot) -> &Bitmap {
+        match slot {
+            Slot::Dense(number) => self.arenas[number].present(),
+            Slot::Multi(number) => self.multis[number].present(),
+            Slot::Sparse(number) => self.sparse[number].present(),
+        }
+    }
+
+    /// Bytes on the heap beside those of vectors that can be moved: of multivectors, sparse vectors, payload indexes and labels.
     pub(crate) fn bytes_beside_vectors(&self) -> u64 {
         let columns: usize = self.columns.iter().flatten().map(|column| column.heap_bytes()).sum();
-        (columns + self.labels.heap_bytes()) as u64
+        let multis: usize = self.multis.iter().map(MultiArena::heap_bytes).sum();
+        let sparse: usize = self.sparse.iter().map(SparseIndex::heap_bytes).sum();
+        (columns + multis + sparse + self.labels.heap_bytes()) as u64
     }
 }
 
@@ -102,28 +117,78 @@ pub(crate) struct Schema {
 }
 
 impl Schema {
-    /// The number of a vector: its place among the names in order.
-    pub(crate) fn vector_number(&self, name: &str) -> Result<u16, InvalidInput> {
-        let position = self.config.vectors.keys().position(|known| known == name);
-        position
-            .map(|number| number as u16)
+    /// Where vectors of this name are.
+    pub(crate) fn slot(&self, name: &str) -> Result<Slot, InvalidInput> {
+        fn place<V>(vectors: &BTreeMap<String, V>, name: &str) -> Option<usize> {
+            vectors.keys().position(|known| known == name)
+        }
+        let config = &self.config;
+        let dense = place(&config.vectors, name).map(Slot::Dense);
+        let multi = || place(&config.multivectors, name).map(Slot::Multi);
+        let sparse = || place(&config.sparse_vectors, name).map(Slot::Sparse);
+        dense
+            .or_else(multi)
+            .or_else(sparse)
             .ok_or_else(|| InvalidInput::UnknownVector {
                 name: name.to_owned(),
                 known: self.vector_names(),
             })
     }
 
+    /// All vectors, and where they are.
+    pub(crate) fn slots(&self) -> impl Iterator<Item = (&String, Slot)> {
+        let config = &self.config;
+        let dense = config.vectors.keys().enumerate();
+        let multi = config.multivectors.keys().enumerate();
+        let sparse = config.sparse_vectors.keys().enumerate();
+        dense
+            .map(|(number, name)| (name, Slot::Dense(number)))
+            .chain(multi.map(|(number, name)| (name, Slot::Multi(number))))
+            .chain(sparse.map(|(number, name)| (name, Slot::Sparse(number))))
+    }
+
+    /// The parameters of a vector that has components.
+    pub(crate) fn params(&self, name: &str) -> Option<&VectorParams> {
+        self.config
+            .vectors
+            .get(name)
+            .or_else(|| self.config.multivectors.get(name))
+    }
+
     /// The vector that is meant when none is named: the unnamed one, or the only one.
     pub(crate) fn default_vector(&self) -> Result<&str, InvalidInput> {
-        let mut names = self.config.vectors.keys();
-        match (names.next(), names.next()) {
-            (Some(name), None) => Ok(name),
-            (Some(name), Some(_)) if name.is_empty() => Ok(name),
+        let unnamed = self.slots().find(|(name, _)| name.is_empty());
+        let mut slots = self.slots();
+        match (unnamed, slots.next(), slots.next()) {
+            (Some((name, _)), ..) | (None, Some((name, _)), None) => Ok(name),
             _ => Err(InvalidInput::AmbiguousVector(self.vector_names())),
         }
     }
 
     fn vector_names(&self) -> Vec<String> {
-        self.config.vectors.keys().cloned().collect()
+        self.config.vector_names().cloned().collect()
+    }
+}
+
+/// Where the vectors of one name are in the state: a place among those of their kind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Slot {
+    Dense(usize),
+    Multi(usize),
+    Sparse(usize),
+}
+
+impl Slot {
+    /// The first numbers of multivectors and of sparse vectors in keys.
+    const MULTI: u16 = 0x4000;
+    const SPARSE: u16 = 0x8000;
+
+    /// The number in keys.
+    pub(crate) fn number(self) -> u16 {
+        match self {
+            Self::Dense(number) => number as u16,
+            Self::Multi(number) => Self::MULTI + number as u16,
+            Self::Sparse(number) => Self::SPARSE + number as u16,
+        }
     }
 }

@@ -1,12 +1,14 @@
 //! A data directory: its collections and its queue.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::{Mutex, RwLock};
+use twofold_types::api::{AliasAction, AliasDescription};
 use twofold_types::{CollectionConfig, CollectionName};
 
+use crate::aliases::Aliases;
 use crate::budget::{Closed, Relief, opening, relief};
 use crate::checkpoint::checkpoint_bytes;
 use crate::collection::{Collection, index_dir};
@@ -32,6 +34,8 @@ pub struct Store {
     collections: RwLock<BTreeMap<CollectionName, Arc<Collection>>>,
     /// The first number that no collection has had.
     next_collection: Mutex<u32>,
+    /// Other names of collections. Changed only while `collections` is locked.
+    aliases: RwLock<Aliases>,
     queue: Queue,
     /// The memory budget was exceeded, and is not kept with some room to spare yet.
     relieving: AtomicBool,
@@ -72,7 +76,9 @@ impl Store {
             Some(bytes) => CounterRecord::from_bytes(&bytes)?.next_offset,
             None => 0,
         };
+        let aliases = Aliases::read(&rocks.snapshot())?;
         Ok(Self {
+            aliases: RwLock::new(aliases),
             rocks,
             options,
             collections: RwLock::new(collections),
@@ -88,10 +94,36 @@ impl Store {
         &self.queue
     }
 
-    /// A collection by name.
+    /// A collection by its name, or by one of its aliases.
     pub fn collection(&self, name: &CollectionName) -> Result<Arc<Collection>> {
-        let found = self.collections.read().get(name).cloned();
-        found.ok_or_else(|| StorageError::CollectionNotFound(name.clone()))
+        let collections = self.collections.read();
+        let found = collections.get(name).or_else(|| {
+            let aliases = self.aliases.read();
+            collections.get(aliases.get(name)?)
+        });
+        found
+            .cloned()
+            .ok_or_else(|| StorageError::CollectionNotFound(name.clone()))
+    }
+
+    /// All aliases, or those of one collection.
+    pub fn aliases(&self, collection: Option<&CollectionName>) -> Vec<AliasDescription> {
+        self.aliases.read().list(collection)
+    }
+
+    /// Changes aliases: all of it happens, or nothing.
+    pub fn change_aliases(&self, actions: &[AliasAction]) -> Result<()> {
+        let collections = self.collections.write();
+        let changed = self
+            .aliases
+            .read()
+            .changed(actions, |name| collections.contains_key(name))?;
+        let mut batch = self.rocks.batch();
+        changed.write(&mut batch);
+        self.rocks.write(batch)?;
+        *self.aliases.write() = changed;
+        drop(collections);
+        self.rocks.sync()
     }
 
     /// All collections in the order of their names.
@@ -139,7 +171,7 @@ impl Store {
     pub fn create_collection(&self, name: &CollectionName, config: &CollectionConfig) -> Result<Arc<Collection>> {
         check(config)?;
         let mut collections = self.collections.write();
-        if collections.contains_key(name) {
+        if collections.contains_key(name) || self.aliases.read().get(name).is_some() {
             return Err(StorageError::CollectionExists(name.clone()));
         }
         let record = CollectionRecord::new(name, config);
@@ -202,12 +234,17 @@ impl Store {
         let Some(collection) = collections.get(name) else {
             return Ok(false);
         };
+        let mut aliases = self.aliases.read().clone();
         collection.drop_with(|| {
             let mut batch = self.rocks.batch();
             batch.delete_collection(collection.id);
+            if aliases.forget(name) {
+                aliases.write(&mut batch);
+            }
             self.rocks.write(batch)?;
             self.rocks.sync()
         })?;
+        *self.aliases.write() = aliases;
         collections.remove(name);
         Ok(true)
     }
@@ -243,10 +280,14 @@ fn place(rocks: &Rocks, options: &Options, records: &mut [(CollectionId, Collect
 }
 
 fn check(config: &CollectionConfig) -> Result<(), InvalidInput> {
-    if config.vectors.is_empty() {
+    if config.vector_names().next().is_none() {
         return Err(InvalidInput::NoVectors);
     }
-    for (name, params) in &config.vectors {
+    let mut names = BTreeSet::new();
+    if let Some(twice) = config.vector_names().find(|name| !names.insert(*name)) {
+        return Err(InvalidInput::VectorTwice(twice.clone()));
+    }
+    for (name, params) in config.vectors.iter().chain(&config.multivectors) {
         if params.size == 0 || params.size > MAX_DIMENSIONS {
             return Err(InvalidInput::Size {
                 vector: name.clone(),
@@ -255,10 +296,10 @@ fn check(config: &CollectionConfig) -> Result<(), InvalidInput> {
             });
         }
     }
-    if let Some(name) = config.encoders.keys().find(|name| !config.vectors.contains_key(*name)) {
+    if let Some(name) = config.encoders.keys().find(|name| config.kind(name).is_none()) {
         return Err(InvalidInput::UnknownVector {
             name: name.clone(),
-            known: config.vectors.keys().cloned().collect(),
+            known: config.vector_names().cloned().collect(),
         });
     }
     Ok(())

@@ -1,21 +1,24 @@
 //! Reading: one consistent state of a collection in memory and on disk.
 
+use std::collections::BTreeMap;
 use std::ops::{Bound, ControlFlow};
 use std::sync::Arc;
 
 use twofold_types::api::{PayloadSelector, WithPayload, WithVector};
-use twofold_types::{FieldTest, Filter, Payload, PointId, Record, VectorsOutput};
+use twofold_types::{Embedding, FieldTest, Filter, Payload, PointId, Record, VectorsOutput};
 use twofold_vector::{Bitmap, Union};
 
 use crate::column::Column;
+use crate::embedding;
 use crate::error::{Result, StorageError};
-use crate::filter::CompiledFilter;
+use crate::filter::{CompiledFilter, Narrowed};
 use crate::key::{CollectionId, PointOffset};
 use crate::path::PayloadPath;
 use crate::posting::{Field, Lookup, is_above, is_below};
 use crate::record::{DiskRecord, DocumentRecord, PointRecord};
 use crate::rocks::{Cf, Snapshot};
-use crate::state::State;
+use crate::selection::Selection;
+use crate::state::{Slot, State};
 
 /// Points are read one by one below this share of the collection, and all in order above it.
 const SPARSE_READ: u64 = 8;
@@ -99,12 +102,16 @@ impl View<'_> {
 
     /// The points that a payload index finds for a test; none where no index can tell, or where it takes longer than to
     /// read the payloads of the points that are left.
-    pub(crate) fn postings(&self, key: &str, test: &FieldTest, left: u64) -> Result<Option<Bitmap>> {
-        match self.lookup(key, test) {
-            None => Ok(None),
-            Some((_, Some(column), lookup)) => Ok(Some(column.find(&lookup))),
-            Some((field, None, lookup)) => self.scan_postings(field, &lookup, left.saturating_mul(POSTINGS_PER_READ)),
-        }
+    pub(crate) fn postings(&self, key: &str, test: &FieldTest, left: u64) -> Result<Option<Narrowed>> {
+        let Some((field, column, lookup)) = self.lookup(key, test) else {
+            return Ok(None);
+        };
+        let points = match column {
+            Some(column) => Some(column.find(&lookup)),
+            None => self.scan_postings(field, &lookup, left.saturating_mul(POSTINGS_PER_READ))?,
+        };
+        let exact = lookup.is_exact();
+        Ok(points.map(|points| Narrowed { points, exact }))
     }
 
     /// The points that postings on disk name; none where more than `limit` postings would have to be read.
@@ -126,6 +133,29 @@ impl View<'_> {
                     let prefix = field.value_prefix(self.collection, value);
                     self.snapshot.scan_keys(Cf::Postings, &prefix, &[], &mut visit)?;
                 }
+            }
+            Lookup::All { values, .. } => {
+                let mut all: Option<Bitmap> = None;
+                for value in values {
+                    let one = Lookup::Any(vec![value.clone()]);
+                    let Some(points) = self.scan_postings(field, &one, limit)? else {
+                        return Ok(None);
+                    };
+                    match &mut all {
+                        Some(all) => *all &= &points,
+                        None => all = Some(points),
+                    }
+                }
+                return Ok(Some(all.unwrap_or_default()));
+            }
+            Lookup::Ranges(ranges) => {
+                for range in ranges {
+                    match self.scan_postings(field, &Lookup::Range(range.clone()), limit)? {
+                        Some(points) => union.add(&points),
+                        None => return Ok(None),
+                    }
+                }
+                return Ok(Some(union.into()));
             }
             Lookup::Range((lower, upper)) => {
                 let start = match lower {
@@ -160,7 +190,7 @@ impl View<'_> {
     /// The living points that match a filter; all of them without one.
     pub(crate) fn select(&self, filter: Option<&Filter>) -> Result<Bitmap> {
         match filter {
-            Some(filter) => CompiledFilter::new(filter)?.select(self),
+            Some(filter) => CompiledFilter::new(filter, &self.state.schema)?.select(self),
             None => Ok(self.state.alive.clone()),
         }
     }
@@ -175,24 +205,48 @@ impl View<'_> {
         Ok(Record {
             id: point.id(),
             payload: fetch.payload(point)?,
-            vector: self.vectors(offset, fetch),
+            vector: self.vectors(offset, fetch)?,
+            order_value: None,
         })
     }
 
     /// The vectors of a point as they are answered.
-    pub(crate) fn vectors(&self, offset: PointOffset, fetch: &Fetch) -> Option<VectorsOutput> {
+    pub(crate) fn vectors(&self, offset: PointOffset, fetch: &Fetch) -> Result<Option<VectorsOutput>> {
         let wanted = |name: &String| match &fetch.vector {
             WithVector::Bool(all) => *all,
             WithVector::Names(names) => names.contains(name),
         };
         if fetch.vector == WithVector::Bool(false) {
-            return None;
+            return Ok(None);
         }
-        let vectors = self.state.schema.config.vectors.keys().zip(&self.state.arenas);
-        let found = vectors
-            .filter(|(name, _)| wanted(name))
-            .filter_map(|(name, arena)| Some((name.clone(), arena.get(offset.0)?.to_vec())));
-        Some(VectorsOutput::from(found.collect::<std::collections::BTreeMap<_, _>>()))
+        let slots = self.state.schema.slots().filter(|(name, _)| wanted(name));
+        let found = slots.filter_map(|(name, slot)| {
+            let vector = self.vector(slot, offset).transpose()?;
+            Some(vector.map(|vector| (name.clone(), vector)))
+        });
+        Ok(Some(VectorsOutput::from(found.collect::<Result<BTreeMap<_, _>>>()?)))
+    }
+
+    /// One vector of a point.
+    pub(crate) fn vector(&self, slot: Slot, offset: PointOffset) -> Result<Option<Embedding>> {
+        Ok(match slot {
+            Slot::Dense(number) => self.state.arenas[number]
+                .get(offset.0)
+                .map(|vector| Embedding::Dense(vector.to_vec())),
+            Slot::Multi(number) => {
+                let multis = &self.state.multis[number];
+                let rows = |rows: &[f32]| rows.chunks_exact(multis.dimensions()).map(<[f32]>::to_vec).collect();
+                multis.get(offset.0).map(|vectors| Embedding::Multi(rows(vectors)))
+            }
+            Slot::Sparse(number) if !self.state.sparse[number].present().contains(offset.0) => None,
+            Slot::Sparse(_) => {
+                let key = self.collection.vector_key(slot.number(), offset);
+                let value = self.snapshot.get(Cf::Vectors, &key)?;
+                value
+                    .map(|value| embedding::read_sparse(&value).map(Embedding::Sparse))
+                    .transpose()?
+            }
+        })
     }
 }
 
@@ -214,8 +268,8 @@ pub struct Fetch {
 enum PayloadFields {
     All,
     Nothing,
-    Include(Vec<PayloadPath>),
-    Exclude(Vec<PayloadPath>),
+    Only(Selection),
+    Without(Selection),
 }
 
 impl Fetch {
@@ -225,14 +279,15 @@ impl Fetch {
             keys.iter()
                 .map(|key| PayloadPath::parse(key))
                 .collect::<Result<Vec<_>, _>>()
+                .map(|paths| Selection::new(&paths))
         };
         let payload = match payload {
             WithPayload::Bool(true) => PayloadFields::All,
             WithPayload::Bool(false) => PayloadFields::Nothing,
             WithPayload::Fields(keys) | WithPayload::Selector(PayloadSelector::Include(keys)) => {
-                PayloadFields::Include(parse(keys)?)
+                PayloadFields::Only(parse(keys)?)
             }
-            WithPayload::Selector(PayloadSelector::Exclude(keys)) => PayloadFields::Exclude(parse(keys)?),
+            WithPayload::Selector(PayloadSelector::Exclude(keys)) => PayloadFields::Without(parse(keys)?),
         };
         Ok(Self { payload, vector })
     }
@@ -254,17 +309,8 @@ impl Fetch {
         match &self.payload {
             PayloadFields::Nothing => Ok(None),
             PayloadFields::All => point.payload().map(Some),
-            PayloadFields::Include(paths) => {
-                let payload = point.payload()?;
-                let mut included = Payload::new();
-                paths.iter().for_each(|path| path.copy(&payload, &mut included));
-                Ok(Some(included))
-            }
-            PayloadFields::Exclude(paths) => {
-                let mut payload = point.payload()?;
-                paths.iter().for_each(|path| path.remove(&mut payload));
-                Ok(Some(payload))
-            }
+            PayloadFields::Only(selection) => Ok(Some(selection.only(point.payload()?))),
+            PayloadFields::Without(selection) => Ok(Some(selection.without(point.payload()?))),
         }
     }
 }

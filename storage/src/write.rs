@@ -4,10 +4,13 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Instant;
 
-use twofold_types::{Distance, Payload, PointId};
-use twofold_vector::{Bitmap, kernel};
+use twofold_types::api::UpdateMode;
+use twofold_types::{Embedding, Filter, Payload, PointId, SparseVector};
+use twofold_vector::Bitmap;
 
-use crate::error::{InvalidInput, Result, StorageError};
+use crate::embedding::{self, checked};
+use crate::error::{InvalidInput, Result};
+use crate::filter::{CompiledFilter, Subject};
 use crate::key::{PointOffset, SeqNo};
 use crate::label::Label;
 use crate::operation::{DocumentWrite, NewPoint, Operation, Selector, chunk_id};
@@ -15,7 +18,7 @@ use crate::path::PayloadPath;
 use crate::queue;
 use crate::record::{CounterRecord, DiskRecord, DocumentRecord, LogRecord, PointRecord};
 use crate::rocks::{Batch, Cf};
-use crate::state::{State, TailEntry};
+use crate::state::{Slot, State, TailEntry};
 use crate::view::View;
 
 /// An operation on its way. It reads the state before it through `view`, and its own changes through the maps.
@@ -26,9 +29,12 @@ pub(crate) struct Write<'a> {
     next_offset: u32,
     points: HashMap<PointOffset, Option<PointRecord>>,
     ids: HashMap<PointId, Option<PointOffset>>,
-    vectors: BTreeMap<(u16, PointOffset), Option<Vec<f32>>>,
+    vectors: Vectors,
     postings: Vec<PostingChange>,
 }
+
+/// Vectors that are put in or taken out, by place and point.
+type Vectors = BTreeMap<(Slot, PointOffset), Option<Embedding>>;
 
 /// One value of one point that comes into a payload index or leaves it.
 struct PostingChange {
@@ -52,7 +58,7 @@ pub(crate) struct Change {
     /// The points that there are now, and those that are no more.
     born: Vec<(PointOffset, Label)>,
     died: Vec<PointOffset>,
-    vectors: BTreeMap<(u16, PointOffset), Option<Vec<f32>>>,
+    vectors: Vectors,
     postings: Vec<PostingChange>,
     tail: Option<TailEntry>,
 }
@@ -82,6 +88,43 @@ impl<'a> Write<'a> {
     fn operation(&mut self, operation: Operation) -> Result<()> {
         match operation {
             Operation::Upsert(points) => points.into_iter().try_for_each(|point| self.upsert(point)),
+            Operation::UpsertIf { points, filter, mode } => {
+                let condition = filter.map(|filter| Condition::new(self.view, &filter)).transpose()?;
+                for point in points {
+                    let written = match self.offset(point.id)? {
+                        Some(_) if mode == UpdateMode::InsertOnly => false,
+                        Some(offset) => self.meets(condition.as_ref(), offset)?,
+                        None => mode != UpdateMode::UpdateOnly,
+                    };
+                    if written {
+                        self.upsert(point)?;
+                    }
+                }
+                Ok(())
+            }
+            Operation::UpdateVectors { vectors, filter } => {
+                let condition = filter.map(|filter| Condition::new(self.view, &filter)).transpose()?;
+                for (id, vectors) in vectors {
+                    let Some(offset) = self.offset(id)? else { continue };
+                    if self.meets(condition.as_ref(), offset)? {
+                        self.touch(offset)?;
+                        self.put_vectors(offset, vectors)?;
+                    }
+                }
+                Ok(())
+            }
+            Operation::DeleteVectors { selector, names } => {
+                let schema = self.view.state.schema.clone();
+                let slots = names.iter().map(|name| schema.slot(name));
+                let slots = slots.collect::<Result<Vec<_>, _>>()?;
+                for (offset, _) in self.select(&selector)? {
+                    self.touch(offset)?;
+                    for &slot in &slots {
+                        self.put_vector(slot, offset, None);
+                    }
+                }
+                Ok(())
+            }
             Operation::Delete(selector) => {
                 for (offset, record) in self.select(&selector)? {
                     self.delete(record.id(), offset)?;
@@ -92,9 +135,7 @@ impl<'a> Write<'a> {
                 selector,
                 payload,
                 key: None,
-            } => self.change_payloads(&selector, |old| {
-                old.extend(payload.clone());
-            }),
+            } => self.change_payloads(&selector, |old| merge(old, &payload)),
             Operation::SetPayload {
                 selector,
                 payload,
@@ -102,9 +143,7 @@ impl<'a> Write<'a> {
             } => {
                 let path = PayloadPath::parse(&key)?;
                 self.change_payloads(&selector, |old| {
-                    if let Some(object) = path.object_mut(old) {
-                        object.extend(payload.clone());
-                    }
+                    path.for_each_object(old, &mut |object| merge(object, &payload));
                 })
             }
             Operation::OverwritePayload { selector, payload } => {
@@ -136,6 +175,22 @@ impl<'a> Write<'a> {
                 }
                 Ok(())
             }
+        }
+    }
+
+    /// Whether a point, as this operation has left it so far, meets the condition under which it is written. Which vectors a
+    /// point has is told as it was before the operation.
+    fn meets(&self, condition: Option<&Condition>, offset: PointOffset) -> Result<bool> {
+        let Some(condition) = condition else {
+            return Ok(true);
+        };
+        match self.points.get(&offset) {
+            None => Ok(condition.matching.contains(offset.0)),
+            Some(None) => Ok(false),
+            Some(Some(record)) => Ok(condition.filter.matches(Subject {
+                payload: &record.payload()?,
+                point: Some((&self.view.state, offset, record.id())),
+            })),
         }
     }
 
@@ -188,32 +243,44 @@ impl<'a> Write<'a> {
         };
         self.put_point(offset, point.id, &point.payload)?;
         let schema = self.view.state.schema.clone();
-        for name in point.vectors.keys() {
-            schema.vector_number(name)?;
+        for (name, slot) in schema.slots() {
+            if !point.vectors.contains_key(name) {
+                self.put_vector(slot, offset, None);
+            }
         }
-        let mut vectors = point.vectors;
-        for (number, (name, params)) in schema.config.vectors.iter().enumerate() {
-            let vector = vectors
-                .remove(name)
-                .map(|vector| checked(name, params.size, params.distance, vector))
-                .transpose()?;
-            self.put_vector(number as u16, offset, vector);
+        self.put_vectors(offset, point.vectors)
+    }
+
+    fn put_vectors(&mut self, offset: PointOffset, vectors: BTreeMap<String, Embedding>) -> Result<()> {
+        let schema = self.view.state.schema.clone();
+        for (name, vector) in vectors {
+            let slot = schema.slot(&name)?;
+            let vector = checked(&schema, &name, vector)?;
+            self.put_vector(slot, offset, Some(vector));
         }
         Ok(())
     }
 
-    fn put_vector(&mut self, number: u16, offset: PointOffset, vector: Option<Vec<f32>>) {
-        let had = match self.vectors.get(&(number, offset)) {
+    fn put_vector(&mut self, slot: Slot, offset: PointOffset, vector: Option<Embedding>) {
+        let had = match self.vectors.get(&(slot, offset)) {
             Some(pending) => pending.is_some(),
-            None => self.view.state.arenas[usize::from(number)].present().contains(offset.0),
+            None => self.view.state.present(slot).contains(offset.0),
         };
-        let key = self.view.collection.vector_key(number, offset);
+        let key = self.view.collection.vector_key(slot.number(), offset);
         match &vector {
-            Some(vector) => self.batch.put(Cf::Vectors, &key, &vector_bytes(vector)),
+            Some(vector) => self.batch.put(Cf::Vectors, &key, &embedding::to_bytes(vector)),
             None if had => self.batch.delete(Cf::Vectors, &key),
             None => return,
         }
-        self.vectors.insert((number, offset), vector);
+        self.vectors.insert((slot, offset), vector);
+    }
+
+    /// Gives a point that there is the version of this write.
+    fn touch(&mut self, offset: PointOffset) -> Result<()> {
+        match self.record(offset)? {
+            Some(record) => self.put_point(offset, record.id(), &record.payload()?),
+            None => Ok(()),
+        }
     }
 
     fn put_point(&mut self, offset: PointOffset, id: PointId, payload: &Payload) -> Result<()> {
@@ -268,8 +335,9 @@ impl<'a> Write<'a> {
         self.batch.delete(Cf::Ids, &self.view.collection.id_key(id));
         self.points.insert(offset, None);
         self.ids.insert(id, None);
-        for number in 0..self.view.state.arenas.len() {
-            self.put_vector(number as u16, offset, None);
+        let schema = self.view.state.schema.clone();
+        for (_, slot) in schema.slots() {
+            self.put_vector(slot, offset, None);
         }
         Ok(())
     }
@@ -319,7 +387,9 @@ impl<'a> Write<'a> {
         };
         self.batch
             .put(Cf::Meta, &self.view.collection.counter_key(), &counter.to_bytes());
-        let touched: Bitmap = self.vectors.keys().map(|(_, offset)| offset.0).collect();
+        // Indexes and checkpoints of multivectors and sparse vectors there are none that would have to follow.
+        let dense = self.vectors.keys().filter(|(slot, _)| matches!(slot, Slot::Dense(_)));
+        let touched: Bitmap = dense.map(|(_, offset)| offset.0).collect();
         let mut payloads: Bitmap = self.postings.iter().map(|change| change.offset.0).collect();
         payloads -= &touched;
         if log && !(touched.is_empty() && payloads.is_empty()) {
@@ -363,6 +433,21 @@ impl<'a> Write<'a> {
     }
 }
 
+/// What points must be like to be written.
+struct Condition {
+    filter: CompiledFilter,
+    /// The points that were like it before the operation.
+    matching: Bitmap,
+}
+
+impl Condition {
+    fn new(view: &View<'_>, filter: &Filter) -> Result<Self> {
+        let filter = CompiledFilter::new(filter, &view.state.schema)?;
+        let matching = filter.select(view)?;
+        Ok(Self { filter, matching })
+    }
+}
+
 impl Change {
     /// Makes the state before the operation the state after it.
     pub(crate) fn apply(self, state: &mut State) -> SeqNo {
@@ -377,12 +462,25 @@ impl Change {
         }
         state.touched += self.vectors.len() as u64;
         state.written = Instant::now();
-        for ((number, offset), vector) in self.vectors {
-            let arena = &mut state.arenas[usize::from(number)];
-            match vector {
-                Some(vector) => arena.set(offset.0, &vector),
-                None => arena.remove(offset.0),
+        let mut sparse: BTreeMap<usize, Vec<(u32, Option<SparseVector>)>> = BTreeMap::new();
+        for ((slot, offset), vector) in self.vectors {
+            let offset = offset.0;
+            match (slot, vector) {
+                (Slot::Dense(number), Some(Embedding::Dense(vector))) => state.arenas[number].set(offset, &vector),
+                (Slot::Dense(number), _) => state.arenas[number].remove(offset),
+                (Slot::Multi(number), Some(Embedding::Multi(rows))) => {
+                    state.multis[number].set(offset, &embedding::flat(&rows));
+                }
+                (Slot::Multi(number), _) => state.multis[number].remove(offset),
+                (Slot::Sparse(number), Some(Embedding::Sparse(vector))) => {
+                    sparse.entry(number).or_default().push((offset, Some(vector)));
+                }
+                (Slot::Sparse(number), _) => sparse.entry(number).or_default().push((offset, None)),
             }
+        }
+        for (number, changes) in sparse {
+            let changes = changes.iter().map(|(offset, vector)| (*offset, vector.as_ref()));
+            state.sparse[number].apply(changes);
         }
         for change in self.postings {
             let Some(column) = &mut state.columns[change.column] else {
@@ -399,58 +497,12 @@ impl Change {
     }
 }
 
-fn checked(name: &str, size: usize, distance: Distance, mut vector: Vec<f32>) -> Result<Vec<f32>, InvalidInput> {
-    if vector.len() != size {
-        return Err(InvalidInput::Dimension {
-            vector: name.to_owned(),
-            expected: size,
-            received: vector.len(),
-        });
-    }
-    if !vector.iter().all(|component| component.is_finite()) {
-        return Err(InvalidInput::NotFinite(name.to_owned()));
-    }
-    if distance == Distance::Cosine {
-        kernel::normalise(&mut vector);
-    }
-    Ok(vector)
-}
-
-/// A query vector, checked and normalised as stored ones are.
-pub(crate) fn checked_query(view: &View<'_>, name: &str, vector: Vec<f32>) -> Result<Vec<f32>> {
-    let number = view.state.schema.vector_number(name)?;
-    let params = view.state.schema.config.vectors.values().nth(usize::from(number));
-    let params = params.expect("a vector number counts the configured vectors");
-    Ok(checked(name, params.size, params.distance, vector)?)
-}
-
-/// A version byte and the components, little-endian.
-fn vector_bytes(vector: &[f32]) -> Vec<u8> {
-    let mut bytes = Vec::with_capacity(1 + size_of_val(vector));
-    bytes.push(1);
-    bytes.extend(vector.iter().flat_map(|component| component.to_le_bytes()));
-    bytes
-}
-
-/// Reads what [`vector_bytes`] wrote into `vector`.
-pub(crate) fn read_vector(bytes: &[u8], vector: &mut [f32]) -> Result<()> {
-    let corrupt = |reason: String| StorageError::Corrupt { what: "vector", reason };
-    match bytes.split_first() {
-        Some((1, body)) if body.len() == size_of_val(vector) => {
-            let (components, _) = body.as_chunks::<4>();
-            for (component, bytes) in vector.iter_mut().zip(components) {
-                *component = f32::from_le_bytes(*bytes);
-            }
-            Ok(())
-        }
-        Some((1, body)) => Err(corrupt(format!(
-            "{} bytes in place of {}",
-            body.len(),
-            size_of_val(vector)
-        ))),
-        version => Err(corrupt(format!(
-            "version {:?} is unknown to this release",
-            version.map(|(version, _)| version)
-        ))),
+/// Sets keys of a payload; null removes one.
+fn merge(object: &mut Payload, changes: &Payload) {
+    for (key, value) in changes {
+        match value.is_null() {
+            true => object.remove(key),
+            false => object.insert(key.clone(), value.clone()),
+        };
     }
 }

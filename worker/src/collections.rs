@@ -4,27 +4,19 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde_json::Value;
-use twofold_encode::Encoder;
 use twofold_storage::{Collection, InvalidInput};
 use twofold_types::api::CreateCollection;
 use twofold_types::{
-    CollectionConfig, CollectionName, Distance, EmbeddingKind, EmbeddingSpace, EncoderParams, OtherKind, VectorParams,
-    VectorsConfig,
+    CollectionConfig, CollectionName, Comparator, EmbeddingKind, EmbeddingSpace, EncoderParams, Modifier,
+    MultivectorConfig, SparseVectorParams, VectorParams, VectorsConfig,
 };
 
 use crate::engine::Engine;
-use crate::error::{Result, WorkerError};
+use crate::error::Result;
 
 impl Engine {
     /// Makes a collection. Models that are named are loaded, so that a mistake is found here and not while ingesting.
     pub fn create_collection(&self, name: &CollectionName, mut request: CreateCollection) -> Result<Arc<Collection>> {
-        if request
-            .sparse_vectors
-            .as_ref()
-            .is_some_and(|vectors| !vectors.is_empty())
-        {
-            return Err(WorkerError::Unsupported("sparse_vectors"));
-        }
         let encoders: BTreeMap<String, EncoderParams> = match request.encoders.take() {
             Some(encoders) => encoders,
             None => from_metadata(&request, "encoders")?.unwrap_or_default(),
@@ -37,51 +29,86 @@ impl Engine {
             None => from_metadata(&request, "chunking")?,
         };
         let mut vectors = request.vectors.map(VectorsConfig::into_named).unwrap_or_default();
-        if vectors.values().any(|params| params.multivector_config.is_some()) {
-            return Err(WorkerError::Unsupported("multivector_config"));
-        }
         if let Some(quantisation) = &request.quantization_config {
             for params in vectors.values_mut() {
                 params.quantization_config.get_or_insert_with(|| quantisation.clone());
             }
         }
+        let mut sparse_vectors = request.sparse_vectors.unwrap_or_default();
+        let mut spaces = BTreeMap::new();
         for (vector, params) in &encoders {
-            let (expected, distance) = stored_space(self.models.get(params)?.as_ref())?;
-            let received = vectors
-                .entry(vector.clone())
-                .or_insert_with(|| VectorParams::new(expected, distance))
-                .size;
-            if received != expected {
-                return Err(InvalidInput::EncoderDimension {
-                    vector: vector.clone(),
-                    expected,
-                    received,
+            let space = self.models.get(params)?.space();
+            spaces.insert(vector, space);
+            if vectors.contains_key(vector) || sparse_vectors.contains_key(vector) {
+                continue;
+            }
+            match space {
+                EmbeddingSpace::Dense { dimensions, distance } => {
+                    vectors.insert(vector.clone(), VectorParams::new(dimensions, distance));
                 }
-                .into());
+                EmbeddingSpace::Multi { dimensions, distance } => {
+                    let multi = VectorParams {
+                        multivector_config: Some(MultivectorConfig {
+                            comparator: Comparator::MaxSim,
+                        }),
+                        ..VectorParams::new(dimensions, distance)
+                    };
+                    vectors.insert(vector.clone(), multi);
+                }
+                EmbeddingSpace::Sparse { idf } => {
+                    let sparse = SparseVectorParams {
+                        modifier: idf.then_some(Modifier::Idf),
+                        ..SparseVectorParams::default()
+                    };
+                    sparse_vectors.insert(vector.clone(), sparse);
+                }
             }
         }
+        let (multivectors, vectors) = vectors
+            .into_iter()
+            .partition(|(_, params)| params.multivector_config.is_some());
         let config = CollectionConfig {
             vectors,
-            encoders,
+            multivectors,
+            sparse_vectors,
+            encoders: encoders.clone(),
             chunking,
             metadata: request.metadata,
         };
+        for (vector, space) in spaces {
+            check_space(&config, vector, space)?;
+        }
         Ok(self.store.create_collection(name, &config)?)
     }
 }
 
-/// What a collection stores of an encoder: dense vectors, as there are no others in storage yet.
-pub(crate) fn stored_space(encoder: &dyn Encoder) -> Result<(usize, Distance)> {
-    match encoder.space() {
-        EmbeddingSpace::Dense { dimensions, distance } => Ok((dimensions, distance)),
-        other => Err(WorkerError::OtherKind {
-            model: encoder.model().clone(),
-            source: OtherKind {
-                expected: EmbeddingKind::Dense,
-                received: other.kind(),
-            },
-        }),
+/// Refuses an encoder whose embeddings do not fit what is stored under the name of a vector.
+pub(crate) fn check_space(config: &CollectionConfig, vector: &str, space: EmbeddingSpace) -> Result<(), InvalidInput> {
+    let expected = kind_of(config, vector)?;
+    if space.kind() != expected {
+        return Err(InvalidInput::VectorKind {
+            vector: vector.to_owned(),
+            expected,
+            received: space.kind(),
+        });
     }
+    let params = config.vectors.get(vector).or_else(|| config.multivectors.get(vector));
+    match (params, space.dimensions()) {
+        (Some(params), Some(expected)) if params.size != expected => Err(InvalidInput::EncoderDimension {
+            vector: vector.to_owned(),
+            expected,
+            received: params.size,
+        }),
+        _ => Ok(()),
+    }
+}
+
+/// What is stored under the name of a vector.
+pub(crate) fn kind_of(config: &CollectionConfig, vector: &str) -> Result<EmbeddingKind, InvalidInput> {
+    config.kind(vector).ok_or_else(|| InvalidInput::UnknownVector {
+        name: vector.to_owned(),
+        known: config.vector_names().cloned().collect(),
+    })
 }
 
 /// A setting of ours that a client of another maker could only send inside of `metadata`.

@@ -138,10 +138,9 @@ fn points(
     let numbered = (0u32..).zip(&taken.chunks).zip(chunks);
     numbered
         .map(|((ordinal, chunk), position)| {
-            let vectors = embeddings.iter().map(|(vector, results)| {
-                let dense = results[position].clone()?.into_dense();
-                Ok((vector.clone(), dense.map_err(|error| error.to_string())?))
-            });
+            let vectors = embeddings
+                .iter()
+                .map(|(vector, results)| Ok((vector.clone(), results[position].clone()?)));
             let mut payload = Payload::new();
             payload.insert("document_id".to_owned(), json!(id));
             payload.insert("chunk".to_owned(), json!(ordinal));

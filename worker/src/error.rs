@@ -101,9 +101,6 @@ pub enum WorkerError {
         /// What is wrong with it.
         reason: String,
     },
-    /// Something that is not built yet.
-    #[error("`{0}` is not supported yet")]
-    Unsupported(&'static str),
     /// Too much work is waiting.
     #[error("too many texts are waiting to be encoded; try again in a moment")]
     Busy,
@@ -147,7 +144,6 @@ impl WorkerError {
             | Self::NoEncoder(_)
             | Self::NoEncoders
             | Self::Document { .. }
-            | Self::Unsupported(_)
             | Self::Model {
                 source:
                     EncodeError::Parameter { .. }

@@ -1,5 +1,7 @@
 //! Collections and their payload indexes.
 
+use std::collections::BTreeMap;
+
 use axum::extract::State;
 use serde_json::json;
 use twofold_storage::{Collection, VectorMemory};
@@ -108,6 +110,7 @@ fn info(collection: &Collection) -> Result<CollectionInfo> {
     let config = collection.config();
     let indexes = collection.payload_indexes()?.into_iter();
     let indexing = collection.is_indexing();
+    let vectors = config.vectors.into_iter().chain(config.multivectors);
     Ok(CollectionInfo {
         status: if indexing { "yellow" } else { "green" }.to_owned(),
         optimizer_status: "ok".to_owned(),
@@ -116,7 +119,8 @@ fn info(collection: &Collection) -> Result<CollectionInfo> {
         segments_count: 1,
         config: CollectionConfigInfo {
             params: CollectionParams {
-                vectors: VectorsConfig::from(config.vectors),
+                vectors: VectorsConfig::from(vectors.collect::<BTreeMap<_, _>>()),
+                sparse_vectors: Some(config.sparse_vectors).filter(|vectors| !vectors.is_empty()),
             },
             hnsw_config: json!({"m": 16, "ef_construct": 100, "full_scan_threshold": 10_000}),
             optimizer_config: json!({

@@ -9,26 +9,12 @@ use super::error::ApiError;
 use super::extract::{Body, InCollection};
 use super::points::{apply, selector};
 
-pub(super) async fn set(
+pub(super) async fn put(
     State(api): State<Api>,
     path: InCollection,
     Body(request): Body<SetPayload>,
 ) -> Result<Answer<UpdateResult>, ApiError> {
-    let SetPayload {
-        payload,
-        key,
-        selector: points,
-    } = request;
-    apply(
-        api,
-        path,
-        Operation::SetPayload {
-            selector: selector(points),
-            payload,
-            key,
-        },
-    )
-    .await
+    apply(api, path, set(request)).await
 }
 
 pub(super) async fn overwrite(
@@ -36,18 +22,7 @@ pub(super) async fn overwrite(
     path: InCollection,
     Body(request): Body<SetPayload>,
 ) -> Result<Answer<UpdateResult>, ApiError> {
-    let SetPayload {
-        payload,
-        key,
-        selector: points,
-    } = request;
-    let selector = selector(points);
-    // Below a key there is nothing else to overwrite than what is set there.
-    let operation = match key {
-        None => Operation::OverwritePayload { selector, payload },
-        key => Operation::SetPayload { selector, payload, key },
-    };
-    apply(api, path, operation).await
+    apply(api, path, overwritten(request)).await
 }
 
 pub(super) async fn delete(
@@ -55,15 +30,7 @@ pub(super) async fn delete(
     path: InCollection,
     Body(request): Body<DeletePayload>,
 ) -> Result<Answer<UpdateResult>, ApiError> {
-    apply(
-        api,
-        path,
-        Operation::DeletePayload {
-            selector: selector(request.selector),
-            keys: request.keys,
-        },
-    )
-    .await
+    apply(api, path, deleted(request)).await
 }
 
 pub(super) async fn clear(
@@ -72,4 +39,30 @@ pub(super) async fn clear(
     Body(request): Body<PointsSelector>,
 ) -> Result<Answer<UpdateResult>, ApiError> {
     apply(api, path, Operation::ClearPayload(selector(request))).await
+}
+
+pub(super) fn set(request: SetPayload) -> Operation {
+    Operation::SetPayload {
+        selector: selector(request.selector),
+        payload: request.payload,
+        key: request.key,
+    }
+}
+
+pub(super) fn overwritten(request: SetPayload) -> Operation {
+    // Below a key there is nothing else to overwrite than what is set there.
+    match request.key {
+        None => Operation::OverwritePayload {
+            selector: selector(request.selector),
+            payload: request.payload,
+        },
+        Some(_) => set(request),
+    }
+}
+
+pub(super) fn deleted(request: DeletePayload) -> Operation {
+    Operation::DeletePayload {
+        selector: selector(request.selector),
+        keys: request.keys,
+    }
 }

@@ -1,13 +1,13 @@
 //! Points: put in, taken out, read, listed, counted.
 
 use axum::extract::State;
-use twofold_storage::{Fetch, InvalidInput, Operation, Selector, SeqNo};
+use twofold_storage::{Collection, Fetch, InvalidInput, Operation, Selector, SeqNo};
 use twofold_types::api::{
-    CountPoints, CountResult, GetPoints, PointsSelector, ScrollPoints, ScrollResult, UpdateResult, UpsertPoints,
-    WithPayload, WithVector,
+    CountPoints, CountResult, GetPoints, PointsSelector, ScrollPoints, ScrollResult, UpdateMode, UpdateResult,
+    UpsertBody, WithPayload, WithVector,
 };
 use twofold_types::{PointId, Record};
-use twofold_worker::{DEFAULT_LIMIT, Result, WorkerError, check_limit};
+use twofold_worker::{DEFAULT_LIMIT, Engine, Result, check_limit};
 
 use super::blocking::{Answer, Api};
 use super::error::ApiError;
@@ -19,22 +19,34 @@ const MAX_POINTS: usize = 100_000;
 pub(super) async fn upsert(
     State(api): State<Api>,
     path: InCollection,
-    Body(request): Body<UpsertPoints>,
+    Body(request): Body<UpsertBody>,
 ) -> Result<Answer<UpdateResult>, ApiError> {
     api.on(path.collection, move |engine, collection| {
-        let points = request.into_points()?;
-        if points.len() > MAX_POINTS {
-            let received = points.len();
-            return Err(InvalidInput::Limit {
-                what: "points of one request",
-                received,
-                limit: MAX_POINTS,
-            }
-            .into());
-        }
-        Ok(completed(engine.upsert(collection, points)?))
+        Ok(completed(upsert_points(engine, collection, request)?))
     })
     .await
+}
+
+pub(super) fn upsert_points(engine: &Engine, collection: &Collection, body: UpsertBody) -> Result<SeqNo> {
+    let points = body.points.into_points()?;
+    check_points(points.len())?;
+    match (body.update_filter, body.update_mode.unwrap_or_default()) {
+        (None, UpdateMode::Upsert) => engine.upsert(collection, points),
+        (filter, mode) => engine.upsert_if(collection, points, filter, mode),
+    }
+}
+
+pub(super) fn check_points(received: usize) -> Result<()> {
+    match received {
+        0 => Err(InvalidInput::Query("Empty update request").into()),
+        1..=MAX_POINTS => Ok(()),
+        _ => Err(InvalidInput::Limit {
+            what: "points of one request",
+            received,
+            limit: MAX_POINTS,
+        }
+        .into()),
+    }
 }
 
 pub(super) async fn delete(
@@ -73,12 +85,18 @@ pub(super) async fn scroll(
     Body(request): Body<ScrollPoints>,
 ) -> Result<Answer<ScrollResult>, ApiError> {
     api.on(path.collection, move |_, collection| {
-        if request.order_by.is_some_and(|order| !order.is_null()) {
-            return Err(WorkerError::Unsupported("order_by"));
-        }
         let limit = request.limit.unwrap_or(DEFAULT_LIMIT);
         check_limit(limit)?;
         let fetch = fetch(request.with_payload, request.with_vector)?;
+        if let Some(order_by) = &request.order_by {
+            if request.offset.is_some() {
+                return Err(InvalidInput::Query("`offset` and `order_by` exclude each other: use `start_from`").into());
+            }
+            return Ok(ScrollResult {
+                points: collection.scroll_by(order_by, limit, request.filter.as_ref(), &fetch)?,
+                next_page_offset: None,
+            });
+        }
         let (points, next_page_offset) = collection.scroll(request.offset, limit, request.filter.as_ref(), &fetch)?;
         Ok(ScrollResult {
             points,
@@ -115,9 +133,37 @@ pub(super) async fn apply(
     operation: Operation,
 ) -> Result<Answer<UpdateResult>, ApiError> {
     api.on(path.collection, move |engine, collection| {
-        Ok(completed(engine.apply(collection, operation)?))
+        Ok(completed(apply_to(engine, collection, operation)?))
     })
     .await
+}
+
+/// Applies an operation to points. Those that exist are written even where some that are named do not, which is an error unless
+/// they are deleted.
+pub(super) fn apply_to(engine: &Engine, collection: &Collection, operation: Operation) -> Result<SeqNo> {
+    let missing = match &operation {
+        Operation::Delete(Selector::Ids(ids)) => {
+            check_points(ids.len())?;
+            None
+        }
+        Operation::SetPayload { selector, .. }
+        | Operation::OverwritePayload { selector, .. }
+        | Operation::DeletePayload { selector, .. }
+        | Operation::DeleteVectors { selector, .. }
+        | Operation::ClearPayload(selector) => match selector {
+            Selector::Ids(ids) => {
+                check_points(ids.len())?;
+                collection.missing(ids)?.first().copied()
+            }
+            Selector::Filter(_) => None,
+        },
+        _ => None,
+    };
+    let seq = engine.apply(collection, operation)?;
+    match missing {
+        Some(missing) => Err(InvalidInput::PointNotFound(missing).into()),
+        None => Ok(seq),
+    }
 }
 
 pub(super) fn selector(selector: PointsSelector) -> Selector {

@@ -29,17 +29,21 @@ pub(super) async fn batch(
     Body(request): Body<QueryBatch>,
 ) -> Result<Answer<Vec<QueryResult>>, ApiError> {
     api.on(path.collection, move |engine, collection| {
-        let received = request.searches.len();
-        if received > MAX_BATCH {
-            return Err(InvalidInput::Limit {
-                what: "queries of one batch",
-                received,
-                limit: MAX_BATCH,
-            }
-            .into());
-        }
+        check_batch(request.searches.len())?;
         let queries = request.searches.into_iter();
         queries.map(|query| engine.query(collection, query)).collect()
     })
     .await
+}
+
+pub(super) fn check_batch(received: usize) -> Result<()> {
+    match received <= MAX_BATCH {
+        true => Ok(()),
+        false => Err(InvalidInput::Limit {
+            what: "queries of one batch",
+            received,
+            limit: MAX_BATCH,
+        }
+        .into()),
+    }
 }

@@ -6,7 +6,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize};
 
-use crate::{EncoderParams, Payload};
+use crate::{EmbeddingKind, EncoderParams, Payload};
 
 /// The checked name of a collection: 1 to 255 characters, none of `/ \ < > : " | ? *`, no control characters, not `.` or `..`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
@@ -95,12 +95,12 @@ pub struct VectorParams {
     /// on disk. It has no other meaning: codes are what they are.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub quantization_config: Option<serde_json::Value>,
-    /// The type of the components; `float32` is accepted.
+    /// What components are rounded to; they take 32 bits whatever it is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub datatype: Option<Datatype>,
-    /// Multivectors; refused until they can be searched.
+    /// Points have several such vectors each.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub multivector_config: Option<serde_json::Value>,
+    pub multivector_config: Option<MultivectorConfig>,
 }
 
 impl VectorParams {
@@ -124,6 +124,55 @@ impl VectorParams {
 pub enum Datatype {
     /// 32-bit floating point.
     Float32,
+    /// 16-bit floating point.
+    Float16,
+    /// Whole numbers from 0 to 255.
+    Uint8,
+}
+
+/// How multivectors are compared.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MultivectorConfig {
+    /// The comparison.
+    pub comparator: Comparator,
+}
+
+/// A comparison of multivectors.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Comparator {
+    /// For each vector of the query, how near the nearest of the point is, added up.
+    MaxSim,
+}
+
+/// The shape of one sparse vector of a collection. Clients refuse keys that they do not know.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SparseVectorParams {
+    /// Accepted and answered, without meaning: the index is in memory.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub index: Option<serde_json::Value>,
+    /// What queries are multiplied with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub modifier: Option<Modifier>,
+}
+
+impl SparseVectorParams {
+    /// Whether queries are multiplied with inverse document frequencies.
+    pub fn has_idf(&self) -> bool {
+        self.modifier == Some(Modifier::Idf)
+    }
+}
+
+/// What the values of a sparse query are multiplied with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Modifier {
+    /// With nothing.
+    None,
+    /// With `ln((N - n + 0.5) / (n + 0.5) + 1)`, where `n` of `N` points have the dimension.
+    Idf,
 }
 
 /// The vectors of a collection: one without a name, or several by name.
@@ -190,10 +239,16 @@ pub struct ChunkingParams {
 }
 
 /// Everything a collection was configured with.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct CollectionConfig {
-    /// The vectors by name; the unnamed one is `""`.
+    /// The vectors of one vector a point, by name; the unnamed one is `""`.
     pub vectors: BTreeMap<String, VectorParams>,
+    /// The vectors of several vectors a point, by name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub multivectors: BTreeMap<String, VectorParams>,
+    /// The sparse vectors by name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub sparse_vectors: BTreeMap<String, SparseVectorParams>,
     /// The encoders by the name of the vector they fill.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub encoders: BTreeMap<String, EncoderParams>,
@@ -203,6 +258,27 @@ pub struct CollectionConfig {
     /// The caller's own notes on the collection.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub metadata: Option<Payload>,
+}
+
+impl CollectionConfig {
+    /// What is stored under the name of a vector; none where there is no such vector.
+    pub fn kind(&self, vector: &str) -> Option<EmbeddingKind> {
+        if self.vectors.contains_key(vector) {
+            Some(EmbeddingKind::Dense)
+        } else if self.multivectors.contains_key(vector) {
+            Some(EmbeddingKind::Multi)
+        } else {
+            self.sparse_vectors
+                .contains_key(vector)
+                .then_some(EmbeddingKind::Sparse)
+        }
+    }
+
+    /// The names of all vectors.
+    pub fn vector_names(&self) -> impl Iterator<Item = &String> {
+        let with_vectors = self.vectors.keys().chain(self.multivectors.keys());
+        with_vectors.chain(self.sparse_vectors.keys())
+    }
 }
 
 #[cfg(test)]

@@ -5,8 +5,11 @@ use std::fmt;
 use serde::{Deserialize, Deserializer, Serialize};
 
 /// One embedding, of one of three kinds.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-#[serde(untagged)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(
+    untagged,
+    expecting = "a vector is an array of numbers, an array of such arrays, or an object with `indices` and `values`"
+)]
 pub enum Embedding {
     /// One vector, `[dimensions]`.
     Dense(Vec<f32>),
@@ -75,6 +78,12 @@ pub struct OtherKind {
     pub expected: EmbeddingKind,
     /// The kind that they are.
     pub received: EmbeddingKind,
+}
+
+impl From<Vec<f32>> for Embedding {
+    fn from(vector: Vec<f32>) -> Self {
+        Self::Dense(vector)
+    }
 }
 
 /// The kind of an [`Embedding`].

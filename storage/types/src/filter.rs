@@ -5,7 +5,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 use uuid::Uuid;
 
-use crate::{Datetime, Number, PointId};
+use crate::{Datetime, GeoBoundingBox, GeoPolygon, GeoRadius, Number, PointId};
 
 /// A boolean combination of conditions. All parts that are given must hold.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -20,6 +20,38 @@ pub struct Filter {
     /// None of these holds.
     #[serde(default, deserialize_with = "one_or_many", skip_serializing_if = "Vec::is_empty")]
     pub must_not: Vec<Condition>,
+    /// So many of these hold.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub min_should: Option<MinShould>,
+}
+
+/// Conditions of which some must hold.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MinShould {
+    /// The conditions.
+    pub conditions: Vec<Condition>,
+    /// How many of them, at least 1.
+    pub min_count: usize,
+}
+
+impl Filter {
+    /// Both filters in one, part by part: alternatives of either are alternatives of the whole.
+    pub fn merged(&self, other: &Self) -> Self {
+        let both = |a: &[Condition], b: &[Condition]| [a, b].concat();
+        Self {
+            must: both(&self.must, &other.must),
+            should: both(&self.should, &other.should),
+            must_not: both(&self.must_not, &other.must_not),
+            min_should: match (&self.min_should, &other.min_should) {
+                (Some(a), Some(b)) => Some(MinShould {
+                    conditions: both(&a.conditions, &b.conditions),
+                    min_count: a.min_count.max(b.min_count),
+                }),
+                (a, b) => a.clone().or_else(|| b.clone()),
+            },
+        }
+    }
 }
 
 fn one_or_many<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Condition>, D::Error> {
@@ -54,8 +86,28 @@ pub enum Condition {
         /// The ids.
         has_id: Vec<PointId>,
     },
+    /// The point has a vector of this name.
+    HasVector {
+        /// The name.
+        has_vector: String,
+    },
+    /// An object in the array at a key matches a filter as a whole.
+    Nested {
+        /// Key and filter.
+        nested: Nested,
+    },
     /// A nested filter.
     Filter(Filter),
+}
+
+/// A filter of the objects in an array.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Nested {
+    /// The key of the array; `[]` at its end may be left out.
+    pub key: String,
+    /// The filter. Its keys are those of an object.
+    pub filter: Filter,
 }
 
 impl<'de> Deserialize<'de> for Condition {
@@ -75,6 +127,16 @@ impl<'de> Deserialize<'de> for Condition {
         struct HasId {
             has_id: Vec<PointId>,
         }
+        #[derive(Deserialize)]
+        #[serde(deny_unknown_fields)]
+        struct HasVector {
+            has_vector: String,
+        }
+        #[derive(Deserialize)]
+        #[serde(deny_unknown_fields)]
+        struct InNested {
+            nested: Nested,
+        }
         let value = Value::deserialize(deserializer)?;
         let Some(object) = value.as_object() else {
             return Err(D::Error::custom(format!("a condition is an object, not {value}")));
@@ -88,13 +150,19 @@ impl<'de> Deserialize<'de> for Condition {
             IsNull::deserialize(value).map(|c| Self::IsNull { is_null: c.is_null })
         } else if has("has_id") {
             HasId::deserialize(value).map(|c| Self::HasId { has_id: c.has_id })
-        } else if has("must") || has("should") || has("must_not") {
+        } else if has("has_vector") {
+            HasVector::deserialize(value).map(|c| Self::HasVector {
+                has_vector: c.has_vector,
+            })
+        } else if has("nested") {
+            InNested::deserialize(value).map(|c| Self::Nested { nested: c.nested })
+        } else if has("must") || has("should") || has("must_not") || has("min_should") {
             Filter::deserialize(value).map(Self::Filter)
         } else {
             let keys: Vec<_> = object.keys().map(String::as_str).collect();
             return Err(D::Error::custom(format!(
-                "unknown condition with keys [{}]: `key` with `match` or `range`, `is_empty`, `is_null`, `has_id` \
-                 and nested `must`, `should`, `must_not` are accepted",
+                "unknown condition with keys [{}]: `key` with a test, `is_empty`, `is_null`, `has_id`, `has_vector`, `nested` \
+                 and `must`, `should`, `must_not`, `min_should` are accepted",
                 keys.join(", ")
             )));
         };
@@ -128,7 +196,59 @@ pub enum FieldTest {
     Match(Match),
     /// A number or a moment within bounds.
     Range(RangeTest),
+    /// A place inside of a rectangle.
+    GeoBoundingBox(GeoBoundingBox),
+    /// A place inside of a circle.
+    GeoRadius(GeoRadius),
+    /// A place inside of an area.
+    GeoPolygon(GeoPolygon),
+    /// So many values.
+    ValuesCount(ValuesCount),
+    /// Whether the key is missing, null or an empty array.
+    IsEmpty(bool),
+    /// Whether the value is null, or an array that holds null.
+    IsNull(bool),
 }
+
+/// Bounds of the number of values at a key: of the elements of an array, 1 for any other value, 0 for null.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ValuesCount {
+    /// Less than.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lt: Option<usize>,
+    /// Less than or equal to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lte: Option<usize>,
+    /// Greater than.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gt: Option<usize>,
+    /// Greater than or equal to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gte: Option<usize>,
+}
+
+impl ValuesCount {
+    /// Whether a number lies within the bounds.
+    pub fn contains(&self, count: usize) -> bool {
+        self.lt.is_none_or(|bound| count < bound)
+            && self.lte.is_none_or(|bound| count <= bound)
+            && self.gt.is_none_or(|bound| count > bound)
+            && self.gte.is_none_or(|bound| count >= bound)
+    }
+}
+
+/// The names of [`FieldTest`]s.
+const TESTS: [&str; 8] = [
+    "match",
+    "range",
+    "geo_bounding_box",
+    "geo_radius",
+    "geo_polygon",
+    "values_count",
+    "is_empty",
+    "is_null",
+];
 
 impl<'de> Deserialize<'de> for FieldCondition {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -144,25 +264,39 @@ impl<'de> Deserialize<'de> for FieldCondition {
                 )));
             }
         };
+        fn of<T: serde::de::DeserializeOwned, E: serde::de::Error>(
+            test: fn(T) -> FieldTest,
+            value: Value,
+        ) -> Result<FieldTest, E> {
+            serde_json::from_value(value).map(test).map_err(E::custom)
+        }
         let mut tests = object.into_iter();
-        let test = match (tests.next(), tests.next()) {
-            (Some((name, value)), None) if name == "match" => Match::deserialize(value)
-                .map(FieldTest::Match)
-                .map_err(D::Error::custom)?,
-            (Some((name, value)), None) if name == "range" => RangeTest::deserialize(value)
-                .map(FieldTest::Range)
-                .map_err(D::Error::custom)?,
-            (Some((name, _)), None) => {
-                return Err(D::Error::custom(format!(
-                    "unknown test `{name}` of `{key}`: `match` and `range` are accepted"
-                )));
-            }
-            _ => {
-                return Err(D::Error::custom(format!(
-                    "a condition on `{key}` takes one of `match` and `range`"
-                )));
-            }
+        let (Some((name, value)), None) = (tests.next(), tests.next()) else {
+            let accepted = TESTS.join("`, `");
+            return Err(D::Error::custom(format!(
+                "a condition on `{key}` takes one of `{accepted}`"
+            )));
         };
+        let test = match name.as_str() {
+            "match" => of(FieldTest::Match, value),
+            "range" => of(FieldTest::Range, value),
+            "geo_bounding_box" => of(FieldTest::GeoBoundingBox, value),
+            "geo_radius" => of(FieldTest::GeoRadius, value),
+            "geo_polygon" => match serde_json::from_value::<GeoPolygon>(value) {
+                Ok(polygon) if polygon.is_closed() => Ok(FieldTest::GeoPolygon(polygon)),
+                Ok(_) => Err(D::Error::custom(
+                    "a line of a `geo_polygon` has at least 4 points, of which the last is the first",
+                )),
+                Err(error) => Err(D::Error::custom(error)),
+            },
+            "values_count" => of(FieldTest::ValuesCount, value),
+            "is_empty" => of(FieldTest::IsEmpty, value),
+            "is_null" => of(FieldTest::IsNull, value),
+            _ => Err(D::Error::custom(format!(
+                "unknown test `{name}` of `{key}`: `{}` are accepted",
+                TESTS.join("`, `")
+            ))),
+        }?;
         Ok(Self { key, test })
     }
 }
@@ -177,6 +311,16 @@ pub enum Match {
     Any(Vec<MatchValue>),
     /// There is a value that is none of these.
     Except(Vec<MatchValue>),
+    /// A text with all the words of this.
+    Text(String),
+    /// A text with any of the words of this.
+    TextAny(String),
+    /// A text with the words of this, one after another.
+    Phrase(String),
+    /// A text that begins with this, letter by letter.
+    Prefix(String),
+    /// A text that holds this, letter by letter.
+    Substring(String),
 }
 
 /// A value that can be matched exactly.
@@ -358,7 +502,7 @@ mod tests {
     fn mistakes_are_named_with_what_is_accepted() {
         assert!(error(r#"{"must":[{"kex":"a"}]}"#).contains("[kex]"));
         assert!(error(r#"{"must":[{"key":"a","match":{"value":1.5}}]}"#).contains("a string, an integer or a boolean"));
-        assert!(error(r#"{"must":[{"key":"a","near":{}}]}"#).contains("`match` and `range`"));
+        assert!(error(r#"{"must":[{"key":"a","near":{}}]}"#).contains("`match`, `range`"));
         assert!(error(r#"{"most":[]}"#).contains("most"));
     }
 }

@@ -21,6 +21,8 @@ mod embedding_space;
 pub mod embeddings;
 mod encoder;
 mod filter;
+mod formula;
+mod geo;
 mod model;
 mod model_info;
 mod number;
@@ -31,26 +33,29 @@ mod snapshot;
 mod task;
 
 pub use collection::{
-    ChunkingParams, CollectionConfig, CollectionName, Datatype, Distance, InvalidCollectionName, VectorParams,
-    VectorsConfig,
+    ChunkingParams, CollectionConfig, CollectionName, Comparator, Datatype, Distance, InvalidCollectionName, Modifier,
+    MultivectorConfig, SparseVectorParams, VectorParams, VectorsConfig,
 };
 pub use datetime::{Datetime, InvalidDatetime};
 pub use embedding::{Embedding, EmbeddingKind, InvalidSparseVector, OtherKind, SparseVector};
 pub use embedding_space::EmbeddingSpace;
 pub use encoder::{EncoderParams, Pooling, Precision, PromptParams};
 pub use filter::{
-    Condition, FieldCondition, FieldTest, Filter, Match, MatchValue, PayloadField, Range, RangeTest, uuid_of,
+    Condition, FieldCondition, FieldTest, Filter, Match, MatchValue, MinShould, Nested, PayloadField, Range, RangeTest,
+    ValuesCount, uuid_of,
 };
+pub use formula::{Decay, Expression, GeoDistance, Operation, Power, Quotient};
+pub use geo::{GeoBoundingBox, GeoLineString, GeoPoint, GeoPolygon, GeoRadius};
 pub use model::{ModelId, Role};
 pub use model_info::{
     CrossEncoderDetails, CrossEncoderKind, Details, ModelDetails, ModelInfo, ModelsList, QueryCacheInfo,
     ScoreActivation,
 };
 pub use number::Number;
-pub use payload_schema::{Memory, PayloadFieldSchema, PayloadIndexParams, PayloadSchemaType};
+pub use payload_schema::{Memory, PayloadFieldSchema, PayloadIndexParams, PayloadSchemaType, Stopwords, TextTokenizer};
 pub use point::{
-    InvalidPointId, Payload, PointId, PointStruct, Record, ScoredPoint, TextInput, VectorInput, VectorsInput,
-    VectorsOutput,
+    InvalidPointId, OrderValue, Payload, PointId, PointStruct, Record, ScoredPoint, TextInput, VectorInput,
+    VectorsInput, VectorsOutput,
 };
 pub use snapshot::{RecoverSnapshot, SnapshotDescription};
 pub use task::{Document, DocumentError, Task, TaskId, TaskStatus};

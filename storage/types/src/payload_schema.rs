@@ -20,6 +20,49 @@ pub enum PayloadSchemaType {
     Datetime,
     /// UUIDs, matched in any spelling.
     Uuid,
+    /// Places on Earth.
+    Geo,
+    /// Texts, matched by their words.
+    Text,
+}
+
+/// How a text index finds the words of a text.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum TextTokenizer {
+    /// Whatever stands between anything but letters and digits.
+    #[default]
+    Word,
+    /// Whatever stands between spaces.
+    Whitespace,
+    /// The beginnings of words; the words of a query match as beginnings.
+    Prefix,
+    /// Words, and every character of scripts that are written without spaces.
+    Multilingual,
+}
+
+/// Words that are left out.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Stopwords {
+    /// The words.
+    pub custom: Vec<String>,
+}
+
+impl<'de> Deserialize<'de> for Stopwords {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let value = Value::deserialize(deserializer)?;
+        let languages = value.is_string() || value.get("languages").is_some_and(|languages| !languages.is_null());
+        if languages {
+            return Err(D::Error::custom(
+                "lists of stopwords by language are not supported: give the words as `{\"custom\": [...]}`",
+            ));
+        }
+        let custom = value.get("custom").cloned().unwrap_or_default();
+        let custom: Option<Vec<String>> = serde_json::from_value(custom).map_err(D::Error::custom)?;
+        Ok(Self {
+            custom: custom.unwrap_or_default(),
+        })
+    }
 }
 
 /// Where a payload index is kept.
@@ -65,6 +108,24 @@ pub struct PayloadIndexParams {
     /// Accepted without meaning.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub enable_hnsw: Option<bool>,
+    /// How words of texts are found. Default: `word`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tokenizer: Option<TextTokenizer>,
+    /// Shorter words of texts are left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub min_token_len: Option<usize>,
+    /// Longer words of texts are left out; beginnings of words (`prefix`) are no longer than this.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_token_len: Option<usize>,
+    /// Whether words match in any case. Default: true.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lowercase: Option<bool>,
+    /// Accepted without meaning for texts: phrases are always matched.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub phrase_matching: Option<bool>,
+    /// Words of texts that are left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stopwords: Option<Stopwords>,
 }
 
 impl PayloadIndexParams {
@@ -78,13 +139,19 @@ impl PayloadIndexParams {
 
     /// The first parameter that is set and does not belong to the type.
     fn stranger(&self) -> Option<&'static str> {
-        use PayloadSchemaType::{Datetime, Float, Integer, Keyword, Uuid};
-        let belongs: [(&str, bool, &[PayloadSchemaType]); 5] = [
+        use PayloadSchemaType::{Datetime, Float, Integer, Keyword, Text, Uuid};
+        let belongs: [(&str, bool, &[PayloadSchemaType]); 11] = [
             ("is_tenant", self.is_tenant.is_some(), &[Keyword, Uuid]),
             ("is_principal", self.is_principal.is_some(), &[Integer, Float, Datetime]),
             ("lookup", self.lookup.is_some(), &[Integer]),
             ("range", self.range.is_some(), &[Integer]),
             ("prefix", self.prefix.is_some(), &[Keyword]),
+            ("tokenizer", self.tokenizer.is_some(), &[Text]),
+            ("min_token_len", self.min_token_len.is_some(), &[Text]),
+            ("max_token_len", self.max_token_len.is_some(), &[Text]),
+            ("lowercase", self.lowercase.is_some(), &[Text]),
+            ("phrase_matching", self.phrase_matching.is_some(), &[Text]),
+            ("stopwords", self.stopwords.is_some(), &[Text]),
         ];
         let stranger = belongs
             .iter()
@@ -105,6 +172,12 @@ impl From<PayloadSchemaType> for PayloadIndexParams {
             range: None,
             prefix: None,
             enable_hnsw: None,
+            tokenizer: None,
+            min_token_len: None,
+            max_token_len: None,
+            lowercase: None,
+            phrase_matching: None,
+            stopwords: None,
         }
     }
 }
@@ -192,8 +265,8 @@ mod tests {
                 .unwrap_err()
                 .to_string()
         };
-        assert!(error(r#""geo""#).contains("datetime"));
-        assert!(error(r#"{"type":"geo"}"#).contains("datetime"));
+        assert!(error(r#""place""#).contains("datetime"));
+        assert!(error(r#"{"type":"place"}"#).contains("datetime"));
         assert!(error(r#"{"type":"bool","ondisk":true}"#).contains("ondisk"));
         assert!(error(r#"{"type":"bool","lookup":true}"#).contains("`lookup`"));
         assert!(error(r#"{"on_disk":true}"#).contains("type"));

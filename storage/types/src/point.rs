@@ -8,7 +8,7 @@ use serde::de::{self, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use uuid::Uuid;
 
-use crate::ModelId;
+use crate::{Embedding, ModelId, SparseVector};
 
 /// The caller's name for a point: an unsigned 64-bit integer or a UUID.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -115,6 +115,20 @@ pub enum VectorInput {
     Dense(Vec<f32>),
     /// `{"text": "...", "model": "..."}`
     Text(TextInput),
+    /// `{"indices": [7, 30], "values": [0.5, 1.2]}`
+    Sparse(SparseVector),
+    /// `[[0.1, 0.2, ...], ...]`
+    Multi(Vec<Vec<f32>>),
+}
+
+impl From<Embedding> for VectorInput {
+    fn from(embedding: Embedding) -> Self {
+        match embedding {
+            Embedding::Dense(vector) => Self::Dense(vector),
+            Embedding::Sparse(vector) => Self::Sparse(vector),
+            Embedding::Multi(vectors) => Self::Multi(vectors),
+        }
+    }
 }
 
 /// The vectors of one point as they are sent: one for the unnamed vector, or several by name.
@@ -143,14 +157,41 @@ impl From<Vec<f32>> for VectorsInput {
     }
 }
 
-const VECTOR_FORMS: &str = "a vector: an array of numbers, or an object {\"text\": \"...\", \"model\": \"...\"}";
+const VECTOR_FORMS: &str = "a vector: an array of numbers, an array of such arrays, an object with `indices` and `values`, or \
+                            an object {\"text\": \"...\", \"model\": \"...\"}";
 
-fn dense<'de, A: SeqAccess<'de>>(mut seq: A) -> Result<VectorInput, A::Error> {
-    let mut values = Vec::with_capacity(seq.size_hint().unwrap_or(0).min(65_536));
-    while let Some(value) = seq.next_element()? {
-        values.push(value);
+/// An element of an array that is a vector or a multivector.
+#[derive(Deserialize)]
+#[serde(untagged, expecting = "a vector holds numbers or arrays of numbers")]
+enum Element {
+    Number(f32),
+    Row(Vec<f32>),
+}
+
+fn dense_or_multi<'de, A: SeqAccess<'de>>(mut seq: A) -> Result<VectorInput, A::Error> {
+    const MIXED: &str = "a vector holds numbers or arrays of numbers, not both";
+    let capacity = seq.size_hint().unwrap_or(0).min(65_536);
+    match seq.next_element()? {
+        None => Ok(VectorInput::Dense(Vec::new())),
+        Some(Element::Number(first)) => {
+            let mut values = Vec::with_capacity(capacity + 1);
+            values.push(first);
+            while let Some(value) = seq.next_element()? {
+                values.push(value);
+            }
+            Ok(VectorInput::Dense(values))
+        }
+        Some(Element::Row(first)) => {
+            let mut rows = vec![first];
+            while let Some(element) = seq.next_element()? {
+                match element {
+                    Element::Row(row) => rows.push(row),
+                    Element::Number(_) => return Err(de::Error::custom(MIXED)),
+                }
+            }
+            Ok(VectorInput::Multi(rows))
+        }
     }
-    Ok(VectorInput::Dense(values))
 }
 
 impl<'de> Deserialize<'de> for VectorInput {
@@ -164,11 +205,32 @@ impl<'de> Deserialize<'de> for VectorInput {
             }
 
             fn visit_seq<A: SeqAccess<'de>>(self, seq: A) -> Result<VectorInput, A::Error> {
-                dense(seq)
+                dense_or_multi(seq)
             }
 
-            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<VectorInput, A::Error> {
-                TextInput::deserialize(de::value::MapAccessDeserializer::new(map)).map(VectorInput::Text)
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<VectorInput, A::Error> {
+                let (mut indices, mut values) = (None, None);
+                let mut text = Payload::new();
+                while let Some(key) = map.next_key::<String>()? {
+                    match key.as_str() {
+                        "indices" => indices = Some(map.next_value()?),
+                        "values" => values = Some(map.next_value()?),
+                        _ => {
+                            text.insert(key, map.next_value()?);
+                        }
+                    }
+                }
+                match (indices, values, text.keys().next()) {
+                    (Some(indices), Some(values), None) => SparseVector::new(indices, values)
+                        .map(VectorInput::Sparse)
+                        .map_err(de::Error::custom),
+                    (None, None, _) => TextInput::deserialize(serde_json::Value::Object(text))
+                        .map(VectorInput::Text)
+                        .map_err(de::Error::custom),
+                    _ => Err(de::Error::custom(
+                        "a sparse vector takes the keys `indices` and `values`",
+                    )),
+                }
             }
         }
         deserializer.deserialize_any(InputVisitor)
@@ -186,7 +248,7 @@ impl<'de> Deserialize<'de> for VectorsInput {
             }
 
             fn visit_seq<A: SeqAccess<'de>>(self, seq: A) -> Result<VectorsInput, A::Error> {
-                dense(seq).map(VectorsInput::Single)
+                dense_or_multi(seq).map(VectorsInput::Single)
             }
 
             // `text` as a string marks a text to encode; a vector that happens to be named `text` holds an array or object.
@@ -248,13 +310,13 @@ pub struct PointStruct {
 #[serde(untagged)]
 pub enum VectorsOutput {
     /// The vector named `""`.
-    Single(Vec<f32>),
+    Single(Embedding),
     /// Vectors by name.
-    Named(BTreeMap<String, Vec<f32>>),
+    Named(BTreeMap<String, Embedding>),
 }
 
-impl From<BTreeMap<String, Vec<f32>>> for VectorsOutput {
-    fn from(mut vectors: BTreeMap<String, Vec<f32>>) -> Self {
+impl From<BTreeMap<String, Embedding>> for VectorsOutput {
+    fn from(mut vectors: BTreeMap<String, Embedding>) -> Self {
         match vectors.remove("") {
             Some(vector) if vectors.is_empty() => Self::Single(vector),
             Some(vector) => {
@@ -264,6 +326,16 @@ impl From<BTreeMap<String, Vec<f32>>> for VectorsOutput {
             None => Self::Named(vectors),
         }
     }
+}
+
+/// A value that gives points their order: a number, or a moment in microseconds since 1970.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum OrderValue {
+    /// A whole number.
+    Integer(i64),
+    /// Another number.
+    Float(f64),
 }
 
 /// A stored point as it is answered.
@@ -277,6 +349,9 @@ pub struct Record {
     /// The vectors, where they were asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub vector: Option<VectorsOutput>,
+    /// The value that gave the point its place, where points are in the order of a payload key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub order_value: Option<OrderValue>,
 }
 
 /// A point found by a query.
@@ -294,6 +369,9 @@ pub struct ScoredPoint {
     /// The vectors, where they were asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub vector: Option<VectorsOutput>,
+    /// The value that gave the point its place, where points are in the order of a payload key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub order_value: Option<OrderValue>,
 }
 
 #[cfg(test)]
@@ -325,6 +403,22 @@ mod tests {
         let named = named.into_named();
         assert_eq!(named["text"], VectorInput::Dense(vec![1.0]));
         assert!(matches!(named["image"], VectorInput::Text(_)));
+        let kinds: VectorsInput = serde_json::from_str(
+            r#"{"s": {"values": [0.5], "indices": [7]}, "m": [[1, 2.5], [3, 4]], "indices": [1]}"#,
+        )
+        .unwrap();
+        let kinds = kinds.into_named();
+        assert!(matches!(kinds["s"], VectorInput::Sparse(_)));
+        assert_eq!(kinds["m"], VectorInput::Multi(vec![vec![1.0, 2.5], vec![3.0, 4.0]]));
+        assert_eq!(kinds["indices"], VectorInput::Dense(vec![1.0]));
+        for bad in [
+            "[1, [2]]",
+            "[[1], 2]",
+            r#"{"s": {"indices": [1]}}"#,
+            r#"{"s": {"indices": [1], "values": [1], "text": "a"}}"#,
+        ] {
+            assert!(serde_json::from_str::<VectorsInput>(bad).is_err(), "{bad}");
+        }
         let error = serde_json::from_str::<VectorsInput>(r#""oops""#)
             .unwrap_err()
             .to_string();

@@ -14,14 +14,18 @@ mod exact;
 mod file;
 mod ivf;
 mod list;
+mod multi;
 mod pool;
 mod probe;
 mod rotation;
 mod sketch;
+mod sparse;
 
 pub use arena::{Arena, BlockIds, HeapBytes};
 pub use bitmap::{Bitmap, Union};
 pub use exact::{exact, gather};
 pub use file::{Checkpoint, CheckpointError, MappedRows, read_checkpoint, write_checkpoint};
 pub use ivf::{Cancel, Ivf};
+pub use multi::{MultiArena, max_sim};
 pub use probe::{Effort, Neighbour, Probe};
+pub use sparse::{Compaction, SparseIndex};

@@ -48,9 +48,7 @@ fn payload(number: u64) -> Value {
 fn fill(store: &Store, name: &CollectionName, count: u64) -> Result<()> {
     let config = CollectionConfig {
         vectors: BTreeMap::from([(String::new(), VectorParams::new(1, Distance::Dot))]),
-        encoders: BTreeMap::new(),
-        chunking: None,
-        metadata: None,
+        ..CollectionConfig::default()
     };
     let collection = store.create_collection(name, &config)?;
     for first in (0..count).step_by(BATCH as usize) {

@@ -54,9 +54,7 @@ fn measure(dir: &Path, set: &str, metric: Distance) -> Result<bool> {
     let store = Store::open(Options::new(data.path()))?;
     let config = CollectionConfig {
         vectors: BTreeMap::from([(String::new(), VectorParams::new(base.dimensions, metric))]),
-        encoders: BTreeMap::new(),
-        chunking: None,
-        metadata: None,
+        ..CollectionConfig::default()
     };
     let collection = store.create_collection(&set.parse()?, &config)?;
     collection.create_payload_index("thousandth", PayloadSchemaType::Integer)?;
@@ -65,7 +63,7 @@ fn measure(dir: &Path, set: &str, metric: Distance) -> Result<bool> {
     for rows in rows.chunks(2_000) {
         let point = |&(id, row): &(u64, &[f32])| NewPoint {
             id: id.into(),
-            vectors: BTreeMap::from([(String::new(), row.to_vec())]),
+            vectors: BTreeMap::from([(String::new(), row.to_vec().into())]),
             payload: serde_json::Map::from_iter([("thousandth".to_owned(), json!(thousandth(id)))]),
         };
         collection.apply(Operation::Upsert(rows.iter().map(point).collect()))?;

@@ -80,7 +80,7 @@ fn payload(number: u64) -> Value {
 fn point(cloud: &Cloud, number: u64) -> NewPoint {
     NewPoint {
         id: number.into(),
-        vectors: BTreeMap::from([(String::new(), cloud.vector(number))]),
+        vectors: BTreeMap::from([(String::new(), cloud.vector(number).into())]),
         payload: payload(number).as_object().cloned().unwrap_or_default(),
     }
 }
@@ -189,9 +189,7 @@ fn main() -> Result<()> {
     let store = Store::open(Options::new(data.path()))?;
     let config = CollectionConfig {
         vectors: BTreeMap::from([(String::new(), params(dimensions, placement)?)]),
-        encoders: BTreeMap::new(),
-        chunking: None,
-        metadata: None,
+        ..CollectionConfig::default()
     };
     let collection = store.create_collection(&"scale".parse()?, &config)?;
     for (key, kind) in [

@@ -86,9 +86,7 @@ fn main() -> Result<()> {
     let store = Store::open(Options::new(data.path()))?;
     let config = CollectionConfig {
         vectors: BTreeMap::from([(String::new(), VectorParams::new(dimensions, distance))]),
-        encoders: BTreeMap::new(),
-        chunking: None,
-        metadata: None,
+        ..CollectionConfig::default()
     };
     let collection = store.create_collection(&"bench".parse()?, &config)?;
     collection.create_payload_index("thousandth", PayloadSchemaType::Integer)?;
@@ -110,7 +108,7 @@ fn main() -> Result<()> {
         for rows in rows.chunks(1_000) {
             let point = |&(id, row): &(u64, &[f32])| NewPoint {
                 id: id.into(),
-                vectors: BTreeMap::from([(String::new(), row.to_vec())]),
+                vectors: BTreeMap::from([(String::new(), row.to_vec().into())]),
                 // Scattered by a hash, as in the script that knows the truth.
                 payload: serde_json::Map::from_iter([("thousandth".to_owned(), json!(thousandth(id)))]),
             };

@@ -53,7 +53,7 @@ async fn points_are_put_in_found_changed_and_taken_out() {
     assert!(found[0].score > 0.99 && found[0].version == 1);
     assert_eq!(
         found[0].vector,
-        Some(VectorsOutput::Single(vec![1.0, 0.0])),
+        Some(VectorsOutput::Single(vec![1.0, 0.0].into())),
         "vectors of Cosine are stored normalised"
     );
     assert_eq!(found[0].payload.as_ref().unwrap()["name"], "Oslo");

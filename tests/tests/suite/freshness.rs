@@ -32,9 +32,7 @@ fn config(distance: Distance, on_disk: bool) -> CollectionConfig {
     };
     CollectionConfig {
         vectors: BTreeMap::from([(String::new(), params)]),
-        encoders: BTreeMap::new(),
-        chunking: None,
-        metadata: None,
+        ..CollectionConfig::default()
     }
 }
 
@@ -45,7 +43,7 @@ fn random_vector(rng: &mut StdRng) -> Vec<f32> {
 fn point(id: u64, vector: &[f32]) -> NewPoint {
     NewPoint {
         id: id.into(),
-        vectors: BTreeMap::from([(String::new(), vector.to_vec())]),
+        vectors: BTreeMap::from([(String::new(), vector.to_vec().into())]),
         payload: Payload::new(),
     }
 }

@@ -9,6 +9,7 @@ mod ingest;
 mod model;
 mod payload_index;
 mod placement;
+mod query;
 mod rerank;
 mod search;
 mod snapshots;

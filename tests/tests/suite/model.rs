@@ -9,7 +9,7 @@ use twofold_storage::{
 };
 use twofold_types::api::{WithPayload, WithVector};
 use twofold_types::{
-    CollectionConfig, Distance, Filter, Payload, PayloadSchemaType, PointId, Record, TaskId, VectorParams,
+    CollectionConfig, Distance, Embedding, Filter, Payload, PayloadSchemaType, PointId, Record, TaskId, VectorParams,
     VectorsOutput,
 };
 
@@ -59,7 +59,7 @@ fn payload(colour: u8) -> Payload {
 fn new_point(id: PointId, component: i8, colour: u8) -> NewPoint {
     NewPoint {
         id,
-        vectors: BTreeMap::from([(String::new(), vec![f32::from(component)])]),
+        vectors: BTreeMap::from([(String::new(), vec![f32::from(component)].into())]),
         payload: payload(colour),
     }
 }
@@ -156,7 +156,9 @@ fn apply(collection: &Collection, model: &mut Model, op: &Op) {
 fn as_model(records: Vec<Record>) -> Model {
     let colour = |payload: &Payload| payload.get("colour").map(|colour| colour.as_u64().unwrap() as u8);
     let records = records.into_iter().map(|record| match record.vector {
-        Some(VectorsOutput::Single(vector)) => (record.id, (vector[0], colour(&record.payload.unwrap()))),
+        Some(VectorsOutput::Single(Embedding::Dense(vector))) => {
+            (record.id, (vector[0], colour(&record.payload.unwrap())))
+        }
         other => panic!("{:?} has vectors {other:?}", record.id),
     });
     records.collect()
@@ -212,9 +214,7 @@ proptest! {
         let mut store = Store::open(Options::new(dir.path())).unwrap();
         let config = CollectionConfig {
             vectors: BTreeMap::from([(String::new(), VectorParams::new(1, Distance::Dot))]),
-            encoders: BTreeMap::new(),
-            chunking: None,
-            metadata: None,
+            ..CollectionConfig::default()
         };
         store.create_collection(&name("c"), &config).unwrap();
         let mut model = Model::new();

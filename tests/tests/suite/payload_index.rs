@@ -151,7 +151,7 @@ fn schema() -> impl Strategy<Value = PayloadIndexParams> {
 fn new_point(id: u64, payload: &Value) -> NewPoint {
     NewPoint {
         id: id.into(),
-        vectors: BTreeMap::from([(String::new(), vec![1.0])]),
+        vectors: BTreeMap::from([(String::new(), vec![1.0].into())]),
         payload: from_json(payload.clone()),
     }
 }
@@ -176,9 +176,7 @@ proptest! {
         let dir = tempfile::tempdir().unwrap();
         let config = CollectionConfig {
             vectors: BTreeMap::from([(String::new(), VectorParams::new(1, Distance::Dot))]),
-            encoders: BTreeMap::new(),
-            chunking: None,
-            metadata: None,
+            ..CollectionConfig::default()
         };
         let options = Options { checkpoint_changes: 2, ..Options::new(dir.path()) };
         let mut store = Store::open(options.clone()).unwrap();

@@ -38,9 +38,7 @@ fn create(store: &Store, on_disk: bool, quantisation: Value) -> std::sync::Arc<C
     };
     let config = CollectionConfig {
         vectors: BTreeMap::from([(String::new(), params)]),
-        encoders: BTreeMap::new(),
-        chunking: None,
-        metadata: None,
+        ..CollectionConfig::default()
     };
     store.create_collection(&name("c"), &config).unwrap()
 }
@@ -57,7 +55,7 @@ fn vector(number: u64) -> Vec<f32> {
 fn put(collection: &Collection, numbers: std::ops::Range<u64>) {
     let point = |number: u64| NewPoint {
         id: number.into(),
-        vectors: BTreeMap::from([(String::new(), vector(number))]),
+        vectors: BTreeMap::from([(String::new(), vector(number).into())]),
         payload: Payload::new(),
     };
     collection

@@ -24,7 +24,7 @@ fn fill(collection: &Collection, rng: &mut StdRng) -> Vec<Vec<f32>> {
     let centres: Vec<Vec<f32>> = (0..1_000).map(|_| vector(1.0, None)).collect();
     let points = (0..POINTS).map(|id| NewPoint {
         id: id.into(),
-        vectors: BTreeMap::from([(String::new(), vector(0.5, Some(&centres[(id % 1_000) as usize])))]),
+        vectors: BTreeMap::from([(String::new(), vector(0.5, Some(&centres[(id % 1_000) as usize])).into())]),
         payload: from_json(json!({"group": id % 1_000, "scattered": id * 7_919 / 1_000 % 1_000})),
     });
     collection.apply(Operation::Upsert(points.collect())).unwrap();
@@ -53,9 +53,7 @@ fn recall_holds_for_filters_of_every_kind_and_size() {
         let store = Store::open(Options::new(dir.path())).unwrap();
         let config = CollectionConfig {
             vectors: BTreeMap::from([(String::new(), VectorParams::new(DIMENSIONS, distance))]),
-            encoders: BTreeMap::new(),
-            chunking: None,
-            metadata: None,
+            ..CollectionConfig::default()
         };
         let collection = store.create_collection(&name("c"), &config).unwrap();
         for key in ["group", "scattered"] {

@@ -1,0 +1,148 @@
+//! Collections and their payload indexes.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::{
+    ChunkingParams, CollectionName, EncoderParams, Payload, PayloadFieldSchema, PayloadIndexParams, PayloadSchemaType,
+    SparseVectorParams, VectorsConfig,
+};
+
+/// `PUT /collections/{collection}`. Settings of other engines (`hnsw_config`, `shard_number`, ...) are accepted and have no
+/// meaning here.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct CreateCollection {
+    /// The vectors. Those that an encoder fills may be left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vectors: Option<VectorsConfig>,
+    /// Sparse vectors by name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sparse_vectors: Option<BTreeMap<String, SparseVectorParams>>,
+    /// The encoders by the name of the vector they fill. Also read from `metadata.encoders`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub encoders: Option<BTreeMap<String, EncoderParams>>,
+    /// For vectors that have none of their own; see [`VectorParams`](crate::VectorParams).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quantization_config: Option<Value>,
+    /// How documents are cut into chunks. Also read from `metadata.chunking`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub chunking: Option<ChunkingParams>,
+    /// The caller's own notes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub metadata: Option<Payload>,
+}
+
+/// `PATCH /collections/{collection}`. Settings of other engines are accepted and have no meaning here.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct UpdateCollection {
+    /// Merged into the collection's notes; null removes a key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub metadata: Option<Payload>,
+}
+
+/// `GET /collections`
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct CollectionsList {
+    /// The collections by name.
+    pub collections: Vec<CollectionDescription>,
+}
+
+/// One entry of [`CollectionsList`].
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct CollectionDescription {
+    /// The name.
+    pub name: CollectionName,
+}
+
+/// `GET /collections/{collection}/exists`
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct CollectionExists {
+    /// Whether it exists.
+    pub exists: bool,
+}
+
+/// `GET /collections/{collection}`. Numbers about segments, graphs and optimizers are there for clients that require them.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct CollectionInfo {
+    /// `green` when every index is up to date, `yellow` while one is being built.
+    pub status: String,
+    /// `"ok"`.
+    pub optimizer_status: String,
+    /// Vectors that an ANN index holds; the others are scanned exactly.
+    pub indexed_vectors_count: u64,
+    /// Points.
+    pub points_count: u64,
+    /// Always 1.
+    pub segments_count: u64,
+    /// Configuration.
+    pub config: CollectionConfigInfo,
+    /// Payload indexes by key.
+    pub payload_schema: BTreeMap<String, PayloadIndexInfo>,
+    /// Where vectors are, by name; ours.
+    #[serde(default)]
+    pub placement: BTreeMap<String, VectorPlacement>,
+}
+
+/// Where the vectors under one name are.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VectorPlacement {
+    /// `memory`, `mapped` (codes and index in memory, full precision read from a file) or `disk`.
+    pub current: String,
+    /// What their parameters ask for: the same, or more memory than the server's budget had.
+    pub asked: String,
+    /// Bytes of vectors and of their index in memory.
+    pub heap_bytes: u64,
+}
+
+/// The configuration in a [`CollectionInfo`].
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct CollectionConfigInfo {
+    /// Vectors.
+    pub params: CollectionParams,
+    /// For clients that require it.
+    pub hnsw_config: Value,
+    /// For clients that require it.
+    pub optimizer_config: Value,
+    /// The caller's own notes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub metadata: Option<Payload>,
+    /// The encoders by the name of the vector they fill.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub encoders: BTreeMap<String, EncoderParams>,
+    /// How documents are cut into chunks.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub chunking: Option<ChunkingParams>,
+}
+
+/// The parameters in a [`CollectionConfigInfo`].
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct CollectionParams {
+    /// The vectors, multivectors among them.
+    pub vectors: VectorsConfig,
+    /// The sparse vectors by name, where there are any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sparse_vectors: Option<BTreeMap<String, SparseVectorParams>>,
+}
+
+/// One payload index.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct PayloadIndexInfo {
+    /// The type.
+    pub data_type: PayloadSchemaType,
+    /// The parameters it was asked for with, where there were any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub params: Option<PayloadIndexParams>,
+    /// How many points have an indexed value.
+    pub points: u64,
+}
+
+/// `PUT /collections/{collection}/index`
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct CreatePayloadIndex {
+    /// The payload key.
+    pub field_name: String,
+    /// The type of its values, alone or with parameters.
+    pub field_schema: PayloadFieldSchema,
+}

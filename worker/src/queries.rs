@@ -1,0 +1,331 @@
+//! Queries on their way to storage: texts are encoded, and ids that other collections know are looked up.
+
+use std::time::Duration;
+
+use twofold_storage::{
+    Collection, Example, Explanation, Fetch, Grouping, InvalidInput, Matrix, Plan, Query as Ranked, Ranking,
+};
+use twofold_types::api::{
+    ContextPair, Example as ExampleInput, FeedbackItem, GroupId, GroupsResult, IdfScope, Lookup, LookupLocation,
+    PointGroup, Prefetch, Query, QueryExplanation, QueryGroups, QueryPoints, QueryResult, SearchMatrix, WithLookup,
+    WithPayload, WithVector,
+};
+use twofold_types::{Embedding, PointId, Record, Role, TextInput, VectorInput, VectorsOutput};
+
+use crate::engine::Engine;
+use crate::error::Result;
+
+/// How many points a query answers when it does not say.
+pub const DEFAULT_LIMIT: usize = 10;
+
+/// How many points a group has when it is not said.
+const DEFAULT_GROUP_SIZE: usize = 3;
+
+/// Points that one query may ask for, those it skips included.
+pub const MAX_LIMIT: usize = 100_000;
+
+/// Points of a sample whose distances are compared, at most.
+const MAX_SAMPLE: usize = 10_000;
+
+impl Engine {
+    /// Answers a query.
+    pub fn query(&self, collection: &Collection, mut query: QueryPoints) -> Result<QueryResult> {
+        let fetch = fetch(&mut query)?;
+        let explain = query.params.as_ref().is_some_and(|params| params.explain);
+        let ranked = self.ranked(collection, root(query))?;
+        let (points, explanation) = collection.query(&ranked, &fetch)?;
+        let explain = explain.then(|| explained(&explanation));
+        Ok(QueryResult { points, explain })
+    }
+
+    /// Answers a query in groups.
+    pub fn query_groups(&self, collection: &Collection, request: QueryGroups) -> Result<GroupsResult> {
+        let QueryGroups {
+            mut query,
+            group_by,
+            group_size,
+            with_lookup,
+        } = request;
+        let grouping = Grouping {
+            key: group_by,
+            groups: query.limit.unwrap_or(DEFAULT_LIMIT),
+            size: group_size.unwrap_or(DEFAULT_GROUP_SIZE),
+        };
+        check_limit(grouping.groups.saturating_mul(grouping.size))?;
+        let fetch = fetch(&mut query)?;
+        let ranked = self.ranked(collection, root(query))?;
+        let groups = collection.query_groups(&ranked, &grouping, &fetch)?;
+        let mut groups: Vec<PointGroup> = groups
+            .into_iter()
+            .map(|(id, hits)| PointGroup { hits, id, lookup: None })
+            .collect();
+        if let Some(with_lookup) = with_lookup {
+            self.look_up_groups(with_lookup, &mut groups)?;
+        }
+        Ok(GroupsResult { groups })
+    }
+
+    /// Compares the points of a sample with each other.
+    pub fn matrix(&self, collection: &Collection, request: &SearchMatrix) -> Result<Matrix> {
+        let sample = request.sample.unwrap_or(10);
+        if sample > MAX_SAMPLE {
+            return Err(InvalidInput::Limit {
+                what: "sample",
+                received: sample,
+                limit: MAX_SAMPLE,
+            }
+            .into());
+        }
+        let limit = request.limit.unwrap_or(3);
+        Ok(collection.matrix(request.using.as_deref(), request.filter.as_ref(), sample, limit)?)
+    }
+
+    /// Adds the points that groups are called after.
+    fn look_up_groups(&self, with_lookup: WithLookup, groups: &mut [PointGroup]) -> Result<()> {
+        let lookup = match with_lookup {
+            WithLookup::Lookup(lookup) => lookup,
+            WithLookup::Collection(collection) => Lookup {
+                collection,
+                with_payload: None,
+                with_vectors: None,
+            },
+        };
+        let fetch = Fetch::new(
+            lookup.with_payload.unwrap_or(WithPayload::Bool(true)),
+            lookup.with_vectors.unwrap_or(WithVector::Bool(false)),
+        )?;
+        let collection = self.store.collection(&lookup.collection)?;
+        for group in groups {
+            let id = match &group.id {
+                GroupId::Unsigned(number) => Some(PointId::Num(*number)),
+                GroupId::Keyword(text) => text.parse().ok(),
+                GroupId::Integer(_) => None,
+            };
+            if let Some(id) = id {
+                group.lookup = collection.get(&[id], &fetch)?.pop();
+            }
+        }
+        Ok(())
+    }
+
+    /// A query with its prefetches as storage takes it.
+    fn ranked(&self, collection: &Collection, (query, offset): (Prefetch, usize)) -> Result<Ranked> {
+        let limit = query.limit.unwrap_or(DEFAULT_LIMIT);
+        check_limit(limit.saturating_add(offset))?;
+        let prefetch = query.prefetch.into_iter();
+        let prefetch = prefetch.map(|prefetch| self.ranked(collection, (prefetch, 0)));
+        let inputs = Inputs {
+            engine: self,
+            collection,
+            using: query.using.as_deref(),
+            lookup: query.lookup_from.as_ref(),
+        };
+        let by = match query.query {
+            Some(by) => inputs.ranking(by)?,
+            None => Ranking::Id,
+        };
+        let params = query.params.unwrap_or_default();
+        Ok(Ranked {
+            prefetch: prefetch.collect::<Result<_>>()?,
+            by,
+            example_vector: inputs.example_vector(),
+            using: query.using,
+            filter: query.filter,
+            score_threshold: query.score_threshold,
+            limit,
+            offset,
+            exact: params.exact,
+            ef: params.hnsw_ef,
+            corpus: match params.idf {
+                Some(IdfScope::Corpus(corpus)) => Some(corpus),
+                Some(IdfScope::Global) | None => None,
+            },
+        })
+    }
+}
+
+/// What of the points is answered, where the query does not say: neither payloads nor vectors.
+fn fetch(query: &mut QueryPoints) -> Result<Fetch> {
+    Ok(Fetch::new(
+        query.with_payload.take().unwrap_or(WithPayload::Bool(false)),
+        query.with_vector.take().unwrap_or(WithVector::Bool(false)),
+    )?)
+}
+
+/// A query as the prefetch of nothing, and how many of its points are skipped.
+fn root(query: QueryPoints) -> (Prefetch, usize) {
+    let prefetch = Prefetch {
+        prefetch: query.prefetch,
+        query: query.query,
+        using: query.using,
+        filter: query.filter,
+        params: query.params,
+        score_threshold: query.score_threshold,
+        limit: query.limit,
+        lookup_from: query.lookup_from,
+    };
+    (prefetch, query.offset.unwrap_or(0))
+}
+
+/// What a query compares with.
+struct Inputs<'a> {
+    engine: &'a Engine,
+    collection: &'a Collection,
+    using: Option<&'a str>,
+    lookup: Option<&'a LookupLocation>,
+}
+
+impl Inputs<'_> {
+    fn ranking(&self, query: Query) -> Result<Ranking> {
+        Ok(match query {
+            Query::Nearest(vector) => Ranking::Nearest {
+                target: self.example(ExampleInput::Vector(vector))?,
+                mmr: None,
+            },
+            Query::Point(id) => Ranking::Nearest {
+                target: self.example(ExampleInput::Id(id))?,
+                mmr: None,
+            },
+            Query::Mmr { nearest, mmr } => Ranking::Nearest {
+                target: self.example(nearest)?,
+                mmr: Some(mmr),
+            },
+            Query::Recommend { recommend } => Ranking::Recommend {
+                positive: self.examples(recommend.positive)?,
+                negative: self.examples(recommend.negative)?,
+                strategy: recommend.strategy.unwrap_or_default(),
+            },
+            Query::Discover { discover } => Ranking::Discover {
+                target: self.example(discover.target)?,
+                context: self.pairs(discover.context)?,
+            },
+            Query::Context { context } => Ranking::Context(self.pairs(context)?),
+            Query::RelevanceFeedback { relevance_feedback } => Ranking::Feedback {
+                target: self.example(relevance_feedback.target)?,
+                feedback: relevance_feedback
+                    .feedback
+                    .into_iter()
+                    .map(|FeedbackItem { example, score }| Ok((self.example(example)?, score)))
+                    .collect::<Result<_>>()?,
+                strategy: relevance_feedback.strategy,
+            },
+            Query::OrderBy { order_by } => Ranking::OrderBy(order_by),
+            Query::Fusion { fusion } => Ranking::Fusion(fusion),
+            Query::Rrf { rrf } => Ranking::Rrf(rrf),
+            Query::Formula { formula, defaults } => Ranking::Formula { formula, defaults },
+            Query::Sample { .. } => Ranking::Sample,
+        })
+    }
+
+    fn pairs(&self, pairs: Vec<ContextPair>) -> Result<Vec<(Example, Example)>> {
+        let pairs = pairs.into_iter();
+        pairs
+            .map(|pair| Ok((self.example(pair.positive)?, self.example(pair.negative)?)))
+            .collect()
+    }
+
+    fn examples(&self, examples: Vec<ExampleInput>) -> Result<Vec<Example>> {
+        examples.into_iter().map(|example| self.example(example)).collect()
+    }
+
+    fn example(&self, example: ExampleInput) -> Result<Example> {
+        Ok(Example::Vector(match example {
+            ExampleInput::Vector(VectorInput::Dense(vector)) => Embedding::Dense(vector),
+            ExampleInput::Vector(VectorInput::Sparse(vector)) => Embedding::Sparse(vector),
+            ExampleInput::Vector(VectorInput::Multi(vectors)) => Embedding::Multi(vectors),
+            ExampleInput::Vector(VectorInput::Text(text)) => self.text(text)?,
+            ExampleInput::Id(id) => match self
+                .lookup
+                .filter(|lookup| lookup.collection != *self.collection.name())
+            {
+                Some(lookup) => self.look_up(lookup, id)?,
+                None => return Ok(Example::Point(id)),
+            },
+        }))
+    }
+
+    fn text(&self, text: TextInput) -> Result<Embedding> {
+        let vector = self.vector()?;
+        let (params, encoder) =
+            self.engine
+                .bound_encoder(self.collection, &vector, text.model.as_ref(), Role::Query)?;
+        self.engine.embed_query(&params, encoder, text.text)
+    }
+
+    /// The vector of a point of another collection.
+    fn look_up(&self, lookup: &LookupLocation, id: PointId) -> Result<Embedding> {
+        let vector = match &lookup.vector {
+            Some(vector) => vector.clone(),
+            None => self.vector()?,
+        };
+        let other = self.engine.store.collection(&lookup.collection)?;
+        let fetch = Fetch::new(WithPayload::Bool(false), WithVector::Names(vec![vector.clone()]))?;
+        let record = other.get(&[id], &fetch)?.pop();
+        let Record { vector: found, .. } = record.ok_or(InvalidInput::PointNotFound(id))?;
+        let found = match found {
+            Some(VectorsOutput::Single(found)) => Some(found),
+            Some(VectorsOutput::Named(mut named)) => named.remove(&vector),
+            None => None,
+        };
+        found.ok_or_else(|| InvalidInput::VectorMissing { id, vector }.into())
+    }
+
+    /// The vector that is compared.
+    fn vector(&self) -> Result<String> {
+        match self.using {
+            Some(vector) => Ok(vector.to_owned()),
+            None => Ok(self.collection.default_vector()?),
+        }
+    }
+
+    /// The vector that points of this collection are looked up in, where that is another one.
+    fn example_vector(&self) -> Option<String> {
+        let lookup = self.lookup?;
+        let here = lookup.collection == *self.collection.name();
+        lookup.vector.clone().filter(|_| here)
+    }
+}
+
+/// Refuses a page that is too large.
+pub fn check_limit(received: usize) -> Result<()> {
+    if received > MAX_LIMIT {
+        return Err(InvalidInput::Limit {
+            what: "limit and offset",
+            received,
+            limit: MAX_LIMIT,
+        }
+        .into());
+    }
+    Ok(())
+}
+
+fn explained(explanation: &Explanation) -> QueryExplanation {
+    let microseconds = |time: Duration| time.as_secs_f64() * 1e6;
+    let effort = &explanation.effort;
+    QueryExplanation {
+        plan: match explanation.plan {
+            Plan::Exact => "exact",
+            Plan::Gather => "gather",
+            Plan::Index(kind) => kind,
+            Plan::Inverted => "inverted",
+            Plan::MaxSim => "max_sim",
+            Plan::Examples => "examples",
+            Plan::Ids => "ids",
+            Plan::Payloads => "payloads",
+            Plan::Fusion => "fusion",
+            Plan::Formula => "formula",
+        }
+        .to_owned(),
+        matching: explanation.matching,
+        present: explanation.present,
+        expected_index: explanation.expected_index.map(microseconds),
+        expected_scan: explanation.expected_scan.map(microseconds),
+        lists: effort.lists,
+        codes: effort.codes,
+        bytes: effort.bytes,
+        rows: effort.rows,
+        filter_time: microseconds(explanation.filtering),
+        search_time: microseconds(explanation.searching),
+        fetch_time: microseconds(explanation.fetching),
+    }
+}
