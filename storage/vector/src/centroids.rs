@@ -66,6 +66,11 @@ impl Centroids {
         )
     }
 
+    /// Half of the squared length of a centroid.
+    pub(crate) fn half(&self, centroid: usize) -> f32 {
+        self.halves[centroid]
+    }
+
     pub(crate) fn push(&mut self, components: &[f32], lift: f32) {
         let centroid = self.len();
         let padded = (centroid + 1).next_multiple_of(GROUP);
