@@ -7,7 +7,7 @@ use crate::kernel::{BIAS, kernels};
 const GROUP: usize = 8;
 
 /// Rounds of k-means. Lists move little after these.
-const ROUNDS: usize = 8;
+const ROUNDS: usize = 4;
 
 /// Centroids in the rotated space. For Dot they have one more component, the *lift*: vectors are thought of as extended to
 /// a common length, so that the nearest by product is the nearest by distance (Bachrach et al., 2014).
