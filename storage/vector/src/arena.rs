@@ -247,8 +247,10 @@ impl Arena {
 
     /// Asks for the byte code at an offset to be fetched.
     pub(crate) fn prefetch_code(&self, offset: u32) {
+        let (block, row) = (offset as usize / BLOCK, offset as usize % BLOCK);
         let (code, _) = self.code(offset);
         prefetch(code);
+        prefetch(&self.blocks[block].factors[row..=row]);
     }
 
     pub(crate) fn prefetch_row(&self, offset: u32) {

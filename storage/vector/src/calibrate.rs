@@ -70,16 +70,37 @@ impl Ivf {
     /// The reach that finds enough of what lies around a sample of the vectors.
     fn calibrated(&self, arena: &Arena, sample: &[u32]) -> Reach {
         const RECALL: f64 = 0.98;
+        let wanted = WANTED.into_iter().filter(|&(k, _)| self.len >= 4 * k as u64);
+        // What is nearest to a vector of the sample is found once, for the largest number it is tried with.
+        let nearest = |(place, &offset): (usize, &u32)| -> Vec<u32> {
+            let tried = wanted.clone().filter(|&(_, count)| place < count);
+            let most = tried.map(|(k, _)| k).max().unwrap_or(0);
+            self.others(arena, offset, most, Reach::EVERYTHING).collect()
+        };
+        let nearest: Vec<Vec<u32>> = sample.iter().enumerate().map(nearest).collect();
         let mut reach = Reach::EVERYTHING;
         let mut last = Reach::EVERYTHING.0[0];
         for (slack, (k, count)) in reach.0.iter_mut().zip(WANTED) {
             if self.len >= 4 * k as u64 {
-                let trial = Trial::new(self, arena, &sample[..count.min(sample.len())], k);
+                let trial = Trial::new(self, arena, sample.iter().zip(&nearest).take(count), k);
                 last = smallest(0.2, 4.0, &|slack| trial.recall(Reach([slack; WANTED.len()])) >= RECALL);
             }
             *slack = last;
         }
         reach
+    }
+
+    /// What a search for `k` beside a vector of the index itself finds, nearest first.
+    fn others(&self, arena: &Arena, offset: u32, k: usize, reach: Reach) -> impl Iterator<Item = u32> + use<> {
+        let probe = Probe {
+            k: k + 1,
+            mask: arena.present(),
+            overlay: &Bitmap::new(),
+            effort: 1.0,
+        };
+        let (found, _) = self.search_within(arena, arena.row(offset), probe, reach);
+        let others = found.into_iter().map(|neighbour| neighbour.offset);
+        others.filter(move |&other| other != offset).take(k)
     }
 
     /// Measures what searches cost here.
@@ -148,48 +169,28 @@ impl Ivf {
 struct Trial<'a> {
     index: &'a Ivf,
     arena: &'a Arena,
-    sample: &'a [u32],
     k: usize,
-    truth: Vec<Bitmap>,
+    sample: Vec<(u32, Bitmap)>,
 }
 
 impl<'a> Trial<'a> {
-    fn new(index: &'a Ivf, arena: &'a Arena, sample: &'a [u32], k: usize) -> Self {
-        let mut trial = Self {
+    /// Of offsets with what is nearest to each, at least `k` where there are as many.
+    fn new(index: &'a Ivf, arena: &'a Arena, sample: impl Iterator<Item = (&'a u32, &'a Vec<u32>)>, k: usize) -> Self {
+        let truth = |nearest: &Vec<u32>| nearest.iter().take(k).copied().collect();
+        Self {
             index,
             arena,
-            sample,
             k,
-            truth: Vec::new(),
-        };
-        trial.truth = sample
-            .iter()
-            .map(|&offset| trial.find(offset, Reach::EVERYTHING).collect())
-            .collect();
-        trial
-    }
-
-    fn find(&self, offset: u32, reach: Reach) -> impl Iterator<Item = u32> {
-        let probe = Probe {
-            k: self.k + 1,
-            mask: self.arena.present(),
-            overlay: &Bitmap::new(),
-            effort: 1.0,
-        };
-        let (found, _) = self
-            .index
-            .search_within(self.arena, self.arena.row(offset), probe, reach);
-        let others = found.into_iter().map(|neighbour| neighbour.offset);
-        others.filter(move |&other| other != offset).take(self.k)
+            sample: sample.map(|(&offset, nearest)| (offset, truth(nearest))).collect(),
+        }
     }
 
     fn recall(&self, reach: Reach) -> f64 {
-        let found = self.sample.iter().zip(&self.truth).map(|(&offset, truth)| {
-            self.find(offset, reach)
-                .filter(|&offset| truth.contains(offset))
-                .count()
+        let found = self.sample.iter().map(|(offset, truth)| {
+            let others = self.index.others(self.arena, *offset, self.k, reach);
+            others.filter(|&other| truth.contains(other)).count()
         });
-        let wanted: u64 = self.truth.iter().map(Bitmap::len).sum();
+        let wanted: u64 = self.sample.iter().map(|(_, truth)| truth.len()).sum();
         found.sum::<usize>() as f64 / wanted.max(1) as f64
     }
 }

@@ -7,7 +7,7 @@ use crate::kernel::{BIAS, kernels};
 const GROUP: usize = 8;
 
 /// Rounds of k-means. Lists move little after these.
-const ROUNDS: usize = 8;
+const ROUNDS: usize = 4;
 
 /// Centroids in the rotated space. For Dot they have one more component, the *lift*: vectors are thought of as extended to
 /// a common length, so that the nearest by product is the nearest by distance (Bachrach et al., 2014).
@@ -64,6 +64,11 @@ impl Centroids {
             &self.exact[centroid * self.size..(centroid + 1) * self.size],
             self.lifts[centroid],
         )
+    }
+
+    /// Half of the squared length of a centroid.
+    pub(crate) fn half(&self, centroid: usize) -> f32 {
+        self.halves[centroid]
     }
 
     pub(crate) fn push(&mut self, components: &[f32], lift: f32) {

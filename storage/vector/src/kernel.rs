@@ -23,7 +23,7 @@ pub(crate) use scan::{BLOCK, Codes, Passed, SLICE, ScanQuery, Slice, planes};
 use bytes::{dot_bytes_body, dots_bytes_body};
 #[cfg(target_arch = "x86_64")]
 use scan::tables_body;
-use scan::{planes_body, product_body, scan_planes_body};
+use scan::{planes_body, products_body, scan_planes_body};
 
 /// Sixteen numbers that are handled together, one for each code of a block.
 #[derive(Debug, Clone, Copy, PartialEq, bytemuck::Pod, bytemuck::Zeroable)]
@@ -112,7 +112,7 @@ pub struct Kernels {
     dots_bytes: DotsBytes,
     hadamard: unsafe fn(&mut [f32]),
     quantise: unsafe fn(&[f32], f32, &mut [i8]),
-    product: unsafe fn(&ScanQuery, &[u8]) -> f32,
+    products: unsafe fn(&ScanQuery, &[&[u8]], &mut [f32]),
     scan_query: unsafe fn(&[f32]) -> ScanQuery,
     scan: Scan,
 }
@@ -133,7 +133,9 @@ macro_rules! kernels {
             }
             $(#[$attribute])? fn hadamard(x: &mut [f32]) { hadamard_body(x) }
             $(#[$attribute])? fn quantise(x: &[f32], factor: f32, bytes: &mut [i8]) { quantise_body(x, factor, bytes) }
-            $(#[$attribute])? fn product(query: &ScanQuery, code: &[u8]) -> f32 { product_body(query, code) }
+            $(#[$attribute])? fn products(query: &ScanQuery, rows: &[&[u8]], products: &mut [f32]) {
+                products_body(query, rows, products)
+            }
             $(#[$attribute])? fn scan_query(query: &[f32]) -> ScanQuery { $query(query) }
             $(#[$attribute])? fn scan(
                 codes: Codes<'_>, query: &ScanQuery, base: f32, threshold: f32, block: usize, passed: &mut Passed,
@@ -144,7 +146,7 @@ macro_rules! kernels {
             #[allow(unused_mut, reason = "only some sets have kernels of their own")]
             pub(super) const KERNELS: Kernels = {
                 let mut kernels = Kernels {
-                    name: $name, dot, squared_euclid, manhattan, dot_bytes, dots_bytes, hadamard, quantise, product,
+                    name: $name, dot, squared_euclid, manhattan, dot_bytes, dots_bytes, hadamard, quantise, products,
                     scan_query, scan,
                 };
                 $(kernels.$own = $path;)*
@@ -160,14 +162,14 @@ kernels!(portable, "portable", planes_body, [], {});
 kernels!(avx2, "avx2", tables_body, [target_feature(enable = "avx2,fma,bmi1,bmi2,popcnt")], {
     dot_bytes: bytes::avx2::dot_bytes,
     dots_bytes: bytes::avx2::dots_bytes,
-    product: scan::popcnt::product,
+    products: scan::popcnt::products,
     scan: scan::avx2::scan
 });
 #[cfg(target_arch = "x86_64")]
 kernels!(avx512, "avx512", tables_body, [target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,fma,bmi2,popcnt")], {
     dot_bytes: bytes::vnni::dot_bytes,
     dots_bytes: bytes::vnni::dots_bytes,
-    product: scan::popcnt::product,
+    products: scan::popcnt::products,
     scan: scan::avx512::scan
 });
 
@@ -206,11 +208,10 @@ impl Kernels {
         unsafe { (self.dots_bytes)(code, rows, excess, sums) }
     }
 
-    /// The product of a query in [`planes`] with the signs of one code.
-    #[inline]
-    pub(crate) fn product(&self, query: &ScanQuery, code: &[u8]) -> f32 {
+    /// The products of a query in [`planes`] with the signs of codes, each at the beginning of a row; rows lie scattered.
+    pub(crate) fn products(&self, query: &ScanQuery, rows: &[&[u8]], products: &mut [f32]) {
         // SAFETY: see `dot`.
-        unsafe { (self.product)(query, code) }
+        unsafe { (self.products)(query, rows, products) }
     }
 
     /// A query, as many components as the codes have bits, in the form that [`scan`](Self::scan) reads it.

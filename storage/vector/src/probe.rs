@@ -124,10 +124,6 @@ impl Ivf {
 
     /// The same by comparing every masked vector: by its sketch, the best by byte codes, the best of these in full precision.
     pub fn gather(&self, arena: &Arena, query: &[f32], probe: Probe<'_>) -> (Vec<Neighbour>, Effort) {
-        /// How far ahead of the comparison memory is asked for.
-        const AHEAD: usize = 16;
-        /// Estimates between two looks at byte codes.
-        const BATCH: usize = 256;
         let Probe { k, mask, .. } = probe;
         let Some(sketches) = self
             .sketches
@@ -147,19 +143,15 @@ impl Ivf {
         let mut offsets = Vec::with_capacity(mask.len() as usize);
         mask.for_each(|offset| offsets.push(offset));
         effort.codes = offsets.len();
-        offsets.iter().take(AHEAD).for_each(|&offset| sketches.prefetch(offset));
-        for (i, &offset) in offsets.iter().enumerate() {
-            if let Some(&ahead) = offsets.get(i + AHEAD) {
-                sketches.prefetch(ahead);
+        sketches.estimate(&beyond, margin, &offsets, |offsets, estimates| {
+            let least = candidates.threshold() - base;
+            for (&offset, &estimate) in offsets.iter().zip(estimates) {
+                if estimate > least {
+                    candidates.offer(base + estimate, offset);
+                }
             }
-            let worth = base + sketches.estimate(&beyond, margin, offset);
-            if worth > candidates.threshold() {
-                candidates.offer(worth, offset);
-            }
-            if i % BATCH == BATCH - 1 {
-                candidates.settle(&mut effort);
-            }
-        }
+            candidates.settle(&mut effort);
+        });
         (candidates.nearest(query, &mut effort), effort)
     }
 
@@ -206,8 +198,7 @@ impl Ivf {
         // Squared distances are this much less twice a score.
         let pole = kernels().dot(&code.rotated, &code.rotated);
         let uncounted = self.uncounted();
-        let promise = |list: usize, slack: f32| {
-            let (score, spread) = (scores[list], self.spreads[list]);
+        let promise = |score: f32, spread: f32, slack: f32| {
             score - spread / 2.0 + uncounted + slack * (spread * ((pole - 2.0 * score).max(0.0) + spread / 2.0)).sqrt()
         };
         // A query far from all vectors finds its nearest about equally far, in many lists.
@@ -217,7 +208,9 @@ impl Ivf {
             .all(|(score, spread)| pole - 2.0 * score > FAR * spread);
         let mut wide = far && self.lists.len() > 1;
         let slack = if wide { slack * WIDE_SLACK } else { slack };
-        let mut order = Order::new((0..self.lists.len()).map(|list| (promise(list, slack), list)));
+        let lists = scores.iter().zip(&self.spreads);
+        let promises: Vec<f32> = lists.map(|(&score, &spread)| promise(score, spread, slack)).collect();
+        let mut order = Order::new(promises.into_iter().zip(0..));
         let (mut near, mut matched) = (0usize, 0usize);
         let mut passed = Passed::new();
         while let Some((worth, list)) = order.next() {
@@ -227,11 +220,10 @@ impl Ivf {
             if let Some((_, next)) = order.peek() {
                 self.lists[next].prefetch();
             }
-            let (centroid, _) = self.centroids.get(list);
             let list_codes = &self.lists[list];
             effort.lists += 1;
             effort.codes += list_codes.len();
-            let base = kernels().dot(centroid, &code.rotated);
+            let base = scores[list] + self.centroids.half(list);
             let (codes, offsets) = (list_codes.codes(), list_codes.offsets());
             let mut block = 0;
             while block * BLOCK < offsets.len() {
@@ -255,7 +247,8 @@ impl Ivf {
             // The mask avoids the query. Its nearest then are not the best of few lists but the stragglers of many.
             if !wide && near as f32 * share > AVOIDED * matched as f32 + AVOIDED_MORE {
                 wide = true;
-                order = Order::new(order.rest().map(|list| (promise(list, slack * WIDE_SLACK), list)));
+                let wider = |list: usize| promise(scores[list], self.spreads[list], slack * WIDE_SLACK);
+                order = Order::new(order.rest().map(|list| (wider(list), list)));
             }
         }
     }

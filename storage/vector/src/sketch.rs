@@ -6,11 +6,14 @@
 
 use std::sync::Arc;
 
-use crate::kernel::{ScanQuery, kernels, prefetch};
+use crate::kernel::{ScanQuery, kernels};
 use crate::list::Entry;
 
 /// Rows that are shared between clones until one of them changes.
 const CHUNK: usize = 256;
+
+/// Rows that are looked up at once.
+const BATCH: usize = 256;
 
 #[derive(Debug, Clone, Copy, PartialEq, bytemuck::Pod, bytemuck::Zeroable)]
 #[repr(C, align(64))]
@@ -19,36 +22,29 @@ struct Line([u8; 64]);
 /// The sketches of an index.
 #[derive(Debug, Clone)]
 pub(crate) struct Sketches {
-    /// Bytes of a code.
-    size: usize,
     /// Lines of a row: the code, and the scale and the addend in the last eight bytes.
     lines: usize,
     /// `[CHUNK, lines]` each
-    chunks: Vec<Arc<Vec<Line>>>,
+    chunks: Vec<Arc<[Line]>>,
 }
 
 impl Sketches {
     /// No sketches yet, of so many bits each.
     pub(crate) fn new(bits: usize) -> Self {
         Self {
-            size: bits / 8,
             lines: (bits / 8 + 8).div_ceil(64),
             chunks: Vec::new(),
         }
     }
 
-    fn row(&self, offset: u32) -> Option<&[u8]> {
-        let chunk = self.chunks.get(offset as usize / CHUNK)?;
-        let row = offset as usize % CHUNK;
-        Some(bytemuck::cast_slice(&chunk[row * self.lines..(row + 1) * self.lines]))
+    /// No offset from here on has a sketch.
+    fn end(&self) -> u32 {
+        (self.chunks.len() * CHUNK) as u32
     }
 
-    /// Asks for the sketch of an offset to be fetched.
-    #[inline]
-    pub(crate) fn prefetch(&self, offset: u32) {
-        if let Some(row) = self.row(offset) {
-            prefetch(row);
-        }
+    fn row(&self, offset: u32) -> &[u8] {
+        let (chunk, row) = (offset as usize / CHUNK, offset as usize % CHUNK);
+        bytemuck::cast_slice(&self.chunks[chunk][row * self.lines..(row + 1) * self.lines])
     }
 
     pub(crate) fn set(&mut self, entry: &Entry) {
@@ -66,23 +62,35 @@ impl Sketches {
         if self.chunks.len() <= chunk {
             let mut far = vec![Line([0; 64]); lines];
             write(&mut far, &[], 0.0, f32::NEG_INFINITY);
-            let far = Arc::new(far.repeat(CHUNK));
-            self.chunks.resize(chunk + 1, far);
+            self.chunks.resize(chunk + 1, far.repeat(CHUNK).into());
         }
         let chunk = Arc::make_mut(&mut self.chunks[chunk]);
         write(&mut chunk[row * lines..(row + 1) * lines], bits, scale, add);
     }
 
-    /// What the vector at an offset may be worth beside the mean, if the estimate is wrong by so many scales of the code. The
-    /// query is what it has beyond the mean, in planes.
-    #[inline]
-    pub(crate) fn estimate(&self, query: &ScanQuery, margin: f32, offset: u32) -> f32 {
-        let Some(row) = self.row(offset) else {
-            return f32::NEG_INFINITY;
-        };
-        let (rest, factors) = row.split_last_chunk::<8>().expect("a row has a line at least");
-        let [scale, add] = bytemuck::cast::<_, [f32; 2]>(*factors);
-        scale * (kernels().product(query, &rest[..self.size]) + margin) + add
+    /// Calls `visit` with a batch of offsets, which ascend, after the other and what the vectors there may be worth beside the
+    /// mean, if estimates are wrong by so many scales of their codes. The query is what it has beyond the mean, in planes.
+    pub(crate) fn estimate(
+        &self,
+        query: &ScanQuery,
+        margin: f32,
+        offsets: &[u32],
+        mut visit: impl FnMut(&[u32], &[f32]),
+    ) {
+        let held = offsets.partition_point(|&offset| offset < self.end());
+        let (mut rows, mut estimates) = (Vec::with_capacity(BATCH), [0.0; BATCH]);
+        for offsets in offsets[..held].chunks(BATCH) {
+            rows.clear();
+            rows.extend(offsets.iter().map(|&offset| self.row(offset)));
+            let estimates = &mut estimates[..rows.len()];
+            kernels().products(query, &rows, estimates);
+            for (estimate, row) in estimates.iter_mut().zip(&rows) {
+                let factors = row.last_chunk::<8>().expect("a row has a line at least");
+                let [scale, add] = bytemuck::cast::<_, [f32; 2]>(*factors);
+                *estimate = scale * (*estimate + margin) + add;
+            }
+            visit(offsets, estimates);
+        }
     }
 
     /// Bytes on the heap.

@@ -5,7 +5,7 @@
 //! (AVX-512) in one instruction (Quick ADC: André et al., 2017). The sums are rounded to six bits, so that four of them still
 //! fit a byte. Without such shuffles the query is cut to three bits a component instead, and products are counts of bits.
 
-use super::Lanes;
+use super::{Lanes, prefetch};
 
 /// Codes in a block.
 pub(crate) const BLOCK: usize = 16;
@@ -106,18 +106,26 @@ impl Passed {
     }
 }
 
-/// The product of a query in planes with the signs of one code.
+/// The products of a query in planes with the signs of codes, each at the beginning of a row.
 #[inline(always)]
-pub(super) fn product_body(query: &ScanQuery, code: &[u8]) -> f32 {
-    let mut counts = [0u32; PLANES];
-    let planes = query.bytes.as_chunks::<{ 8 * PLANES }>().0;
-    for (code, planes) in code.as_chunks::<8>().0.iter().zip(planes) {
-        let code = u64::from_le_bytes(*code);
-        for (count, plane) in counts.iter_mut().zip(planes.as_chunks::<8>().0) {
-            *count += (code ^ u64::from_le_bytes(*plane)).count_ones();
+pub(super) fn products_body(query: &ScanQuery, rows: &[&[u8]], products: &mut [f32]) {
+    /// How far ahead of the comparison memory is asked for.
+    const AHEAD: usize = 16;
+    rows.iter().take(AHEAD).for_each(|row| prefetch(row));
+    for (i, (row, product)) in rows.iter().zip(products).enumerate() {
+        if let Some(ahead) = rows.get(i + AHEAD) {
+            prefetch(ahead);
         }
+        let mut counts = [0u32; PLANES];
+        let planes = query.bytes.as_chunks::<{ 8 * PLANES }>().0;
+        for (code, planes) in row.as_chunks::<8>().0.iter().zip(planes) {
+            let code = u64::from_le_bytes(*code);
+            for (count, plane) in counts.iter_mut().zip(planes.as_chunks::<8>().0) {
+                *count += (code ^ u64::from_le_bytes(*plane)).count_ones();
+            }
+        }
+        *product = query.low + query.step * counts.iter().rev().fold(0, |sum, count| 2 * sum + count) as f32;
     }
-    query.low + query.step * counts.iter().rev().fold(0, |sum, count| 2 * sum + count) as f32
 }
 
 /// For few words one population count after the other is faster than what vectors of bytes can do, so wider instructions are
@@ -127,8 +135,8 @@ pub(super) mod popcnt {
     use super::*;
 
     #[target_feature(enable = "popcnt")]
-    pub(in super::super) fn product(query: &ScanQuery, code: &[u8]) -> f32 {
-        product_body(query, code)
+    pub(in super::super) fn products(query: &ScanQuery, rows: &[&[u8]], sums: &mut [f32]) {
+        products_body(query, rows, sums)
     }
 }
 
@@ -517,11 +525,18 @@ mod tests {
             let query: Vec<f32> = (0..size).map(|_| (random() % 1000) as f32 / 500.0 - 1.0).collect();
             let cut = planes(&query);
             let portable = supported().pop().unwrap();
-            for _ in 0..50 {
-                let code: Vec<u8> = (0..size / 8).map(|_| random() as u8).collect();
-                for set in supported() {
-                    assert_eq!(set.product(&cut, &code), product(portable, &cut, &code), "{}", set.name);
-                }
+            let codes: Vec<Vec<u8>> = (0..50)
+                .map(|_| (0..size / 8 + 9).map(|_| random() as u8).collect())
+                .collect();
+            let rows: Vec<&[u8]> = codes.iter().map(Vec::as_slice).collect();
+            let expected: Vec<f32> = rows
+                .iter()
+                .map(|row| product(portable, &cut, &row[..size / 8]))
+                .collect();
+            for set in supported() {
+                let mut products = vec![0.0; rows.len()];
+                set.products(&cut, &rows, &mut products);
+                assert_eq!(products, expected, "{}", set.name);
             }
         }
     }
