@@ -40,11 +40,12 @@ impl View<'_> {
         }
         let vectors = hits.iter().map(|hit| self.vector(slot, PointOffset(hit.offset)));
         let vectors = vectors.collect::<Result<Vec<_>>>()?;
-        let similarity = |a: &Embedding, b: &Option<Embedding>| match b {
-            Some(b) => self.similarity(slot, a, b),
+        // MaxSim is not symmetric: the target is compared with a candidate, a candidate with what was chosen.
+        let relevance = vectors.iter().map(|vector| match vector {
+            Some(vector) => self.similarity(slot, target, vector),
             None => f32::NEG_INFINITY,
-        };
-        let relevance: Vec<f32> = vectors.iter().map(|vector| similarity(target, vector)).collect();
+        });
+        let relevance: Vec<f32> = relevance.collect();
         let mut nearest_chosen = vec![f32::NEG_INFINITY; hits.len()];
         let mut pending: Vec<usize> = (0..hits.len()).collect();
         let mut chosen: Vec<Hit> = Vec::new();
@@ -60,7 +61,10 @@ impl View<'_> {
             chosen.push(hits[best]);
             if let Some(vector) = &vectors[best] {
                 for &candidate in &pending {
-                    let near = similarity(vector, &vectors[candidate]);
+                    let near = match &vectors[candidate] {
+                        Some(candidate) => self.similarity(slot, candidate, vector),
+                        None => f32::NEG_INFINITY,
+                    };
                     nearest_chosen[candidate] = nearest_chosen[candidate].max(near);
                 }
             }
