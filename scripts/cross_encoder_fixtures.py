@@ -58,7 +58,9 @@ def write_reference(folder):
     pairs = []
     for query in QUERIES:
         for text in TEXTS:
-            tokens = model.tokenizer(query, text, truncation="longest_first", return_token_type_ids=True)
+            # As a batch, which is how the model gets them: one alone is taken for a single text where the second is empty.
+            batch = model.tokenizer([query], [text], truncation="longest_first", return_token_type_ids=True)
+            tokens = {name: rows[0] for name, rows in batch.items()}
             raw = scores(model, torch.nn.Identity(), query, text)
             pair = {"query": query, "text": text, "ids": tokens["input_ids"], "segments": tokens["token_type_ids"]}
             pairs.append({**pair, "raw": round(raw, 7), "score": round(scores(model, None, query, text), 7)})

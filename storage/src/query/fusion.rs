@@ -84,7 +84,7 @@ mod tests {
     fn ranks_count_and_not_scores() {
         let sources = [hits(&[(7, 9.0), (3, 1.0)]), hits(&[(3, 0.2)])];
         let fused = rrf(&sources, &Rrf::default()).unwrap();
-        assert_eq!(fused, hits(&[(3, 1.0 / 3.0 + 0.5), (7, 0.5)]));
+        assert_eq!(fused, hits(&[(3, 5.0 / 6.0), (7, 0.5)]));
         let weighted = Rrf {
             k: Some(1),
             weights: Some(vec![4.0, 0.0]),

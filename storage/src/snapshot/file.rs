@@ -1,9 +1,9 @@
 //! The file of a snapshot.
 //!
-//! A head of 16 bytes (`twofold snap`, the version as u32), then one LZ4 frame with the checksum of its content. In it stand, each as its length
-//! (u32) and its bytes: the collection's record, its counters, and entries, which are a family (u8), a key without the collection's
-//! number, and a value. A family of 255 is the end, followed by the number of entries (u64): a file that was cut short has none. Numbers
-//! are little-endian.
+//! A head of 16 bytes (`twofold snap`, the version as u32), one LZ4 frame whose blocks have checksums, and the first 12 bytes of the head
+//! again: a file that was cut short lacks them. In the frame stand, each as its length (u32) and its bytes, the collection's record, its
+//! counters, and entries, which are a family (u8), a key without the collection's number, and a value. A family of 255 is the end,
+//! followed by the number of entries (u64). Numbers are little-endian.
 
 use std::io::{self, Read, Write};
 
@@ -48,7 +48,7 @@ impl<W: Write> Writer<W> {
         let begin = move || -> io::Result<_> {
             to.write_all(MAGIC)?;
             to.write_all(&VERSION.to_le_bytes())?;
-            let info = FrameInfo::new().block_size(BlockSize::Max256KB).content_checksum(true);
+            let info = FrameInfo::new().block_size(BlockSize::Max256KB).block_checksums(true);
             let mut stream = FrameEncoder::with_frame_info(info, to);
             write_bytes(&mut stream, record)?;
             write_bytes(&mut stream, counter)?;
@@ -76,6 +76,7 @@ impl<W: Write> Writer<W> {
             self.stream.write_all(&[END])?;
             self.stream.write_all(&self.entries.to_le_bytes())?;
             let mut to = self.stream.finish()?;
+            to.write_all(MAGIC)?;
             to.flush()?;
             Ok(to)
         };
@@ -157,9 +158,10 @@ impl<R: Read> Reader<R> {
         if number[0] == END {
             let mut entries = [0; 8];
             self.stream.read_exact(&mut entries).map_err(damaged)?;
-            // The checksum stands behind the last byte.
             let more = self.stream.read(&mut number).map_err(damaged)?;
-            if u64::from_le_bytes(entries) != self.entries || more > 0 {
+            let mut tail = [0; MAGIC.len()];
+            self.stream.get_mut().read_exact(&mut tail).map_err(damaged)?;
+            if u64::from_le_bytes(entries) != self.entries || more > 0 || tail != *MAGIC {
                 return Err(invalid("it does not end where it should"));
             }
             return Ok(None);

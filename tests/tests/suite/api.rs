@@ -448,7 +448,7 @@ async fn malformed_requests_are_answered_in_the_envelope() {
             "/collections/c/points/query",
             "{\"query\": {\"fusion\": \"rrf\"}}",
             400,
-            "[fusion]",
+            "need a `prefetch`",
         ),
         (
             "POST",

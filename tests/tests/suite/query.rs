@@ -73,7 +73,7 @@ async fn check_filled(server: &Server) {
         json!({"query": words([3, 9], [1.0, 1.0]), "using": "bm25"}),
     )
     .await;
-    let expected = [(2, 5.0 * idf(2.0)), (1, 2.0 * idf(2.0)), (3, idf(1.0))];
+    let expected = [(2, 5.0 * idf(2.0)), (3, idf(1.0)), (1, 2.0 * idf(2.0))];
     for ((id, score), (expected_id, expected)) in rare.into_iter().zip(expected) {
         assert!(
             id == expected_id && (score - expected).abs() < 1e-5,
