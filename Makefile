@@ -20,7 +20,7 @@ TEST := $(CARGO) --config .config/test-profile.toml
 export TWOFOLD := $(CARGO_TARGET_DIR)/release/twofold
 
 .DEFAULT_GOAL := help
-.PHONY: help demo setup build model test fmt lint unit doc conformance deny recall bench bench-encode bench-search bench-filters scale env
+.PHONY: help demo setup build model test fmt lint unit doc conformance deny crash recall bench bench-encode bench-search bench-filters scale env
 # Cargo builds in parallel by itself.
 .NOTPARALLEL:
 
@@ -59,6 +59,9 @@ conformance: model ## Run stock clients against a server
 deny: ## Check licences, advisories and sources of the dependencies
 	@if $(CARGO) deny --version >/dev/null 2>&1; then $(CARGO) deny --all-features check; \
 	else echo "cargo-deny is not installed: cargo install --locked cargo-deny"; fi
+
+crash: setup model ## Crash at every fail point and at random moments, many times
+	@scripts/crash.sh
 
 recall: setup ## Measure the recall of the search
 	@scripts/recall.sh $(CACHE)/recall

@@ -7,18 +7,22 @@ mod documents;
 mod embed;
 mod error;
 mod extract;
+mod ingestion;
 mod models;
+mod ndjson;
 mod openai;
 mod payload;
 mod points;
 mod query;
 mod service;
+mod tasks;
 
 use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, Request};
 use axum::routing::{delete, get, post, put};
+use tokio::sync::watch;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::request_id::{MakeRequestUuid, PropagateRequestIdLayer, SetRequestIdLayer};
 use tower_http::trace::{DefaultOnResponse, TraceLayer};
@@ -28,8 +32,8 @@ use twofold_worker::Engine;
 use blocking::Api;
 pub use blocking::Limits;
 
-/// All routes.
-pub fn router(engine: Arc<Engine>, limits: Limits) -> Router {
+/// All routes. Requests that wait end when `stopping` becomes true.
+pub fn router(engine: Arc<Engine>, limits: Limits, stopping: watch::Receiver<bool>) -> Router {
     let collection = Router::new()
         .route(
             "/",
@@ -51,8 +55,24 @@ pub fn router(engine: Arc<Engine>, limits: Limits) -> Router {
         .route("/points/payload/clear", post(payload::clear))
         .route("/points/query", post(query::query))
         .route("/points/query/batch", post(query::batch))
-        .route("/documents", post(documents::add))
-        .route("/documents/{id}", get(documents::get).delete(documents::delete));
+        .route("/documents", get(documents::list).post(documents::add))
+        .route(
+            "/documents/{id}",
+            get(documents::get).delete(documents::delete).post(documents::act),
+        )
+        .route("/ingestion", get(ingestion::get))
+        .route("/ingestion/pause", post(ingestion::pause))
+        .route("/ingestion/resume", post(ingestion::resume))
+        .route(
+            "/dead-letters",
+            get(ingestion::dead_letters).delete(ingestion::delete_dead_letters),
+        )
+        .route(
+            "/dead-letters/{id}",
+            get(ingestion::dead_letter)
+                .delete(ingestion::delete_dead_letter)
+                .post(ingestion::act),
+        );
     Router::new()
         .route("/", get(service::version))
         .route("/healthz", get(service::health))
@@ -64,8 +84,10 @@ pub fn router(engine: Arc<Engine>, limits: Limits) -> Router {
         .route("/embed", post(embed::embed))
         .route("/collections", get(collections::list))
         .nest("/collections/{collection}", collection)
-        .route("/tasks", get(documents::tasks))
-        .route("/tasks/{task}", get(documents::task))
+        .route("/ingestion", get(ingestion::all))
+        .route("/tasks", get(tasks::list))
+        .route("/tasks/{task}", get(tasks::get))
+        .route("/tasks/{task}/cancel", post(tasks::cancel))
         .fallback(error::no_such_route)
         .method_not_allowed_fallback(error::no_such_method)
         .layer(DefaultBodyLimit::max(limits.body_bytes))
@@ -84,5 +106,5 @@ pub fn router(engine: Arc<Engine>, limits: Limits) -> Router {
                 .on_response(DefaultOnResponse::new().level(Level::INFO)),
         )
         .layer(SetRequestIdLayer::x_request_id(MakeRequestUuid))
-        .with_state(Api::new(engine, limits))
+        .with_state(Api::new(engine, limits, stopping))
 }

@@ -22,6 +22,9 @@ pub enum StorageError {
     /// There is no such document.
     #[error("Not found: Document `{0}` doesn't exist!")]
     DocumentNotFound(String),
+    /// There is no such dead letter.
+    #[error("Not found: Document `{0}` is not a dead letter!")]
+    DeadLetterNotFound(String),
     /// The request cannot be carried out as it stands.
     #[error(transparent)]
     Invalid(#[from] InvalidInput),
@@ -34,6 +37,30 @@ pub enum StorageError {
     /// The disk is full.
     #[error("no space is left on the disk of the data directory")]
     DiskFull,
+    /// The disk is nearly full, and what is left is kept for deleting and for the work of RocksDB.
+    #[error(
+        "the disk of the data directory has {free} bytes left, less than the {needed} that are kept free \
+         (`--min-free-disk`): delete something, or give it more room; deleting and canceling work"
+    )]
+    DiskLow {
+        /// Bytes that are free.
+        free: u64,
+        /// Bytes that have to be.
+        needed: u64,
+    },
+    /// Too many documents wait.
+    #[error(
+        "{documents} documents of {bytes} bytes wait to be encoded, as many as may (`--max-queued-documents`, \
+         `--max-queued-bytes`); try again later"
+    )]
+    QueueFull {
+        /// How many documents wait.
+        documents: u64,
+        /// Bytes of these.
+        bytes: u64,
+        /// Seconds after which there may be room.
+        retry_after: u64,
+    },
     /// RocksDB failed.
     #[error("RocksDB: {0}")]
     Rocks(String),
@@ -163,12 +190,15 @@ impl StorageError {
     /// Whose fault it is.
     pub fn fault(&self) -> Fault {
         match self {
-            Self::CollectionNotFound(_) | Self::TaskNotFound(_) | Self::DocumentNotFound(_) => Fault::Missing,
+            Self::CollectionNotFound(_)
+            | Self::TaskNotFound(_)
+            | Self::DocumentNotFound(_)
+            | Self::DeadLetterNotFound(_) => Fault::Missing,
             Self::Invalid(InvalidInput::PointNotFound(_)) => Fault::Missing,
             Self::CollectionExists(_) => Fault::Conflict,
             Self::Invalid(_) => Fault::Caller,
-            Self::Closing => Fault::Unavailable,
-            Self::DiskFull => Fault::DiskFull,
+            Self::Closing | Self::QueueFull { .. } => Fault::Unavailable,
+            Self::DiskFull | Self::DiskLow { .. } => Fault::DiskFull,
             Self::Poisoned(_) | Self::Rocks(_) | Self::Index(_) | Self::Corrupt { .. } | Self::Io { .. } => {
                 Fault::Server
             }

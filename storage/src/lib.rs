@@ -39,12 +39,16 @@
 //! ```
 
 mod ann;
+mod backlog;
 mod budget;
 mod checkpoint;
 mod collection;
 mod column;
+mod dead_letter;
+mod document;
 mod error;
 mod filter;
+mod finish;
 mod index;
 mod indexing;
 mod key;
@@ -62,18 +66,24 @@ mod rocks;
 mod search;
 mod state;
 mod store;
+mod task;
 mod view;
 mod write;
 
+pub use backlog::{Amount, WaitingCollection, WaitingTask};
 pub use budget::memory_bytes;
-pub use collection::{Collection, StoredDocument, VectorMemory};
+pub use collection::{Collection, VectorMemory};
+pub use document::{DocumentState, ListedDocument, StoredDocument};
 pub use error::{Fault, InvalidInput, Result, StorageError};
 pub use key::SeqNo;
-pub use operation::{DocumentWrite, NewPoint, Operation, Selector, TaskProgress, chunk_id};
+pub use operation::{
+    DOCUMENT_ID, DocumentSelector, Fingerprint, METADATA, NewPoint, Operation, Outcome, Selector, WorkedOff, chunk_id,
+};
 pub use options::Options;
 pub use payload_index::PayloadIndex;
 pub use placement::Placement;
-pub use queue::{Queue, TaskRecord};
+pub use queue::{Queue, QueuedDocument, TaskFilter};
 pub use search::{Explanation, Plan, Search, Target};
 pub use store::{MAX_DIMENSIONS, Store};
+pub use task::Version;
 pub use view::Fetch;

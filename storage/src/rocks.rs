@@ -26,18 +26,24 @@ pub(crate) enum Cf {
     Vectors,
     /// Collection id, field number, value, point offset -> nothing.
     Postings,
-    /// Collection id, document id -> number of chunks.
+    /// Collection id, document id -> number of chunks, fingerprint.
     Documents,
+    /// Collection id, document id -> the newest version of it that has not ended.
+    Waiting,
+    /// Collection id, document id -> a document that was given up.
+    DeadLetters,
     /// Task id -> state.
     Tasks,
     /// Task id, ordinal -> document.
     TaskBodies,
+    /// Task id, ordinal -> when the document is tried again.
+    Retries,
     /// Collection id, sequence number -> point offsets that an ANN index has yet to follow.
     IndexLog,
 }
 
 impl Cf {
-    const ALL: [Self; 10] = [
+    const ALL: [Self; 13] = [
         Self::Meta,
         Self::Collections,
         Self::Ids,
@@ -45,8 +51,11 @@ impl Cf {
         Self::Vectors,
         Self::Postings,
         Self::Documents,
+        Self::Waiting,
+        Self::DeadLetters,
         Self::Tasks,
         Self::TaskBodies,
+        Self::Retries,
         Self::IndexLog,
     ];
 
@@ -59,8 +68,11 @@ impl Cf {
             Self::Vectors => "vectors",
             Self::Postings => "postings",
             Self::Documents => "documents",
+            Self::Waiting => "waiting",
+            Self::DeadLetters => "dead_letters",
             Self::Tasks => "tasks",
             Self::TaskBodies => "task_bodies",
+            Self::Retries => "retries",
             Self::IndexLog => "index_log",
         }
     }
@@ -93,7 +105,7 @@ impl Rocks {
             // Components of embeddings do not compress; texts do.
             options.set_compression_type(match cf {
                 Cf::Vectors => DBCompressionType::None,
-                Cf::TaskBodies => DBCompressionType::Zstd,
+                Cf::TaskBodies | Cf::DeadLetters => DBCompressionType::Zstd,
                 _ => DBCompressionType::Lz4,
             });
             ColumnFamilyDescriptor::new(cf.name(), options)
@@ -190,6 +202,15 @@ impl Snapshot<'_> {
         let mode = IteratorMode::From(start.max(prefix), Direction::Forward);
         self.inner
             .iterator_cf_opt(self.rocks.family(cf), within(prefix), mode)
+            .map(|entry| Ok(entry?))
+    }
+
+    /// All entries below `end`, the last first.
+    pub(crate) fn scan_back(&self, cf: Cf, end: &[u8]) -> impl Iterator<Item = Result<Entry>> + use<'_> {
+        let mut options = ReadOptions::default();
+        options.set_iterate_upper_bound(end);
+        self.inner
+            .iterator_cf_opt(self.rocks.family(cf), options, IteratorMode::End)
             .map(|entry| Ok(entry?))
     }
 

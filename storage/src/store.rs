@@ -11,7 +11,7 @@ use crate::budget::{Closed, Relief, opening, relief};
 use crate::checkpoint::checkpoint_bytes;
 use crate::collection::{Collection, index_dir};
 use crate::error::{InvalidInput, Result, StorageError};
-use crate::key::CollectionId;
+use crate::key::{CollectionId, paused_key};
 use crate::options::Options;
 use crate::placement::Placement;
 use crate::queue::Queue;
@@ -63,7 +63,7 @@ impl Store {
             let collection = Collection::open(id, record, rocks.clone(), options.clone())?;
             collections.insert(collection.name().clone(), Arc::new(collection));
         }
-        let queue = Queue::open(rocks.clone())?;
+        let queue = Queue::open(rocks.clone(), options.clone())?;
         Ok(Self {
             rocks,
             options,
@@ -166,12 +166,15 @@ impl Store {
         let mut batch = self.rocks.batch();
         batch.delete(Cf::Collections, &key);
         batch.delete(Cf::Meta, &collection.id.counter_key());
+        batch.delete(Cf::Meta, &paused_key(collection.id));
         for cf in [
             Cf::Ids,
             Cf::Points,
             Cf::Vectors,
             Cf::Postings,
             Cf::Documents,
+            Cf::Waiting,
+            Cf::DeadLetters,
             Cf::IndexLog,
         ] {
             batch.delete_prefix(cf, &key);
@@ -179,6 +182,7 @@ impl Store {
         collection.close_for_drop();
         self.rocks.write(batch)?;
         self.rocks.sync()?;
+        self.queue.collection_dropped(collection.id);
         Ok(true)
     }
 }

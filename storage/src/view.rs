@@ -13,7 +13,7 @@ use crate::filter::CompiledFilter;
 use crate::key::{CollectionId, PointOffset};
 use crate::path::PayloadPath;
 use crate::posting::{Field, Lookup, is_above, is_below};
-use crate::record::{DiskRecord, DocumentRecord, PointRecord};
+use crate::record::{DiskRecord, PointRecord};
 use crate::rocks::{Cf, Snapshot};
 use crate::state::State;
 
@@ -163,11 +163,6 @@ impl View<'_> {
             Some(filter) => CompiledFilter::new(filter)?.select(self),
             None => Ok(self.state.alive.clone()),
         }
-    }
-
-    pub(crate) fn document(&self, id: &str) -> Result<Option<DocumentRecord>> {
-        let value = self.snapshot.get(Cf::Documents, &self.collection.document_key(id))?;
-        value.map(|value| DocumentRecord::from_bytes(&value)).transpose()
     }
 
     /// A point as it is answered.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde_json::Value;
 use twofold_storage::{Collection, InvalidInput};
 use twofold_types::api::CreateCollection;
-use twofold_types::{CollectionConfig, CollectionName, EncoderParams, VectorParams, VectorsConfig};
+use twofold_types::{ChunkingParams, CollectionConfig, CollectionName, EncoderParams, VectorParams, VectorsConfig};
 
 use crate::engine::Engine;
 use crate::error::{Result, WorkerError};
@@ -25,10 +25,13 @@ impl Engine {
             Some(encoders) => encoders,
             None => from_metadata(&request, "encoders")?.unwrap_or_default(),
         };
-        let chunking = match request.chunking {
+        let chunking: Option<ChunkingParams> = match request.chunking {
             Some(chunking) => Some(chunking),
             None => from_metadata(&request, "chunking")?,
         };
+        if let Some(template) = chunking.as_ref().and_then(|chunking| chunking.template.as_deref()) {
+            check_template(template)?;
+        }
         let mut vectors = request.vectors.map(VectorsConfig::into_named).unwrap_or_default();
         if vectors.values().any(|params| params.multivector_config.is_some()) {
             return Err(WorkerError::Unsupported("multivector_config"));
@@ -61,6 +64,31 @@ impl Engine {
             metadata: request.metadata,
         };
         Ok(self.store.create_collection(name, &config)?)
+    }
+
+    /// Removes a collection with all it holds; what of it waits to be encoded ends with it. Says whether there was one.
+    pub fn delete_collection(&self, name: &CollectionName) -> Result<bool> {
+        let deleted = self.store.delete_collection(name)?;
+        // Another one of that name begins anew.
+        self.backoffs.worked(name);
+        self.scheduler.ring();
+        Ok(deleted)
+    }
+}
+
+/// What is encoded of a chunk ends with its text, and before that names keys of the metadata.
+fn check_template(template: &str) -> Result<(), InvalidInput> {
+    let refused = |reason: &str| InvalidInput::Setting {
+        key: "chunking.template",
+        reason: reason.to_owned(),
+    };
+    let before = template
+        .strip_suffix("{text}")
+        .ok_or_else(|| refused("it ends with `{text}`, as in `{title}: {text}`"))?;
+    let keys = before.split('{').skip(1);
+    match keys.clone().all(|key| key.contains('}')) && keys.count() == before.matches('}').count() {
+        true => Ok(()),
+        false => Err(refused("every `{` has its `}`")),
     }
 }
 

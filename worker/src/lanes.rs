@@ -11,10 +11,12 @@ use std::time::Duration;
 
 use crossbeam::channel::{Receiver, SendTimeoutError, Sender, TrySendError, bounded, select};
 use rayon::ThreadPool;
-use twofold_encode::{Embedding, Encoder, TokenBudget, Tokens, plan};
+use twofold_encode::{Embedding, EncodeError, Encoder, TokenBudget, Tokens, plan};
 use twofold_types::Role;
 
 use crate::error::{Result, WorkerError};
+use crate::failure::Failure;
+use crate::heartbeat::Stage;
 use crate::stop::Stop;
 
 /// Tokens of one job of an ingest lane; every job is split further by the encoder's own budget.
@@ -39,7 +41,7 @@ pub(crate) struct Job {
 }
 
 /// The embedding of one text, or why it has none.
-pub(crate) type TextResult = Result<Embedding, String>;
+pub(crate) type TextResult = Result<Embedding, Failure>;
 
 /// The ends of the lanes' channels.
 #[derive(Clone)]
@@ -49,21 +51,30 @@ pub(crate) struct Lanes {
 }
 
 impl Lanes {
-    /// Starts `ingest_lanes` lanes for documents and one for queries.
-    pub(crate) fn start(ingest_lanes: usize, stop: &Stop) -> std::io::Result<(Self, Vec<JoinHandle<()>>)> {
+    /// Starts `ingest_lanes` lanes for documents and one for queries. `stages` gets those of documents.
+    pub(crate) fn start(
+        ingest_lanes: usize,
+        stages: &mut Vec<Stage>,
+        stop: &Stop,
+    ) -> std::io::Result<(Self, Vec<JoinHandle<()>>)> {
         // Room for two jobs per lane: the lanes are busy while the scheduler prepares the next window.
         let (ingest, ingest_jobs) = bounded::<Job>(2 * ingest_lanes);
         let (query, query_jobs) = bounded::<Job>(WAITING_QUERIES);
         let mut threads = Vec::new();
         for lane in 0..ingest_lanes {
-            threads.push(start_lane(
-                &format!("encode-{lane}"),
-                ingest_jobs.clone(),
-                1,
-                stop.clone(),
-            )?);
+            let name = format!("encode-{lane}");
+            let stage = Stage::new(name.as_str());
+            stages.push(stage.clone());
+            threads.push(start_lane(&name, ingest_jobs.clone(), 1, stage, stop.clone())?);
         }
-        threads.push(start_lane("encode-query", query_jobs, QUERY_BATCH, stop.clone())?);
+        let stage = Stage::new("encode-query");
+        threads.push(start_lane(
+            "encode-query",
+            query_jobs,
+            QUERY_BATCH,
+            stage,
+            stop.clone(),
+        )?);
         Ok((Self { ingest, query }, threads))
     }
 
@@ -130,12 +141,18 @@ fn job(encoder: &Arc<dyn Encoder>, role: Role, texts: &[usize], tokens: &[Tokens
 fn receive(result: &Receiver<Vec<TextResult>>, texts: Vec<usize>, embeddings: &mut [Embedding]) -> Result<()> {
     let results = result.recv().map_err(|_| WorkerError::Stopping)?;
     for (text, embedding) in texts.into_iter().zip(results) {
-        embeddings[text] = embedding.map_err(WorkerError::Encoding)?;
+        embeddings[text] = embedding.map_err(|failure| WorkerError::Encoding(failure.reason))?;
     }
     Ok(())
 }
 
-fn start_lane(name: &str, jobs: Receiver<Job>, together: usize, stop: Stop) -> std::io::Result<JoinHandle<()>> {
+fn start_lane(
+    name: &str,
+    jobs: Receiver<Job>,
+    together: usize,
+    stage: Stage,
+    stop: Stop,
+) -> std::io::Result<JoinHandle<()>> {
     std::thread::Builder::new().name(name.to_owned()).spawn(move || {
         // The lane's own thread is the one thread of its pool.
         let pool = rayon::ThreadPoolBuilder::new()
@@ -148,6 +165,7 @@ fn start_lane(name: &str, jobs: Receiver<Job>, together: usize, stop: Stop) -> s
                 recv(jobs) -> job => match job { Ok(job) => job, Err(_) => return },
                 recv(stop.signal) -> _ => return,
             };
+            let _busy = stage.begin(format!("a batch of `{}`", first.encoder.model()));
             let waiting = std::iter::once(first).chain(jobs.try_iter()).take(together).collect();
             encode_together(&pool, waiting);
         }
@@ -178,17 +196,19 @@ fn encode_together(pool: &ThreadPool, mut jobs: Vec<Job>) {
     }
 }
 
-/// Encodes a batch; when it fails, its halves, down to the text that is to blame.
+/// Encodes a batch; when it fails, its halves, down to the text that is to blame. What a remote model fails of, too much to do
+/// above all, is not made better by asking it more often.
 fn encode_each(encoder: &dyn Encoder, tokens: &[Tokens], role: Role) -> Vec<TextResult> {
-    let outcome = catch_unwind(AssertUnwindSafe(|| encoder.encode(tokens, role)));
-    let error = match outcome {
+    let outcome = catch_unwind(AssertUnwindSafe(|| encode(encoder, tokens, role)));
+    let failure = match outcome {
         Ok(Ok(embeddings)) => return embeddings.into_iter().map(Ok).collect(),
-        Ok(Err(error)) => error.to_string(),
-        Err(_) => "the encoder panicked".to_owned(),
+        Ok(Err(error)) if error.is_transient() => return vec![Err(Failure::from(&error)); tokens.len()],
+        Ok(Err(error)) => Failure::from(&error),
+        Err(_) => Failure::transient("the encoder panicked"),
     };
     match tokens {
         [] => Vec::new(),
-        [_] => vec![Err(error)],
+        [_] => vec![Err(failure)],
         _ => {
             let (left, right) = tokens.split_at(tokens.len() / 2);
             let mut results = encode_each(encoder, left, role);
@@ -196,6 +216,24 @@ fn encode_each(encoder: &dyn Encoder, tokens: &[Tokens], role: Role) -> Vec<Text
             results
         }
     }
+}
+
+fn encode(encoder: &dyn Encoder, tokens: &[Tokens], role: Role) -> Result<Vec<Embedding>, EncodeError> {
+    // Fails as a device does, for texts of more than so many tokens.
+    fail::fail_point!("lanes::forward", |most: Option<String>| {
+        let most = most.and_then(|most| most.parse().ok()).unwrap_or(0);
+        let longest = tokens.iter().map(Tokens::len).max().unwrap_or(0);
+        match longest > most {
+            true => Err(EncodeError::Forward {
+                model: encoder.model().clone(),
+                texts: tokens.len(),
+                longest,
+                source: "fault injection".into(),
+            }),
+            false => encoder.encode(tokens, role),
+        }
+    });
+    encoder.encode(tokens, role)
 }
 
 #[cfg(test)]
@@ -225,7 +263,7 @@ mod tests {
         let model = Model::open(fixture, DeviceSpec::Cpu).unwrap();
         let texts: Vec<String> = (0..300).map(|n| "word ".repeat(n % 37) + &n.to_string()).collect();
         let (stopper, stop) = crate::stop::stop_signal();
-        let (lanes, threads) = Lanes::start(2, &stop).unwrap();
+        let (lanes, threads) = Lanes::start(2, &mut Vec::new(), &stop).unwrap();
         for role in [Role::Query, Role::Document] {
             let tokens = model.encoder().tokenizer(role).tokenize(&texts, role).unwrap();
             let encoded = lanes.encode(model.encoder().clone(), tokens, role).unwrap();

@@ -8,7 +8,8 @@ use serde_json::Value;
 
 use crate::{
     ChunkingParams, CollectionName, Document, EncoderParams, Filter, Payload, PayloadFieldSchema, PayloadIndexParams,
-    PayloadSchemaType, PointId, PointStruct, Record, ScoredPoint, TaskId, VectorInput, VectorsConfig, VectorsInput,
+    PayloadSchemaType, PointId, PointStruct, Record, ScoredPoint, StreamAccepted, Task, TaskId, VectorInput,
+    VectorsConfig, VectorsInput,
 };
 
 /// The envelope of a successful answer.
@@ -36,6 +37,9 @@ pub struct ErrorEnvelope {
 pub struct ErrorStatus {
     /// The message.
     pub error: String,
+    /// What had been accepted of a stream before the error.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub accepted: Option<StreamAccepted>,
 }
 
 /// `PUT /collections/{collection}`. Settings of other engines (`hnsw_config`, `shard_number`, ...) are accepted and have no
@@ -597,6 +601,40 @@ pub struct AddDocuments {
 pub struct TaskAccepted {
     /// Ask `GET /tasks/{task_id}` how it goes.
     pub task_id: TaskId,
+    /// Where it stands, if that was waited for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub task: Option<Task>,
+}
+
+/// `POST /collections/{collection}/documents/delete`: which documents.
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum DocumentsSelector {
+    /// Those with these ids.
+    Ids(Vec<String>),
+    /// Those of which a chunk matches.
+    Filter(Filter),
+}
+
+impl<'de> Deserialize<'de> for DocumentsSelector {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        struct Wire {
+            ids: Option<Vec<String>>,
+            filter: Option<Filter>,
+        }
+        match Wire::deserialize(deserializer)? {
+            Wire {
+                ids: Some(ids),
+                filter: None,
+            } => Ok(Self::Ids(ids)),
+            Wire {
+                ids: None,
+                filter: Some(filter),
+            } => Ok(Self::Filter(filter)),
+            _ => Err(D::Error::custom("exactly one of `ids` and `filter` is accepted")),
+        }
+    }
 }
 
 /// `GET /collections/{collection}/documents/{id}`

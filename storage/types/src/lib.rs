@@ -20,6 +20,7 @@ mod embedding;
 pub mod embeddings;
 mod encoder;
 mod filter;
+mod ingestion;
 mod model;
 mod model_info;
 mod number;
@@ -28,14 +29,18 @@ mod point;
 mod task;
 
 pub use collection::{
-    ChunkingParams, CollectionConfig, CollectionName, Datatype, Distance, InvalidCollectionName, VectorParams,
-    VectorsConfig,
+    ChunkingParams, ChunkingStrategy, CollectionConfig, CollectionName, Datatype, Distance, InvalidCollectionName,
+    VectorParams, VectorsConfig,
 };
 pub use datetime::{Datetime, InvalidDatetime};
 pub use embedding::{Embedding, EmbeddingKind, InvalidSparseVector, SparseVector};
 pub use encoder::{EncoderParams, Pooling, PromptParams};
 pub use filter::{
     Condition, FieldCondition, FieldTest, Filter, Match, MatchValue, PayloadField, Range, RangeTest, uuid_of,
+};
+pub use ingestion::{
+    Backoff, CollectionIngestion, DeadLetter, DeadLetterPage, DeadLettersDeleted, DeadLettersRetried, DocumentEntry,
+    DocumentPage, Ingestion, Priority, RetryDeadLetters, Stage, StreamAccepted, TaskPage,
 };
 pub use model::{ModelId, Role};
 pub use model_info::{ModelDetails, ModelInfo, ModelsList, QueryCacheInfo};

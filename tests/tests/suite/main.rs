@@ -2,11 +2,14 @@
 
 mod api;
 mod crash;
+mod crash_ingestion;
 mod embeddings;
 mod freshness;
 mod ingest;
+mod ingestion;
 mod model;
 mod payload_index;
 mod placement;
+mod queue_model;
 mod search;
 mod support;
