@@ -351,7 +351,8 @@ mod tests {
     use std::collections::BTreeMap;
     use std::sync::Arc;
 
-    use twofold_types::{CollectionConfig, Distance, PayloadSchemaType, VectorParams};
+    use twofold_types::api::{WithPayload, WithVector};
+    use twofold_types::{CollectionConfig, Distance, Embedding, PayloadSchemaType, VectorParams};
 
     use super::*;
     use crate::{Fetch, NewPoint, Operation, Options, Selector};
@@ -368,7 +369,7 @@ mod tests {
         let payload = serde_json::json!({ "word": word });
         NewPoint {
             id: id.into(),
-            vectors: BTreeMap::from([(String::new(), vec![id as f32, 1.0])]),
+            vectors: BTreeMap::from([(String::new(), Embedding::Dense(vec![id as f32, 1.0]))]),
             payload: payload.as_object().unwrap().clone(),
         }
     }
@@ -377,21 +378,23 @@ mod tests {
     fn filled(store: &Store, named: &str, count: u64) -> Arc<Collection> {
         let config = CollectionConfig {
             vectors: BTreeMap::from([(String::new(), VectorParams::new(2, Distance::Euclid))]),
+            sparse_vectors: BTreeMap::new(),
+            multivectors: BTreeMap::new(),
             encoders: BTreeMap::new(),
             chunking: None,
             metadata: None,
         };
         let collection = store.create_collection(&name(named), &config).unwrap();
-        let points = (0..count).map(|id| point(id, if id % 2 == 0 { "even" } else { "odd" }));
+        let points = (0..count).map(|id: u64| point(id, if id.is_multiple_of(2) { "even" } else { "odd" }));
         collection.apply(Operation::Upsert(points.collect())).unwrap();
         collection
-            .create_payload_index("word", PayloadSchemaType::Keyword.into())
+            .create_payload_index("word", PayloadSchemaType::Keyword)
             .unwrap();
         collection
     }
 
     fn all(collection: &Collection) -> Vec<twofold_types::Record> {
-        let fetch = Fetch::new(true.into(), true.into()).unwrap();
+        let fetch = Fetch::new(WithPayload::Bool(true), WithVector::Bool(true)).unwrap();
         collection.scroll(None, 10_000, None, &fetch).unwrap().0
     }
 
@@ -414,7 +417,7 @@ mod tests {
                 .unwrap();
             let restored = store.collection(&name(target)).unwrap();
             assert_eq!(all(&restored), before);
-            assert_eq!(restored.payload_indexes().len(), 1);
+            assert_eq!(restored.payload_indexes().unwrap().len(), 1);
         }
         assert!(matches!(
             collection.apply(Operation::Upsert(vec![point(1, "late")])),

@@ -222,7 +222,7 @@ mod tests {
             (reader.record(), reader.counter()),
             (b"record".as_slice(), b"counter".as_slice())
         );
-        let mut entries = 0;
+        let mut entries = 0_usize;
         while let Some(Entry { cf, key, value }) = reader.next_entry().map_err(|error| error.to_string())? {
             assert_eq!(
                 (cf, key, value.len()),
