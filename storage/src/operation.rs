@@ -85,7 +85,11 @@ impl Operation {
     pub(crate) fn takes_room(&self) -> bool {
         matches!(
             self,
-            Self::Upsert(_) | Self::SetPayload { .. } | Self::OverwritePayload { .. }
+            Self::Upsert(_)
+                | Self::UpsertIf { .. }
+                | Self::UpdateVectors { .. }
+                | Self::SetPayload { .. }
+                | Self::OverwritePayload { .. }
         )
     }
 }
