@@ -20,7 +20,7 @@ TEST := $(CARGO) --config .config/test-profile.toml
 export TWOFOLD := $(CARGO_TARGET_DIR)/release/twofold
 
 .DEFAULT_GOAL := help
-.PHONY: help demo setup build model test fmt lint unit doc conformance differential deny recall bench bench-encode bench-search bench-filters scale env
+.PHONY: help demo setup build model test fmt lint unit doc conformance differential deny crash recall bench bench-encode bench-search bench-filters scale env
 # Cargo builds in parallel by itself.
 .NOTPARALLEL:
 
@@ -62,6 +62,9 @@ differential: build ## Compare the API with the stock client's local mode at len
 deny: ## Check licences, advisories and sources of the dependencies
 	@if $(CARGO) deny --version >/dev/null 2>&1; then $(CARGO) deny --all-features check; \
 	else echo "cargo-deny is not installed: cargo install --locked cargo-deny"; fi
+
+crash: setup model ## Crash at every fail point and at random moments, many times
+	@scripts/crash.sh
 
 recall: setup ## Measure the recall of the search
 	@scripts/recall.sh $(CACHE)/recall

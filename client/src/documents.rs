@@ -1,10 +1,11 @@
 //! Documents: texts that the server cuts into chunks, encodes and makes searchable.
 
 use reqwest::Method;
-use twofold_types::api::{AddDocuments, DocumentInfo, TaskAccepted, UpdateResult};
-use twofold_types::{CollectionName, TaskId};
+use twofold_types::api::{AddDocuments, DocumentInfo, DocumentsSelector, TaskAccepted, UpdateResult};
+use twofold_types::{CollectionName, DocumentPage, Priority, TaskId};
 
 use crate::collections::collection;
+use crate::path::page;
 use crate::{Client, Error};
 
 impl Client {
@@ -14,10 +15,48 @@ impl Client {
     /// # Errors
     /// [`Error::is_rejected`] where one of them is not acceptable; then none of them was taken.
     pub async fn add_documents(&self, name: &CollectionName, documents: &AddDocuments) -> Result<TaskId, Error> {
-        let answer: TaskAccepted = self
-            .send(Method::POST, &collection(name, &["documents"])?, documents)
-            .await?;
+        self.add_documents_with(name, documents, Priority::Normal).await
+    }
+
+    /// The same before or after other documents of the collection.
+    ///
+    /// # Errors
+    /// As [`Client::add_documents`].
+    pub async fn add_documents_with(
+        &self,
+        name: &CollectionName,
+        documents: &AddDocuments,
+        priority: Priority,
+    ) -> Result<TaskId, Error> {
+        let query = match priority {
+            Priority::High => "?priority=high",
+            Priority::Normal => "",
+            Priority::Low => "?priority=low",
+        };
+        let path = collection(name, &["documents"])? + query;
+        let answer: TaskAccepted = self.send(Method::POST, &path, documents).await?;
         Ok(answer.task_id)
+    }
+
+    /// Documents in the order of their ids, from `from` on, at most `limit`.
+    pub async fn list_documents(
+        &self,
+        name: &CollectionName,
+        from: Option<&str>,
+        limit: usize,
+    ) -> Result<DocumentPage, Error> {
+        let path = collection(name, &["documents"])? + &page(from, limit);
+        self.call(Method::GET, &path).await
+    }
+
+    /// Deletes documents with their chunks, and their versions that wait: those with certain ids, or of which a chunk matches.
+    pub async fn delete_documents(
+        &self,
+        name: &CollectionName,
+        selector: &DocumentsSelector,
+    ) -> Result<UpdateResult, Error> {
+        let path = collection(name, &["documents", "delete"])?;
+        self.send(Method::POST, &path, selector).await
     }
 
     /// A document with its chunks.

@@ -15,15 +15,29 @@ pub(crate) fn path(segments: &[&str]) -> Result<String, Error> {
             });
         }
         path.push('/');
-        for byte in segment.bytes() {
-            if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
-                path.push(char::from(byte));
-            } else {
-                write!(path, "%{byte:02X}").expect("writing to a string does not fail");
-            }
-        }
+        push_encoded(&mut path, segment);
     }
     Ok(path)
+}
+
+/// `?limit=..&from=..`
+pub(crate) fn page(from: Option<&str>, limit: usize) -> String {
+    let mut query = format!("?limit={limit}");
+    if let Some(from) = from {
+        query.push_str("&from=");
+        push_encoded(&mut query, from);
+    }
+    query
+}
+
+fn push_encoded(text: &mut String, plain: &str) {
+    for byte in plain.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+            text.push(char::from(byte));
+        } else {
+            write!(text, "%{byte:02X}").expect("writing to a string does not fail");
+        }
+    }
 }
 
 #[cfg(test)]
@@ -34,6 +48,12 @@ mod tests {
     fn a_name_stays_one_segment_whatever_is_in_it() {
         let path = path(&["collections", "Büro 7", "documents", "a/b?c#d%\n.md"]).unwrap();
         assert_eq!(path, "/collections/B%C3%BCro%207/documents/a%2Fb%3Fc%23d%25%0A.md");
+    }
+
+    #[test]
+    fn a_page_begins_with_any_id() {
+        assert_eq!(page(None, 7), "?limit=7");
+        assert_eq!(page(Some("a&b=c"), 7), "?limit=7&from=a%26b%3Dc");
     }
 
     #[test]

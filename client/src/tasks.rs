@@ -3,8 +3,7 @@
 use std::time::Duration;
 
 use reqwest::Method;
-use serde::Deserialize;
-use twofold_types::{Task, TaskId};
+use twofold_types::{Task, TaskId, TaskPage};
 
 use crate::path::path;
 use crate::{Client, Error};
@@ -21,14 +20,10 @@ impl Client {
         self.call(Method::GET, &path(&["tasks", &id.to_string()])?).await
     }
 
-    /// The tasks the server remembers.
+    /// The newest tasks, the newest first.
     pub async fn list_tasks(&self) -> Result<Vec<Task>, Error> {
-        #[derive(Deserialize)]
-        struct Tasks {
-            tasks: Vec<Task>,
-        }
-        let answer: Tasks = self.call(Method::GET, "/tasks").await?;
-        Ok(answer.tasks)
+        let page: TaskPage = self.call(Method::GET, "/tasks").await?;
+        Ok(page.tasks)
     }
 
     /// Asks for a task, less often as time goes on (every 25 ms at first, every 0.5 s at last), until it is finished, and

@@ -45,7 +45,7 @@ enum LogFormat {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Run the server
-    Serve(ServeOptions),
+    Serve(Box<ServeOptions>),
     /// Make text files searchable
     Ingest(ingest::IngestOptions),
     /// Ask a collection a question
@@ -87,7 +87,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
         match command {
-            Command::Serve(options) => serve::run(options).await?,
+            Command::Serve(options) => serve::run(*options).await?,
             Command::Ingest(options) => return ingest::run(options).await,
             Command::Search(options) => search::run(options).await?,
             Command::Model(model::ModelCommand::Pull(options)) => model::pull(options).await?,

@@ -9,9 +9,11 @@ mod documents;
 mod embed;
 mod error;
 mod extract;
+mod ingestion;
 mod legacy;
 mod metrics;
 mod models;
+mod ndjson;
 mod openai;
 mod payload;
 mod points;
@@ -20,6 +22,7 @@ mod read;
 mod rerank;
 mod service;
 mod snapshots;
+mod tasks;
 mod update;
 mod vectors;
 
@@ -30,6 +33,7 @@ use axum::http::HeaderValue;
 use axum::middleware::from_fn_with_state;
 use axum::routing::{delete, get, post, put};
 use axum::{Extension, Router};
+use tokio::sync::watch;
 use tower::util::option_layer;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::cors::{Any, CorsLayer};
@@ -56,9 +60,9 @@ pub struct HttpOptions {
     pub cors_origins: Vec<HeaderValue>,
 }
 
-/// All routes.
-pub fn router(engine: Arc<Engine>, options: HttpOptions) -> Router {
-    let (api, metrics) = (Api::new(engine.clone(), options.limits), Metrics::new(engine));
+/// All routes. Requests that wait end when `stopping` becomes true.
+pub fn router(engine: Arc<Engine>, options: HttpOptions, stopping: watch::Receiver<bool>) -> Router {
+    let (api, metrics) = (Api::new(engine.clone(), options.limits, stopping), Metrics::new(engine));
     let collection = Router::new()
         .route(
             "/",
@@ -107,8 +111,24 @@ pub fn router(engine: Arc<Engine>, options: HttpOptions) -> Router {
         .route("/points/search/matrix/offsets", post(read::matrix_offsets))
         .route("/facet", post(read::facet))
         .route("/aliases", get(aliases::of_collection))
-        .route("/documents", post(documents::add))
-        .route("/documents/{id}", get(documents::get).delete(documents::delete));
+        .route("/documents", get(documents::list).post(documents::add))
+        .route(
+            "/documents/{id}",
+            get(documents::get).delete(documents::delete).post(documents::act),
+        )
+        .route("/ingestion", get(ingestion::get))
+        .route("/ingestion/pause", post(ingestion::pause))
+        .route("/ingestion/resume", post(ingestion::resume))
+        .route(
+            "/dead-letters",
+            get(ingestion::dead_letters).delete(ingestion::delete_dead_letters),
+        )
+        .route(
+            "/dead-letters/{id}",
+            get(ingestion::dead_letter)
+                .delete(ingestion::delete_dead_letter)
+                .post(ingestion::act),
+        );
     Router::new()
         .route("/", get(service::version))
         .route("/healthz", get(service::health))
@@ -126,8 +146,10 @@ pub fn router(engine: Arc<Engine>, options: HttpOptions) -> Router {
         .route("/collections/aliases", post(aliases::change))
         .route("/aliases", get(aliases::list))
         .nest("/collections/{collection}", collection)
-        .route("/tasks", get(documents::tasks))
-        .route("/tasks/{task}", get(documents::task))
+        .route("/ingestion", get(ingestion::all))
+        .route("/tasks", get(tasks::list))
+        .route("/tasks/{task}", get(tasks::get))
+        .route("/tasks/{task}/cancel", post(tasks::cancel))
         .fallback(error::no_such_route)
         .method_not_allowed_fallback(error::no_such_method)
         .layer(DefaultBodyLimit::max(options.limits.body_bytes))

@@ -4,6 +4,7 @@ use std::future::Future;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context;
 use axum::http::HeaderValue;
@@ -12,7 +13,7 @@ use tokio::net::TcpListener;
 use twofold_encode::DeviceSpec;
 use twofold_storage::Options as StorageOptions;
 use twofold_types::ModelId;
-use twofold_worker::{Engine, Options};
+use twofold_worker::{Engine, Options, RetryPolicy};
 
 use crate::http::{Access, ApiKey, HttpOptions, Limits, router};
 use crate::models_dir::default_models_dir;
@@ -86,7 +87,34 @@ pub struct ServeOptions {
     /// Origin (such as https://example.org) whose pages may call the server from a browser; may be repeated
     #[arg(long, env = "TWOFOLD_CORS_ORIGINS", value_delimiter = ',', value_name = "ORIGIN")]
     pub cors_origin: Vec<HeaderValue>,
-    /// Bytes of a request's body at most
+    /// Documents that may wait to be encoded before more are refused
+    #[arg(long, env = "TWOFOLD_MAX_QUEUED_DOCUMENTS", value_name = "N", default_value_t = StorageOptions::new("").max_queued_documents)]
+    pub max_queued_documents: u64,
+    /// Bytes of documents that may wait to be encoded before more are refused
+    #[arg(long, env = "TWOFOLD_MAX_QUEUED_BYTES", value_name = "BYTES", default_value_t = StorageOptions::new("").max_queued_bytes)]
+    pub max_queued_bytes: u64,
+    /// Bytes of the disk that stay free: below, what takes room is refused
+    #[arg(long, env = "TWOFOLD_MIN_FREE_DISK", value_name = "BYTES", default_value_t = StorageOptions::new("").min_free_disk_bytes)]
+    pub min_free_disk: u64,
+    /// Finished tasks that are kept to be asked for
+    #[arg(long, env = "TWOFOLD_FINISHED_TASKS", value_name = "N", default_value_t = StorageOptions::new("").finished_tasks)]
+    pub finished_tasks: u64,
+    /// Seconds for which finished tasks are kept
+    #[arg(long, env = "TWOFOLD_FINISHED_TASK_AGE", value_name = "SECONDS", default_value_t = StorageOptions::new("").finished_task_age.as_secs())]
+    pub finished_task_age: u64,
+    /// Attempts to encode a document, when what goes wrong may pass, until it becomes a dead letter
+    #[arg(long, env = "TWOFOLD_INGEST_ATTEMPTS", value_name = "N", default_value_t = RetryPolicy::default().attempts)]
+    pub ingest_attempts: u32,
+    /// Seconds after the first of these attempts; each pause is twice the one before
+    #[arg(long, env = "TWOFOLD_INGEST_FIRST_PAUSE", value_name = "SECONDS", default_value_t = RetryPolicy::default().first.as_secs_f64())]
+    pub ingest_first_pause: f64,
+    /// Seconds of the longest such pause
+    #[arg(long, env = "TWOFOLD_INGEST_LONGEST_PAUSE", value_name = "SECONDS", default_value_t = RetryPolicy::default().longest.as_secs_f64())]
+    pub ingest_longest_pause: f64,
+    /// Seconds after which a stage of ingestion is reported as hanging
+    #[arg(long, env = "TWOFOLD_STAGE_TIMEOUT", value_name = "SECONDS", default_value_t = Options::new("", "").stage_timeout.as_secs())]
+    pub stage_timeout: u64,
+    /// Bytes of a request's body at most, and of a line of a stream
     #[arg(long, env = "TWOFOLD_MAX_BODY_BYTES", default_value_t = Limits::default().body_bytes, value_name = "BYTES")]
     pub max_body_bytes: usize,
 }
@@ -117,11 +145,22 @@ pub async fn run(options: ServeOptions) -> anyhow::Result<()> {
             checkpoint_changes: options.checkpoint_changes,
             exact_scan_components: options.exact_scan_components,
             memory_budget_bytes: options.memory_budget.unwrap_or(defaults.memory_budget_bytes),
+            max_queued_documents: options.max_queued_documents,
+            max_queued_bytes: options.max_queued_bytes,
+            min_free_disk_bytes: options.min_free_disk,
+            finished_tasks: options.finished_tasks,
+            finished_task_age: Duration::from_secs(options.finished_task_age),
             ..defaults
         },
         device: options.device,
         ingest_lanes: options.ingest_lanes,
         index_threads: options.index_threads,
+        retry: RetryPolicy {
+            attempts: options.ingest_attempts,
+            first: Duration::try_from_secs_f64(options.ingest_first_pause)?,
+            longest: Duration::try_from_secs_f64(options.ingest_longest_pause)?,
+        },
+        stage_timeout: Duration::from_secs(options.stage_timeout),
         ..engine_defaults
     };
     let engine = tokio::task::spawn_blocking(|| Engine::start(engine_options)).await?;
@@ -170,7 +209,13 @@ where
     L: Listener,
     L::Addr: std::fmt::Debug,
 {
-    axum::serve(listener, router(engine, options))
+    let (stop, stopping) = tokio::sync::watch::channel(false);
+    let shutdown = async move {
+        shutdown.await;
+        // Who waits for documents, or reads a stream of them, ends early.
+        stop.send_replace(true);
+    };
+    axum::serve(listener, router(engine, options, stopping))
         .with_graceful_shutdown(shutdown)
         .await?;
     Ok(())

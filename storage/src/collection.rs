@@ -7,9 +7,7 @@ use std::time::Instant;
 
 use parking_lot::{Mutex, RwLock};
 use twofold_types::api::OrderBy;
-use twofold_types::{
-    CollectionConfig, CollectionName, EncoderParams, Filter, ModelId, Payload, PointId, Record, TaskId,
-};
+use twofold_types::{CollectionConfig, CollectionName, EncoderParams, Filter, ModelId, Payload, PointId, Record};
 
 use twofold_vector::{Arena, Bitmap, MultiArena, SparseIndex};
 
@@ -19,7 +17,7 @@ use crate::error::Result;
 use crate::indexing::{IndexSlot, Restored, empty_arena};
 use crate::key::{CollectionId, PointOffset, SeqNo, seq_of_log_key};
 use crate::label::{Label, Labels};
-use crate::operation::{Operation, chunk_id};
+use crate::operation::Operation;
 use crate::options::Options;
 use crate::payload_index::{ColumnCheckpoints, Loading};
 use crate::placement::Placement;
@@ -71,15 +69,6 @@ pub struct VectorMemory {
     pub asked: Placement,
     /// Bytes of vectors and of their index that are in memory. What is mapped does not count.
     pub heap_bytes: u64,
-}
-
-/// A document that has been cut into chunks.
-#[derive(Debug, Clone)]
-pub struct StoredDocument {
-    /// The task that brought it.
-    pub task: TaskId,
-    /// Its chunks in order.
-    pub chunks: Vec<Record>,
 }
 
 impl Collection {
@@ -252,6 +241,9 @@ impl Collection {
 
     /// Applies an operation: it is seen by every read that begins after this returns, and durable.
     pub fn apply(&self, operation: Operation) -> Result<SeqNo> {
+        if operation.takes_room() {
+            self.options.check_disk()?;
+        }
         let seq = {
             let writer = self.lock_writer()?;
             let view = self.view();
@@ -437,25 +429,6 @@ impl Collection {
     /// How many points match.
     pub fn count(&self, filter: Option<&Filter>) -> Result<u64> {
         Ok(self.view().select(filter)?.len())
-    }
-
-    /// A document with its chunks.
-    pub fn document(&self, id: &str) -> Result<Option<StoredDocument>> {
-        let view = self.view();
-        let Some(record) = view.document(id)? else {
-            return Ok(None);
-        };
-        let ids: Vec<PointId> = (0..record.chunks).map(|ordinal| chunk_id(id, ordinal)).collect();
-        let offsets: Vec<PointOffset> = view.offsets(&ids)?.into_iter().flatten().collect();
-        let fetch = Fetch::payload_only();
-        let points = offsets.iter().zip(view.points(&offsets)?);
-        let chunks = points
-            .filter_map(|(&offset, point)| Some(view.record(offset, &point?, &fetch)))
-            .collect::<Result<_>>()?;
-        Ok(Some(StoredDocument {
-            task: TaskId(record.task),
-            chunks,
-        }))
     }
 }
 

@@ -31,6 +31,9 @@ pub enum StorageError {
     /// A snapshot could not be written.
     #[error("the snapshot could not be written: {0}")]
     Snapshot(std::io::Error),
+    /// There is no such dead letter.
+    #[error("Not found: Document `{0}` is not a dead letter!")]
+    DeadLetterNotFound(String),
     /// The request cannot be carried out as it stands.
     #[error(transparent)]
     Invalid(#[from] InvalidInput),
@@ -43,6 +46,30 @@ pub enum StorageError {
     /// The disk is full.
     #[error("no space is left on the disk of the data directory")]
     DiskFull,
+    /// The disk is nearly full, and what is left is kept for deleting and for the work of RocksDB.
+    #[error(
+        "the disk of the data directory has {free} bytes left, less than the {needed} that are kept free \
+         (`--min-free-disk`): delete something, or give it more room; deleting and canceling work"
+    )]
+    DiskLow {
+        /// Bytes that are free.
+        free: u64,
+        /// Bytes that have to be.
+        needed: u64,
+    },
+    /// Too many documents wait.
+    #[error(
+        "{documents} documents of {bytes} bytes wait to be encoded, as many as may (`--max-queued-documents`, \
+         `--max-queued-bytes`); try again later"
+    )]
+    QueueFull {
+        /// How many documents wait.
+        documents: u64,
+        /// Bytes of these.
+        bytes: u64,
+        /// Seconds after which there may be room.
+        retry_after: u64,
+    },
     /// RocksDB failed.
     #[error("RocksDB: {0}")]
     Rocks(String),
@@ -242,12 +269,13 @@ impl StorageError {
             | Self::AliasNotFound(_)
             | Self::TaskNotFound(_)
             | Self::DocumentNotFound(_)
+            | Self::DeadLetterNotFound(_)
             | Self::SnapshotNotFound(_) => Fault::Missing,
             Self::Invalid(InvalidInput::PointNotFound(_)) => Fault::Missing,
             Self::CollectionExists(_) => Fault::Conflict,
             Self::Invalid(_) => Fault::Caller,
-            Self::Closing => Fault::Unavailable,
-            Self::DiskFull => Fault::DiskFull,
+            Self::Closing | Self::QueueFull { .. } => Fault::Unavailable,
+            Self::DiskFull | Self::DiskLow { .. } => Fault::DiskFull,
             Self::Poisoned(_)
             | Self::Rocks(_)
             | Self::Index(_)

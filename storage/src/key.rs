@@ -101,6 +101,19 @@ pub(crate) fn seq_of_log_key(key: &[u8]) -> Option<SeqNo> {
     Some(SeqNo(u64::from_be_bytes(*key.last_chunk()?)))
 }
 
+/// The document's id in a key of documents, of those that wait, or of dead letters.
+pub(crate) fn document_of_key(key: &[u8]) -> String {
+    String::from_utf8_lossy(key.get(4..).unwrap_or_default()).into_owned()
+}
+
+/// Where it is noted that a collection's documents wait until it is resumed.
+pub(crate) fn paused_key(collection: CollectionId) -> Vec<u8> {
+    [PAUSED, &collection.key()].concat()
+}
+
+/// What the keys of paused collections begin with.
+pub(crate) const PAUSED: &[u8] = b"paused/";
+
 pub(crate) fn task_key(task: twofold_types::TaskId) -> [u8; 8] {
     task.0.to_be_bytes()
 }

@@ -38,14 +38,18 @@
 
 mod aliases;
 mod ann;
+mod backlog;
 mod budget;
 mod checkpoint;
 mod collection;
 mod column;
+mod dead_letter;
+mod document;
 mod embedding;
 mod error;
 mod facet;
 mod filter;
+mod finish;
 mod group;
 mod index;
 mod indexing;
@@ -68,22 +72,28 @@ mod selection;
 mod snapshot;
 mod state;
 mod store;
+mod task;
 mod view;
 mod words;
 mod write;
 
+pub use backlog::{Amount, WaitingCollection, WaitingTask};
 pub use budget::memory_bytes;
-pub use collection::{Collection, StoredDocument, VectorMemory};
+pub use collection::{Collection, VectorMemory};
+pub use document::{DocumentState, ListedDocument, StoredDocument};
 pub use error::{Fault, FormulaError, InvalidInput, Result, StorageError};
 pub use facet::Matrix;
 pub use group::Grouping;
 pub use key::SeqNo;
-pub use operation::{DocumentWrite, NewPoint, Operation, Selector, TaskProgress, chunk_id};
+pub use operation::{
+    DOCUMENT_ID, DocumentSelector, Fingerprint, METADATA, NewPoint, Operation, Outcome, Selector, WorkedOff, chunk_id,
+};
 pub use options::Options;
 pub use payload_index::PayloadIndex;
 pub use placement::Placement;
 pub use query::{Example, Query, Ranking};
-pub use queue::{Queue, TaskRecord};
+pub use queue::{Queue, QueuedDocument, TaskFilter};
 pub use search::{Explanation, Plan, Search, Target};
 pub use store::{MAX_DIMENSIONS, Store};
+pub use task::Version;
 pub use view::Fetch;

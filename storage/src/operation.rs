@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use twofold_types::api::UpdateMode;
 use twofold_types::{Embedding, Filter, Payload, PointId, TaskId};
 
-use crate::queue::TaskRecord;
+use crate::task::Version;
 
 /// A change of a collection's points. Applying it takes neither clock nor chance.
 #[derive(Debug, Clone)]
@@ -62,19 +62,46 @@ pub enum Operation {
     },
     /// Payloads are emptied.
     ClearPayload(Selector),
-    /// Documents are put in, with the chunks they have now and without those they had before.
-    PutDocuments {
-        /// The documents, in the order in which they were accepted.
-        documents: Vec<DocumentWrite>,
-        /// The state of the tasks that brought them, durable together with them.
-        tasks: Vec<TaskProgress>,
+    /// Documents of the queue were worked off: what became of them, together with what their tasks have come to.
+    Finish {
+        /// The documents, in the order in which they were taken up.
+        documents: Vec<WorkedOff>,
+        /// The time, in milliseconds since 1970.
+        now: u64,
     },
-    /// A document is taken out with its chunks.
-    DeleteDocument(String),
+    /// What of a task has not ended is canceled.
+    CancelTask {
+        /// The task; nothing happens where it is finished.
+        task: TaskId,
+        /// The time, in milliseconds since 1970.
+        now: u64,
+    },
+    /// Documents are taken out with their chunks, their dead letters, and their versions that wait.
+    DeleteDocuments(DocumentSelector),
 }
 
-/// A task and the state that it reaches.
-pub type TaskProgress = (TaskId, TaskRecord);
+impl Operation {
+    /// Whether it is refused where the disk is nearly full. What makes room is not, nor what is as good as done.
+    pub(crate) fn takes_room(&self) -> bool {
+        matches!(
+            self,
+            Self::Upsert(_)
+                | Self::UpsertIf { .. }
+                | Self::UpdateVectors { .. }
+                | Self::SetPayload { .. }
+                | Self::OverwritePayload { .. }
+        )
+    }
+}
+
+/// Documents by id or by filter.
+#[derive(Debug, Clone)]
+pub enum DocumentSelector {
+    /// Those with these ids, as far as they exist.
+    Ids(Vec<String>),
+    /// Those of which a chunk matches.
+    Filter(Filter),
+}
 
 /// A point with ready vectors.
 #[derive(Debug, Clone)]
@@ -87,16 +114,68 @@ pub struct NewPoint {
     pub payload: Payload,
 }
 
-/// A document whose chunks are encoded.
+/// A document of the queue that was worked off.
 #[derive(Debug, Clone)]
-pub struct DocumentWrite {
+pub struct WorkedOff {
     /// Its id.
     pub id: String,
-    /// The task that brought it.
-    pub task: TaskId,
-    /// Its chunks in order; their ids are those of [`chunk_id`].
-    pub chunks: Vec<NewPoint>,
+    /// Its place in the queue.
+    pub version: Version,
+    /// What came of it. It counts only if no later version of the id was accepted, and the id was not deleted.
+    pub outcome: Outcome,
 }
+
+/// What came of a document that was taken up.
+#[derive(Debug, Clone)]
+pub enum Outcome {
+    /// Its chunks.
+    Encoded {
+        /// What it is known again by.
+        fingerprint: Fingerprint,
+        /// The chunks in order; their ids are those of [`chunk_id`].
+        chunks: Vec<NewPoint>,
+    },
+    /// Its text is that of the stored document, so its chunks stay; their metadata is replaced where it is other.
+    Unchanged {
+        /// What it is known again by.
+        fingerprint: Fingerprint,
+        /// The metadata that its chunks get.
+        metadata: Option<Payload>,
+    },
+    /// It was not encoded, as it did not count any more.
+    Overtaken,
+    /// An attempt failed that is worth another.
+    Retry {
+        /// How many attempts have failed.
+        attempts: u32,
+        /// When the next one is, in milliseconds since 1970.
+        due: u64,
+        /// What went wrong.
+        error: String,
+    },
+    /// It is given up, and becomes a dead letter.
+    GivenUp {
+        /// How many attempts have failed.
+        attempts: u32,
+        /// What went wrong.
+        reason: String,
+    },
+}
+
+/// What tells whether a document is stored already as it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Fingerprint {
+    /// Of the text and of everything that decides about its chunks and their vectors.
+    pub text: [u8; 16],
+    /// Of the metadata.
+    pub metadata: [u8; 16],
+}
+
+/// Where a chunk's payload names its document.
+pub const DOCUMENT_ID: &str = "document_id";
+
+/// Where a chunk's payload has the metadata of its document.
+pub const METADATA: &str = "metadata";
 
 /// Points by id or by filter.
 #[derive(Debug, Clone)]

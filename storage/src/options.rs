@@ -1,8 +1,10 @@
 //! Options of storage.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use crate::budget;
+use crate::error::{Result, StorageError};
 
 /// Options of storage. The defaults suit a machine with a few gigabytes of memory.
 #[derive(Debug, Clone)]
@@ -29,6 +31,18 @@ pub struct Options {
     /// takes for a while, RocksDB (its block cache above all), encoders, and the system's cache of mapped vectors come on top:
     /// too high ends in swapping or in the process being killed, too low moves vectors to disk that have room in memory.
     pub memory_budget_bytes: u64,
+    /// Documents that may wait to be encoded before more are refused. Default: 10,000,000. Too high lets one client fill the
+    /// disk, too low refuses bursts that the disk has room for.
+    pub max_queued_documents: u64,
+    /// Bytes of them, about. Default: 16 GiB.
+    pub max_queued_bytes: u64,
+    /// Bytes of the data directory's disk that stay free: below, documents and points are refused and ingestion waits, while
+    /// deleting and canceling work. Default: 512 MiB. Too low ends in a disk that is full, on which not even deleting works.
+    pub min_free_disk_bytes: u64,
+    /// Finished tasks that are kept to be asked for, at most. Default: 100,000, some 20 MB.
+    pub finished_tasks: u64,
+    /// How long they are kept. Default: 7 days.
+    pub finished_task_age: Duration,
 }
 
 impl Options {
@@ -42,6 +56,29 @@ impl Options {
             checkpoint_changes: 10_000,
             exact_scan_components: 10_000_000,
             memory_budget_bytes: budget::default_bytes(),
+            max_queued_documents: 10_000_000,
+            max_queued_bytes: 16 << 30,
+            min_free_disk_bytes: 512 << 20,
+            finished_tasks: 100_000,
+            finished_task_age: Duration::from_secs(7 * 24 * 3600),
         }
+    }
+}
+
+impl Options {
+    /// Refuses what takes room on a disk that has hardly any.
+    pub(crate) fn check_disk(&self) -> Result<()> {
+        let io = |source| StorageError::Io {
+            path: self.data_dir.clone(),
+            source,
+        };
+        let free = fs4::available_space(&self.data_dir).map_err(io)?;
+        if free < self.min_free_disk_bytes {
+            return Err(StorageError::DiskLow {
+                free,
+                needed: self.min_free_disk_bytes,
+            });
+        }
+        Ok(())
     }
 }

@@ -1,182 +1,184 @@
 //! The durable queue of documents that wait to be encoded.
 //!
-//! A task is a record and the documents it carries, written in one synced batch before it is acknowledged. Documents are
-//! worked off in order; how far a task has come is written in the batch that writes the chunks of its documents.
+//! A task is a record and the documents it carries, written in one synced batch before it is acknowledged. What becomes of
+//! the documents is written in the batch that writes their chunks ([`Operation::Finish`](crate::Operation::Finish)).
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use bincode::{Decode, Encode};
 use parking_lot::Mutex;
-use twofold_types::{CollectionName, Document, DocumentError, Task, TaskId, TaskStatus};
+use twofold_types::{CollectionName, Document, Priority, Task, TaskId, TaskStatus};
 
+use crate::backlog::{Amount, Backlog, WaitingCollection};
 use crate::collection::Collection;
 use crate::error::{Result, StorageError};
-use crate::key::{CollectionId, task_body_key, task_key};
-use crate::operation::TaskProgress;
+use crate::finish::{put_waiting, version_key, write_task};
+use crate::key::{CollectionId, PAUSED, paused_key, task_body_key, task_key};
+use crate::options::Options;
 use crate::record::{DiskRecord, from_json, json};
-use crate::rocks::{Batch, Cf, Rocks};
+use crate::rocks::{Cf, Rocks, Snapshot};
+use crate::task::{RetryRecord, TaskRecord, Version, WaitingRecord};
 
-/// Why documents failed is kept for this many of a task.
-const MAX_ERRORS: usize = 100;
+/// Finished tasks that are forgotten at once, at most.
+const PRUNED: usize = 10_000;
 
-/// Finished tasks that are kept to be asked for.
-const KEPT_FINISHED: u64 = 100_000;
-
-/// A task on disk.
-#[derive(Debug, Clone, PartialEq, Encode, Decode)]
-pub struct TaskRecord {
-    collection: u32,
-    name: String,
-    /// How many documents it carries.
-    pub documents: u64,
-    /// How many of them are dealt with, from the first on.
-    pub done: u64,
-    failed: u64,
-    chunks: u64,
-    errors: Vec<(String, String)>,
-    enqueued_at: u64,
-    started_at: Option<u64>,
-    finished_at: Option<u64>,
+/// A document that waits.
+#[derive(Debug, Clone, PartialEq)]
+pub struct QueuedDocument {
+    /// Its place in the queue.
+    pub version: Version,
+    /// The document.
+    pub document: Document,
+    /// How many attempts have failed.
+    pub attempts: u32,
 }
 
-impl DiskRecord for TaskRecord {
-    const WHAT: &'static str = "task record";
-}
-
-impl TaskRecord {
-    /// Counts a document that became `chunks` chunks. `now` is in milliseconds since 1970, as everywhere here.
-    pub fn document_stored(&mut self, chunks: u64, now: u64) {
-        self.chunks += chunks;
-        self.document_done(now);
-    }
-
-    /// Counts a document that could not be stored.
-    pub fn document_failed(&mut self, document: &str, error: String, now: u64) {
-        self.failed += 1;
-        if self.errors.len() < MAX_ERRORS {
-            self.errors.push((document.to_owned(), error));
-        }
-        self.document_done(now);
-    }
-
-    fn document_done(&mut self, now: u64) {
-        self.started_at.get_or_insert(now);
-        self.done += 1;
-        if self.done == self.documents {
-            self.finished_at = Some(now);
-        }
-    }
-
-    /// Gives up what is left of the task.
-    pub fn abandon(&mut self, error: &str, now: u64) {
-        self.failed += self.documents - self.done;
-        self.done = self.documents;
-        self.errors.push(("*".to_owned(), error.to_owned()));
-        self.finished_at = Some(now);
-    }
-
-    /// Whether every document is dealt with.
-    pub fn is_finished(&self) -> bool {
-        self.finished_at.is_some()
-    }
-
-    fn status(&self) -> TaskStatus {
-        match (self.is_finished(), self.started_at) {
-            (true, _) if self.failed > 0 && self.failed == self.documents => TaskStatus::Failed,
-            (true, _) => TaskStatus::Succeeded,
-            (false, Some(_)) => TaskStatus::Processing,
-            (false, None) => TaskStatus::Enqueued,
-        }
-    }
+/// Which tasks are listed.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct TaskFilter<'a> {
+    /// Those of this collection.
+    pub collection: Option<&'a CollectionName>,
+    /// Those that stand so.
+    pub status: Option<TaskStatus>,
+    /// Those that were accepted no later than this one.
+    pub from: Option<TaskId>,
 }
 
 /// The queue of a data directory.
 pub struct Queue {
     rocks: Arc<Rocks>,
+    options: Arc<Options>,
     next: AtomicU64,
-    unfinished: Mutex<BTreeSet<TaskId>>,
+    backlog: Mutex<Backlog>,
 }
 
 impl Queue {
-    pub(crate) fn open(rocks: Arc<Rocks>) -> Result<Self> {
+    pub(crate) fn open(rocks: Arc<Rocks>, options: Arc<Options>) -> Result<Self> {
         let mut next = 0;
-        let mut unfinished = BTreeSet::new();
-        for entry in rocks.snapshot().scan(Cf::Tasks, &[], &[]) {
+        let mut backlog = Backlog::default();
+        let snapshot = rocks.snapshot();
+        for entry in snapshot.scan(Cf::Tasks, &[], &[]) {
             let (key, value) = entry?;
-            let id = u64::from_be_bytes(key.as_ref().try_into().map_err(|_| corrupt_key())?);
-            next = id + 1;
-            if !TaskRecord::from_bytes(&value)?.is_finished() {
-                unfinished.insert(TaskId(id));
+            let id = task_of_key(&key)?;
+            next = id.0 + 1;
+            let record = TaskRecord::from_bytes(&value)?;
+            let retries = retries(&snapshot, id, &record)?;
+            backlog.follow(id, &record, record.collection_name()?, retries, 0);
+        }
+        for entry in snapshot.scan(Cf::Meta, PAUSED, &[]) {
+            if let Some(collection) = CollectionId::from_key(&entry?.0[PAUSED.len()..]) {
+                backlog.pause(collection);
             }
         }
+        drop(snapshot);
         Ok(Self {
             rocks,
+            options,
             next: AtomicU64::new(next),
-            unfinished: Mutex::new(unfinished),
+            backlog: Mutex::new(backlog),
         })
     }
 
-    /// Accepts documents for a collection. They are durable when this returns.
-    pub fn enqueue(&self, collection: &Collection, documents: &[Document], now: u64) -> Result<TaskId> {
-        let id = TaskId(self.next.fetch_add(1, Ordering::Relaxed));
-        let record = TaskRecord {
-            collection: collection.id.0,
-            name: collection.name().to_string(),
-            documents: documents.len() as u64,
-            done: 0,
-            failed: 0,
-            chunks: 0,
-            errors: Vec::new(),
-            enqueued_at: now,
-            started_at: None,
-            finished_at: documents.is_empty().then_some(now),
-        };
+    /// Accepts documents, each with an id, for a collection. They are durable when this returns. `now` is in milliseconds
+    /// since 1970, as everywhere here.
+    pub fn enqueue(
+        &self,
+        collection: &Collection,
+        documents: &[Document],
+        priority: Priority,
+        now: u64,
+    ) -> Result<TaskId> {
+        let bodies: Vec<Vec<u8>> = documents.iter().map(json).collect();
+        let bytes = bodies.iter().map(|body| body.len() as u64).sum();
+        self.check_room(documents.len() as u64, bytes, now)?;
+        let record = TaskRecord::new(collection, priority, documents, bytes, now);
         let mut batch = self.rocks.batch();
+        // What waits for an id is changed under the collection's writer, and so in the order of the tasks.
+        let writer = collection.lock_writer()?;
+        let id = TaskId(self.next.fetch_add(1, Ordering::Relaxed));
         batch.put(Cf::Tasks, &task_key(id), &record.to_bytes());
-        for (ordinal, document) in documents.iter().enumerate() {
-            batch.put(Cf::TaskBodies, &task_body_key(id, ordinal as u64), &json(document));
-        }
-        if let Some(old) = id.0.checked_sub(KEPT_FINISHED).map(TaskId)
-            && self.unfinished.lock().first().is_none_or(|first| *first > old)
+        let ids = documents
+            .iter()
+            .map(|document| document.id.as_deref().unwrap_or_default());
+        let keys: Vec<Vec<u8>> = ids.map(|id| collection.id.document_key(id)).collect();
+        let snapshot = self.rocks.snapshot();
+        let waiting = snapshot.get_many(Cf::Waiting, &keys)?;
+        let dead = snapshot.get_many(Cf::DeadLetters, &keys)?;
+        let mut rows = std::collections::HashMap::new();
+        for (ordinal, ((key, body), (waiting, dead))) in
+            (0..).zip(keys.iter().zip(&bodies).zip(waiting.iter().zip(&dead)))
         {
-            batch.delete(Cf::Tasks, &task_key(old));
+            let version = Version { task: id, ordinal };
+            batch.put(Cf::TaskBodies, &version_key(version), body);
+            let before = match rows.get(key) {
+                Some(before) => Some(*before),
+                None => waiting.as_deref().map(WaitingRecord::from_bytes).transpose()?,
+            };
+            let row = WaitingRecord::accept(before, version);
+            put_waiting(&mut batch, key, Some(row));
+            rows.insert(key, row);
+            if dead.is_some() {
+                batch.delete(Cf::DeadLetters, key);
+            }
         }
         fail::fail_point!("enqueue::before_write");
         self.rocks.write(batch)?;
+        drop(writer);
         self.rocks.sync()?;
         fail::fail_point!("enqueue::after_sync");
-        if !record.is_finished() {
-            self.unfinished.lock().insert(id);
-        }
+        let name = collection.name().clone();
+        self.backlog.lock().follow(id, &record, name, Vec::new(), now);
         Ok(id)
     }
 
-    /// Tasks that are not finished, in the order in which they were accepted.
-    pub fn unfinished(&self) -> Vec<TaskId> {
-        self.unfinished.lock().iter().copied().collect()
+    /// Refuses documents where too much waits already, or the disk is nearly full. What is too much by itself is accepted
+    /// where nothing waits.
+    fn check_room(&self, documents: u64, bytes: u64, now: u64) -> Result<()> {
+        self.options.check_disk()?;
+        let backlog = self.backlog.lock();
+        let waiting = backlog.total();
+        let over = (waiting.bytes + bytes).saturating_sub(self.options.max_queued_bytes);
+        let too_many = waiting.documents + documents > self.options.max_queued_documents;
+        if waiting.tasks > 0 && (over > 0 || too_many) {
+            let rate = backlog.rate(now).unwrap_or(0.0).max(1.0);
+            return Err(StorageError::QueueFull {
+                documents: waiting.documents,
+                bytes: waiting.bytes,
+                retry_after: ((over as f64 / rate) as u64).clamp(1, 60),
+            });
+        }
+        Ok(())
     }
 
-    /// The record of a task.
-    pub fn record(&self, id: TaskId) -> Result<TaskRecord> {
-        let bytes = self.rocks.snapshot().get(Cf::Tasks, &task_key(id))?;
-        TaskRecord::from_bytes(&bytes.ok_or(StorageError::TaskNotFound(id))?)
+    /// Whether there is room on the disk for what comes of documents.
+    pub fn check_disk(&self) -> Result<()> {
+        self.options.check_disk()
     }
 
-    /// Documents of a task from `from` on, at most `limit` of them and not many more than `bytes`.
-    pub fn documents(&self, id: TaskId, from: u64, limit: usize, bytes: usize) -> Result<Vec<Document>> {
+    /// What may be taken up, of every collection that is not paused: enough for `documents` of them.
+    pub fn waiting(&self, documents: u64, now: u64) -> Vec<WaitingCollection> {
+        self.backlog.lock().waiting(documents, now)
+    }
+
+    /// When the next document is tried again that is not due at `now`.
+    pub fn next_due(&self, now: u64) -> Option<u64> {
+        self.backlog.lock().next_due(now)
+    }
+
+    /// Documents of a task that were not taken up yet: `count` from `from` on, and not many more than `bytes`.
+    pub fn documents(&self, task: TaskId, from: u64, count: u64, bytes: usize) -> Result<Vec<QueuedDocument>> {
         let mut documents = Vec::new();
         let mut read = 0;
-        for entry in self
-            .rocks
-            .snapshot()
-            .scan(Cf::TaskBodies, &task_key(id), &task_body_key(id, from))
-            .take(limit)
-        {
+        let snapshot = self.rocks.snapshot();
+        let bodies = snapshot.scan(Cf::TaskBodies, &task_key(task), &task_body_key(task, from));
+        for (ordinal, entry) in (from..from + count).zip(bodies) {
             let (_, value) = entry?;
-            documents.push(from_json("task body", &value)?);
             read += value.len();
+            documents.push(QueuedDocument {
+                version: Version { task, ordinal },
+                document: from_json("task body", &value)?,
+                attempts: 0,
+            });
             if read >= bytes {
                 break;
             }
@@ -184,96 +186,223 @@ impl Queue {
         Ok(documents)
     }
 
-    /// Notes that the state of tasks was committed.
-    pub fn committed(&self, tasks: &[TaskProgress]) {
-        let mut unfinished = self.unfinished.lock();
-        for (id, _) in tasks.iter().filter(|(_, record)| record.is_finished()) {
-            unfinished.remove(id);
+    /// Documents of a task that are tried again, as far as they still wait.
+    pub fn retried(&self, task: TaskId, ordinals: &[u64]) -> Result<Vec<QueuedDocument>> {
+        let mut documents = Vec::new();
+        let snapshot = self.rocks.snapshot();
+        for &ordinal in ordinals {
+            let version = Version { task, ordinal };
+            let retry = snapshot.get(Cf::Retries, &version_key(version))?;
+            let body = snapshot.get(Cf::TaskBodies, &version_key(version))?;
+            if let (Some(retry), Some(body)) = (retry, body) {
+                documents.push(QueuedDocument {
+                    version,
+                    document: from_json("task body", &body)?,
+                    attempts: RetryRecord::from_bytes(&retry)?.attempts,
+                });
+            }
+        }
+        Ok(documents)
+    }
+
+    /// Notes that documents were taken up, so that they are not taken up again as long as this process lives, unless they are
+    /// put back.
+    pub fn take_up(&self, documents: &[QueuedDocument]) {
+        let mut backlog = self.backlog.lock();
+        for document in documents {
+            backlog.take_up(document.version.task, document.version.ordinal);
         }
     }
 
-    /// Commits the state of a task by itself.
-    pub fn commit(&self, id: TaskId, record: TaskRecord) -> Result<()> {
-        let mut batch = self.rocks.batch();
-        write_progress(&mut batch, id, &record);
-        self.rocks.write(batch)?;
-        self.rocks.sync()?;
-        self.committed(&[(id, record)]);
+    /// Takes in what was committed of tasks.
+    pub fn committed(&self, tasks: impl IntoIterator<Item = TaskId>, now: u64) -> Result<()> {
+        // Read under the lock: what is taken in last was read last.
+        let mut backlog = self.backlog.lock();
+        let snapshot = self.rocks.snapshot();
+        for id in tasks {
+            if !backlog.is_unfinished(id) {
+                continue;
+            }
+            let record = self.record(&snapshot, id)?;
+            let retries = retries(&snapshot, id, &record)?;
+            let name = record.collection_name()?;
+            backlog.follow(id, &record, name, retries, now);
+        }
         Ok(())
     }
 
-    /// A task as it is answered.
-    pub fn task(&self, id: TaskId) -> Result<Task> {
-        answer(id, self.record(id)?)
-    }
-
-    /// The newest tasks, newest first.
-    pub fn tasks(&self, limit: usize) -> Result<Vec<Task>> {
-        let mut newest = Vec::new();
-        let mut id = self.next.load(Ordering::Relaxed);
-        while id > 0 && newest.len() < limit {
-            id -= 1;
-            match self.task(TaskId(id)) {
-                Ok(task) => newest.push(task),
-                Err(StorageError::TaskNotFound(_)) => {}
-                Err(error) => return Err(error),
-            }
+    /// Ends what is left of a task whose collection is gone.
+    pub fn collection_deleted(&self, id: TaskId, now: u64) -> Result<()> {
+        let mut record = self.record(&self.rocks.snapshot(), id)?;
+        if record.is_finished() {
+            return self.committed([id], now);
         }
-        Ok(newest)
-    }
-
-    /// Whether the task was for this very collection, and not for an earlier one of its name.
-    pub fn is_for(record: &TaskRecord, collection: &Collection) -> bool {
-        CollectionId(record.collection) == collection.id
+        record.collection_deleted(now);
+        let mut batch = self.rocks.batch();
+        write_task(&mut batch, id, &record);
+        self.rocks.write(batch)?;
+        self.rocks.sync()?;
+        self.committed([id], now)
     }
 
     /// The name of a task's collection.
-    pub fn collection_of(record: &TaskRecord) -> Result<CollectionName> {
-        record
-            .name
-            .parse()
-            .map_err(|error: twofold_types::InvalidCollectionName| StorageError::Corrupt {
-                what: "task record",
-                reason: error.to_string(),
-            })
+    pub fn collection_of(&self, id: TaskId) -> Result<CollectionName> {
+        self.record(&self.rocks.snapshot(), id)?.collection_name()
+    }
+
+    /// Whether a task was for this very collection, and not for an earlier one of its name.
+    pub fn is_for(&self, id: TaskId, collection: &Collection) -> Result<bool> {
+        Ok(self.record(&self.rocks.snapshot(), id)?.collection() == collection.id)
+    }
+
+    /// Whether a task is finished.
+    pub fn is_finished(&self, id: TaskId) -> bool {
+        !self.backlog.lock().is_unfinished(id)
+    }
+
+    fn record(&self, snapshot: &Snapshot<'_>, id: TaskId) -> Result<TaskRecord> {
+        let bytes = snapshot.get(Cf::Tasks, &task_key(id))?;
+        TaskRecord::from_bytes(&bytes.ok_or(StorageError::TaskNotFound(id))?)
+    }
+
+    /// A task as it is answered.
+    pub fn task(&self, id: TaskId, now: u64) -> Result<Task> {
+        let record = self.record(&self.rocks.snapshot(), id)?;
+        self.answer(id, record, now)
+    }
+
+    fn answer(&self, id: TaskId, record: TaskRecord, now: u64) -> Result<Task> {
+        let backlog = self.backlog.lock();
+        record.answer(id, backlog.next_retry(id), backlog.eta(id, now))
+    }
+
+    /// Tasks, the newest first, and the one that the next page begins with.
+    pub fn tasks(&self, filter: &TaskFilter<'_>, limit: usize, now: u64) -> Result<(Vec<Task>, Option<TaskId>)> {
+        let end = filter.from.map_or(u64::MAX, |from| from.0.saturating_add(1));
+        let snapshot = self.rocks.snapshot();
+        let mut page = Vec::new();
+        for entry in snapshot.scan_back(Cf::Tasks, &task_key(TaskId(end))) {
+            let (key, value) = entry?;
+            let (id, record) = (task_of_key(&key)?, TaskRecord::from_bytes(&value)?);
+            let wanted = filter.status.is_none_or(|status| record.status() == status)
+                && match filter.collection {
+                    Some(collection) => record.collection_name()? == *collection,
+                    None => true,
+                };
+            if !wanted {
+                continue;
+            }
+            if page.len() == limit {
+                return Ok((page, Some(id)));
+            }
+            page.push(self.answer(id, record, now)?);
+        }
+        Ok((page, None))
+    }
+
+    /// Lets the documents of a collection wait until it is resumed; those that are taken up are worked off.
+    pub fn pause(&self, collection: &Collection) -> Result<()> {
+        self.set_paused(collection, true)
+    }
+
+    /// Lets the documents of a collection be taken up again.
+    pub fn resume(&self, collection: &Collection) -> Result<()> {
+        self.set_paused(collection, false)
+    }
+
+    fn set_paused(&self, collection: &Collection, paused: bool) -> Result<()> {
+        let writer = collection.lock_writer()?;
+        let mut batch = self.rocks.batch();
+        match paused {
+            true => batch.put(Cf::Meta, &paused_key(collection.id), &[]),
+            false => batch.delete(Cf::Meta, &paused_key(collection.id)),
+        }
+        self.rocks.write(batch)?;
+        self.rocks.sync()?;
+        drop(writer);
+        let mut backlog = self.backlog.lock();
+        match paused {
+            true => backlog.pause(collection.id),
+            false => backlog.resume(collection.id),
+        }
+        Ok(())
+    }
+
+    /// A collection is gone: nobody will resume it, and its tasks are there to be ended.
+    pub(crate) fn collection_dropped(&self, collection: CollectionId) {
+        self.backlog.lock().resume(collection);
+    }
+
+    /// Whether the documents of a collection wait until it is resumed.
+    pub fn is_paused(&self, collection: &Collection) -> bool {
+        self.backlog.lock().is_paused(collection.id)
+    }
+
+    /// How much waits.
+    pub fn amount(&self) -> Amount {
+        self.backlog.lock().total()
+    }
+
+    /// How much of a collection waits.
+    pub fn amount_of(&self, collection: &Collection) -> Amount {
+        self.backlog.lock().amount_of(collection.id)
+    }
+
+    /// Bytes of documents that were worked off lately, a second.
+    pub fn rate(&self, now: u64) -> Option<f64> {
+        self.backlog.lock().rate(now)
+    }
+
+    /// Forgets finished tasks that are too many or too old.
+    pub fn prune(&self, now: u64) -> Result<()> {
+        let finished = self.backlog.lock().finished;
+        let mut excess = finished.saturating_sub(self.options.finished_tasks);
+        let age = u64::try_from(self.options.finished_task_age.as_millis()).unwrap_or(u64::MAX);
+        let mut batch = self.rocks.batch();
+        let mut pruned = 0;
+        for entry in self.rocks.snapshot().scan(Cf::Tasks, &[], &[]) {
+            let (key, value) = entry?;
+            let Some(finished_at) = TaskRecord::from_bytes(&value)?.finished_at() else {
+                continue;
+            };
+            // Tasks finish about in their order, so what is behind the first that stays is looked at another time.
+            if (excess == 0 && finished_at.saturating_add(age) >= now) || pruned == PRUNED {
+                break;
+            }
+            // The newest stays, whatever its age: the next number follows from it.
+            if task_of_key(&key)?.0 + 1 == self.next.load(Ordering::Relaxed) {
+                break;
+            }
+            batch.delete(Cf::Tasks, &key);
+            excess = excess.saturating_sub(1);
+            pruned += 1;
+        }
+        if pruned > 0 {
+            self.rocks.write(batch)?;
+            self.backlog.lock().finished -= pruned as u64;
+        }
+        Ok(())
     }
 }
 
-/// Writes how far a task has come; the documents of a finished one are not needed any more.
-pub(crate) fn write_progress(batch: &mut Batch<'_>, id: TaskId, record: &TaskRecord) {
-    batch.put(Cf::Tasks, &task_key(id), &record.to_bytes());
+/// When documents of a task are tried again.
+fn retries(snapshot: &Snapshot<'_>, id: TaskId, record: &TaskRecord) -> Result<Vec<(u64, RetryRecord)>> {
     if record.is_finished() {
-        batch.delete_range(Cf::TaskBodies, &task_body_key(id, 0), &task_body_key(id, u64::MAX));
+        return Ok(Vec::new());
     }
+    let rows = snapshot.scan(Cf::Retries, &task_key(id), &[]);
+    let rows = rows.map(|entry| {
+        let (key, value) = entry?;
+        let ordinal = key.last_chunk().copied().map(u64::from_be_bytes);
+        Ok((ordinal.unwrap_or_default(), RetryRecord::from_bytes(&value)?))
+    });
+    rows.collect()
 }
 
-fn answer(id: TaskId, record: TaskRecord) -> Result<Task> {
-    let time = |millis: u64| {
-        let stamp = jiff::Timestamp::from_millisecond(i64::try_from(millis).unwrap_or(i64::MAX));
-        stamp.map(|stamp| stamp.to_string()).unwrap_or_default()
-    };
-    Ok(Task {
-        task_id: id,
-        collection: Queue::collection_of(&record)?,
-        status: record.status(),
-        documents: record.documents,
-        documents_done: record.done - record.failed,
-        documents_failed: record.failed,
-        chunks: record.chunks,
-        errors: record
-            .errors
-            .into_iter()
-            .map(|(document_id, error)| DocumentError { document_id, error })
-            .collect(),
-        enqueued_at: time(record.enqueued_at),
-        started_at: record.started_at.map(time),
-        finished_at: record.finished_at.map(time),
-    })
-}
-
-fn corrupt_key() -> StorageError {
-    StorageError::Corrupt {
+fn task_of_key(key: &[u8]) -> Result<TaskId> {
+    let id = key.try_into().map(u64::from_be_bytes);
+    id.map(TaskId).map_err(|_| StorageError::Corrupt {
         what: "task key",
         reason: "it is not 8 bytes long".to_owned(),
-    }
+    })
 }

@@ -3,9 +3,12 @@
 use bincode::{Decode, Encode};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use twofold_types::{CollectionConfig, CollectionName, Payload, PayloadIndexParams, PayloadSchemaType, PointId};
+use twofold_types::{
+    CollectionConfig, CollectionName, Payload, PayloadIndexParams, PayloadSchemaType, PointId, TaskId,
+};
 
 use crate::error::{Result, StorageError};
+use crate::operation::Fingerprint;
 use crate::placement::Placement;
 
 const CONFIG: bincode::config::Configuration = bincode::config::standard();
@@ -265,10 +268,31 @@ impl From<FieldKind> for PayloadSchemaType {
 pub(crate) struct DocumentRecord {
     pub(crate) chunks: u32,
     pub(crate) task: u64,
+    text: [u8; 16],
+    metadata: [u8; 16],
 }
 
 impl DiskRecord for DocumentRecord {
     const WHAT: &'static str = "document record";
+    const VERSION: u8 = 2;
+}
+
+impl DocumentRecord {
+    pub(crate) fn new(chunks: u32, task: TaskId, fingerprint: Fingerprint) -> Self {
+        Self {
+            chunks,
+            task: task.0,
+            text: fingerprint.text,
+            metadata: fingerprint.metadata,
+        }
+    }
+
+    pub(crate) fn fingerprint(&self) -> Fingerprint {
+        Fingerprint {
+            text: self.text,
+            metadata: self.metadata,
+        }
+    }
 }
 
 /// Offsets that one write touched and that an ANN index or a checkpoint has yet to follow.
@@ -327,10 +351,6 @@ mod tests {
             CounterRecord::from_bytes(&[1, 3, 4]).unwrap(),
             CounterRecord { seq: 3, next_offset: 4 }
         );
-        assert_eq!(
-            DocumentRecord::from_bytes(&[1, 2, 3]).unwrap(),
-            DocumentRecord { chunks: 2, task: 3 }
-        );
     }
 
     // The same for these of version 2; of their version 1 there was no release.
@@ -342,5 +362,14 @@ mod tests {
         let record = CollectionRecord::from_bytes(&bytes).unwrap();
         assert_eq!((record.name.as_str(), record.next_field), ("c", 4));
         assert_eq!((record.fields[0].number, record.fields[0].kind), (3, FieldKind::Uuid));
+        let document = [[2, 9, 3].as_slice(), &[5; 16], &[6; 16]].concat();
+        let fingerprint = Fingerprint {
+            text: [5; 16],
+            metadata: [6; 16],
+        };
+        assert_eq!(
+            DocumentRecord::from_bytes(&document).unwrap(),
+            DocumentRecord::new(9, TaskId(3), fingerprint)
+        );
     }
 }

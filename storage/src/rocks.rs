@@ -10,7 +10,7 @@ use rocksdb::{
 };
 
 use crate::error::{Result, StorageError};
-use crate::key::CollectionId;
+use crate::key::{CollectionId, paused_key};
 
 /// The column families, the same for all collections; keys begin with the collection's id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,18 +27,24 @@ pub(crate) enum Cf {
     Vectors,
     /// Collection id, field number, value, point offset -> nothing.
     Postings,
-    /// Collection id, document id -> number of chunks.
+    /// Collection id, document id -> number of chunks, fingerprint.
     Documents,
+    /// Collection id, document id -> the newest version of it that has not ended.
+    Waiting,
+    /// Collection id, document id -> a document that was given up.
+    DeadLetters,
     /// Task id -> state.
     Tasks,
     /// Task id, ordinal -> document.
     TaskBodies,
+    /// Task id, ordinal -> when the document is tried again.
+    Retries,
     /// Collection id, sequence number -> point offsets that an ANN index has yet to follow.
     IndexLog,
 }
 
 impl Cf {
-    const ALL: [Self; 10] = [
+    const ALL: [Self; 13] = [
         Self::Meta,
         Self::Collections,
         Self::Ids,
@@ -46,18 +52,23 @@ impl Cf {
         Self::Vectors,
         Self::Postings,
         Self::Documents,
+        Self::Waiting,
+        Self::DeadLetters,
         Self::Tasks,
         Self::TaskBodies,
+        Self::Retries,
         Self::IndexLog,
     ];
 
     /// Those whose keys begin with a collection's number, and that go with it.
-    pub(crate) const OF_COLLECTIONS: [Self; 6] = [
+    pub(crate) const OF_COLLECTIONS: [Self; 8] = [
         Self::Ids,
         Self::Points,
         Self::Vectors,
         Self::Postings,
         Self::Documents,
+        Self::Waiting,
+        Self::DeadLetters,
         Self::IndexLog,
     ];
 
@@ -70,8 +81,11 @@ impl Cf {
             Self::Vectors => "vectors",
             Self::Postings => "postings",
             Self::Documents => "documents",
+            Self::Waiting => "waiting",
+            Self::DeadLetters => "dead_letters",
             Self::Tasks => "tasks",
             Self::TaskBodies => "task_bodies",
+            Self::Retries => "retries",
             Self::IndexLog => "index_log",
         }
     }
@@ -104,7 +118,7 @@ impl Rocks {
             // Components of embeddings do not compress; texts do.
             options.set_compression_type(match cf {
                 Cf::Vectors => DBCompressionType::None,
-                Cf::TaskBodies => DBCompressionType::Zstd,
+                Cf::TaskBodies | Cf::DeadLetters => DBCompressionType::Zstd,
                 _ => DBCompressionType::Lz4,
             });
             ColumnFamilyDescriptor::new(cf.name(), options)
@@ -204,6 +218,15 @@ impl Snapshot<'_> {
             .map(|entry| Ok(entry?))
     }
 
+    /// All entries below `end`, the last first.
+    pub(crate) fn scan_back(&self, cf: Cf, end: &[u8]) -> impl Iterator<Item = Result<Entry>> + use<'_> {
+        let mut options = ReadOptions::default();
+        options.set_iterate_upper_bound(end);
+        self.inner
+            .iterator_cf_opt(self.rocks.family(cf), options, IteratorMode::End)
+            .map(|entry| Ok(entry?))
+    }
+
     /// The keys that begin with `prefix`, in order, from `start` on, as long as `visit` wants more. Faster than
     /// [`scan`](Self::scan) where there are many, as nothing is copied.
     pub(crate) fn scan_keys(
@@ -264,6 +287,7 @@ impl Batch<'_> {
     pub(crate) fn delete_collection(&mut self, id: CollectionId) {
         self.delete(Cf::Collections, &id.key());
         self.delete(Cf::Meta, &id.counter_key());
+        self.delete(Cf::Meta, &paused_key(id));
         for cf in Cf::OF_COLLECTIONS {
             self.delete_prefix(cf, &id.key());
         }

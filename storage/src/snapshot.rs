@@ -40,6 +40,7 @@ impl Store {
     /// Writes a snapshot of a collection. Writes and searches go on meanwhile; what is acknowledged before is in it. `now` is in
     /// milliseconds since 1970.
     pub fn create_snapshot(&self, name: &CollectionName, now: u64) -> Result<SnapshotDescription> {
+        self.options.check_disk()?;
         let collection = self.collection(name)?;
         let dir = self.snapshots_dir(name);
         fs::create_dir_all(&dir).map_err(io(&dir))?;
@@ -126,11 +127,12 @@ impl Store {
     }
 
     /// Makes `name` what the snapshot at `path` holds, in place of the collection of that name if there is one. `checksum` is the
-    /// SHA-256 that the file must have, in hexadecimal. Documents that wait for the collection that is replaced are given up.
+    /// SHA-256 that the file must have, in hexadecimal. Documents that wait for the collection that is replaced are canceled.
     ///
     /// # Errors
     /// [`InvalidInput::Snapshot`] where the file is none, is damaged or was cut short; then nothing has changed.
     pub fn restore_snapshot(&self, name: &CollectionName, path: &Path, checksum: Option<&str>) -> Result<()> {
+        self.options.check_disk()?;
         if let Some(expected) = checksum {
             let found = sha256(path)?;
             if !found.eq_ignore_ascii_case(expected) {
@@ -210,8 +212,8 @@ fn write(collection: &Collection, path: &Path) -> Result<String> {
     let file = File::create(path).map_err(io(path))?;
     let mut writer = Writer::new(BufWriter::new(Hashing::new(file)), &record, &counter)?;
     for cf in Cf::OF_COLLECTIONS {
-        // What indexes have yet to follow is nothing to one that begins anew.
-        if cf == Cf::IndexLog {
+        // What indexes have yet to follow is nothing to one that begins anew; what waits and what was given up belong to the queue.
+        if matches!(cf, Cf::IndexLog | Cf::Waiting | Cf::DeadLetters) {
             continue;
         }
         for entry in snapshot.scan(cf, &id.key(), &[]) {

@@ -71,7 +71,7 @@ impl Store {
             let collection = Collection::open(id, record, rocks.clone(), options.clone())?;
             collections.insert(collection.name().clone(), Arc::new(collection));
         }
-        let queue = Queue::open(rocks.clone())?;
+        let queue = Queue::open(rocks.clone(), options.clone())?;
         let next_collection = match rocks.snapshot().get(Cf::Meta, NEXT_COLLECTION)? {
             Some(bytes) => CounterRecord::from_bytes(&bytes)?.next_offset,
             None => 0,
@@ -222,6 +222,7 @@ impl Store {
             Some(replaced) => {
                 batch.delete_collection(replaced.id);
                 replaced.drop_with(|| write(batch))?;
+                self.queue.collection_dropped(replaced.id);
             }
         }
         collections.insert(collection.name().clone(), collection);
@@ -244,6 +245,7 @@ impl Store {
             self.rocks.write(batch)?;
             self.rocks.sync()
         })?;
+        self.queue.collection_dropped(collection.id);
         *self.aliases.write() = aliases;
         collections.remove(name);
         Ok(true)

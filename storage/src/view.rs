@@ -15,7 +15,7 @@ use crate::filter::{CompiledFilter, Narrowed};
 use crate::key::{CollectionId, PointOffset};
 use crate::path::PayloadPath;
 use crate::posting::{Field, Lookup, is_above, is_below};
-use crate::record::{DiskRecord, DocumentRecord, PointRecord};
+use crate::record::{DiskRecord, PointRecord};
 use crate::rocks::{Cf, Snapshot};
 use crate::selection::Selection;
 use crate::state::{Slot, State};
@@ -193,11 +193,6 @@ impl View<'_> {
             Some(filter) => CompiledFilter::new(filter, &self.state.schema)?.select(self),
             None => Ok(self.state.alive.clone()),
         }
-    }
-
-    pub(crate) fn document(&self, id: &str) -> Result<Option<DocumentRecord>> {
-        let value = self.snapshot.get(Cf::Documents, &self.collection.document_key(id))?;
-        value.map(|value| DocumentRecord::from_bytes(&value)).transpose()
     }
 
     /// A point as it is answered.

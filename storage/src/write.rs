@@ -11,26 +11,27 @@ use twofold_vector::Bitmap;
 use crate::embedding::{self, checked};
 use crate::error::{InvalidInput, Result};
 use crate::filter::{CompiledFilter, Subject};
+use crate::finish::Documents;
 use crate::key::{PointOffset, SeqNo};
 use crate::label::Label;
-use crate::operation::{DocumentWrite, NewPoint, Operation, Selector, chunk_id};
+use crate::operation::{NewPoint, Operation, Selector};
 use crate::path::PayloadPath;
-use crate::queue;
-use crate::record::{CounterRecord, DiskRecord, DocumentRecord, LogRecord, PointRecord};
+use crate::record::{CounterRecord, DiskRecord, LogRecord, PointRecord};
 use crate::rocks::{Batch, Cf};
 use crate::state::{Slot, State, TailEntry};
 use crate::view::View;
 
 /// An operation on its way. It reads the state before it through `view`, and its own changes through the maps.
 pub(crate) struct Write<'a> {
-    view: &'a View<'a>,
-    batch: Batch<'a>,
+    pub(crate) view: &'a View<'a>,
+    pub(crate) batch: Batch<'a>,
     seq: SeqNo,
     next_offset: u32,
     points: HashMap<PointOffset, Option<PointRecord>>,
     ids: HashMap<PointId, Option<PointOffset>>,
     vectors: Vectors,
     postings: Vec<PostingChange>,
+    pub(crate) documents: Documents,
 }
 
 /// Vectors that are put in or taken out, by place and point.
@@ -80,6 +81,7 @@ impl<'a> Write<'a> {
             ids: HashMap::new(),
             vectors: BTreeMap::new(),
             postings: Vec::new(),
+            documents: Documents::default(),
         };
         write.operation(operation)?;
         write.finish(log)
@@ -157,24 +159,9 @@ impl<'a> Write<'a> {
                 self.change_payloads(&selector, |old| paths.iter().for_each(|path| path.remove(old)))
             }
             Operation::ClearPayload(selector) => self.change_payloads(&selector, Payload::clear),
-            Operation::PutDocuments { documents, tasks } => {
-                let mut chunks_before = HashMap::new();
-                for document in documents {
-                    self.put_document(document, &mut chunks_before)?;
-                }
-                for (id, task) in &tasks {
-                    queue::write_progress(&mut self.batch, *id, task);
-                }
-                Ok(())
-            }
-            Operation::DeleteDocument(id) => {
-                if let Some(record) = self.view.document(&id)? {
-                    self.delete_chunks(&id, 0..record.chunks)?;
-                    self.batch
-                        .delete(Cf::Documents, &self.view.collection.document_key(&id));
-                }
-                Ok(())
-            }
+            Operation::Finish { documents, now } => self.finish_documents(documents, now),
+            Operation::CancelTask { task, now } => self.cancel_task(task, now),
+            Operation::DeleteDocuments(selector) => self.delete_documents(selector),
         }
     }
 
@@ -194,38 +181,7 @@ impl<'a> Write<'a> {
         }
     }
 
-    fn put_document(&mut self, document: DocumentWrite, chunks_before: &mut HashMap<String, u32>) -> Result<()> {
-        let chunks = document.chunks.len() as u32;
-        let before = match chunks_before.get(&document.id) {
-            Some(before) => *before,
-            None => self.view.document(&document.id)?.map_or(0, |record| record.chunks),
-        };
-        document.chunks.into_iter().try_for_each(|chunk| self.upsert(chunk))?;
-        self.delete_chunks(&document.id, chunks..before)?;
-        let record = DocumentRecord {
-            chunks,
-            task: document.task.0,
-        };
-        self.batch.put(
-            Cf::Documents,
-            &self.view.collection.document_key(&document.id),
-            &record.to_bytes(),
-        );
-        chunks_before.insert(document.id, chunks);
-        Ok(())
-    }
-
-    fn delete_chunks(&mut self, document: &str, ordinals: std::ops::Range<u32>) -> Result<()> {
-        for ordinal in ordinals {
-            let id = chunk_id(document, ordinal);
-            if let Some(offset) = self.offset(id)? {
-                self.delete(id, offset)?;
-            }
-        }
-        Ok(())
-    }
-
-    fn upsert(&mut self, point: NewPoint) -> Result<()> {
+    pub(crate) fn upsert(&mut self, point: NewPoint) -> Result<()> {
         let offset = match self.offset(point.id)? {
             Some(offset) => offset,
             None => {
@@ -283,7 +239,7 @@ impl<'a> Write<'a> {
         }
     }
 
-    fn put_point(&mut self, offset: PointOffset, id: PointId, payload: &Payload) -> Result<()> {
+    pub(crate) fn put_point(&mut self, offset: PointOffset, id: PointId, payload: &Payload) -> Result<()> {
         let before = match self.record(offset)? {
             Some(record) => record.payload()?,
             None => Payload::new(),
@@ -326,7 +282,7 @@ impl<'a> Write<'a> {
         Ok(())
     }
 
-    fn delete(&mut self, id: PointId, offset: PointOffset) -> Result<()> {
+    pub(crate) fn delete(&mut self, id: PointId, offset: PointOffset) -> Result<()> {
         let Some(record) = self.record(offset)? else {
             return Ok(());
         };
@@ -343,7 +299,7 @@ impl<'a> Write<'a> {
     }
 
     /// The points that an operation begins with; it is asked before the operation has changed anything.
-    fn select(&self, selector: &Selector) -> Result<Vec<(PointOffset, PointRecord)>> {
+    pub(crate) fn select(&self, selector: &Selector) -> Result<Vec<(PointOffset, PointRecord)>> {
         let offsets: Vec<PointOffset> = match selector {
             Selector::Ids(ids) => {
                 let found: Bitmap = self
@@ -365,14 +321,14 @@ impl<'a> Write<'a> {
             .collect())
     }
 
-    fn offset(&self, id: PointId) -> Result<Option<PointOffset>> {
+    pub(crate) fn offset(&self, id: PointId) -> Result<Option<PointOffset>> {
         match self.ids.get(&id) {
             Some(pending) => Ok(*pending),
             None => Ok(self.view.offsets(&[id])?.pop().flatten()),
         }
     }
 
-    fn record(&self, offset: PointOffset) -> Result<Option<PointRecord>> {
+    pub(crate) fn record(&self, offset: PointOffset) -> Result<Option<PointRecord>> {
         match self.points.get(&offset) {
             Some(pending) => Ok(pending.clone()),
             None if offset.0 >= self.view.state.next_offset => Ok(None),

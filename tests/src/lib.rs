@@ -41,6 +41,17 @@ impl Server {
 
     /// The same with more arguments for `serve`.
     pub async fn start_with(binary: &Path, data_dir: &Path, crash_at: Option<&str>, args: &[&str]) -> Self {
+        let crash_at = crash_at.map(|point| ("TWOFOLD_CRASH_AT", point));
+        Self::start_in(binary, data_dir, crash_at.as_slice(), args).await
+    }
+
+    /// Starts a server in which a fail point does what `fail_at` says, as `name=action`.
+    pub async fn start_failing(binary: &Path, data_dir: &Path, fail_at: &str, args: &[&str]) -> Self {
+        Self::start_in(binary, data_dir, &[("TWOFOLD_FAIL_AT", fail_at)], args).await
+    }
+
+    /// Starts a server with more variables in its environment.
+    pub async fn start_in(binary: &Path, data_dir: &Path, env: &[(&str, &str)], args: &[&str]) -> Self {
         let port = TcpListener::bind("127.0.0.1:0")
             .and_then(|listener| listener.local_addr())
             .expect("a port is free")
@@ -65,9 +76,7 @@ impl Server {
         if !args.contains(&"--models-dir") {
             command.arg("--models-dir").arg(models_dir());
         }
-        if let Some(point) = crash_at {
-            command.env("TWOFOLD_CRASH_AT", point);
-        }
+        command.envs(env.iter().copied());
         let process = command.spawn().expect("the server's binary runs");
         let mut server = Self {
             process,
@@ -80,7 +89,9 @@ impl Server {
                 started.elapsed() < Duration::from_secs(60),
                 "the server does not answer"
             );
-            if server.has_ended() {
+            if let Some(status) = server.process.try_wait().expect("the process is ours") {
+                // A crash point may be reached before anybody is answered; a crash has no exit code.
+                assert!(status.code().is_none(), "the server could not start: {status}");
                 break;
             }
             tokio::time::sleep(Duration::from_millis(10)).await;

@@ -7,8 +7,8 @@ use serde_json::Value;
 use twofold_storage::{Collection, InvalidInput};
 use twofold_types::api::CreateCollection;
 use twofold_types::{
-    CollectionConfig, CollectionName, Comparator, EmbeddingKind, EmbeddingSpace, EncoderParams, Modifier,
-    MultivectorConfig, SparseVectorParams, VectorParams, VectorsConfig,
+    ChunkingParams, CollectionConfig, CollectionName, Comparator, EmbeddingKind, EmbeddingSpace, EncoderParams,
+    Modifier, MultivectorConfig, SparseVectorParams, VectorParams, VectorsConfig,
 };
 
 use crate::engine::Engine;
@@ -24,10 +24,13 @@ impl Engine {
         // What is recorded says what the vectors are, wherever the collection is opened.
         let settled = |(vector, params)| (vector, self.models.settled(params));
         let encoders: BTreeMap<String, EncoderParams> = encoders.into_iter().map(settled).collect();
-        let chunking = match request.chunking {
+        let chunking: Option<ChunkingParams> = match request.chunking {
             Some(chunking) => Some(chunking),
             None => from_metadata(&request, "chunking")?,
         };
+        if let Some(template) = chunking.as_ref().and_then(|chunking| chunking.template.as_deref()) {
+            check_template(template)?;
+        }
         let mut vectors = request.vectors.map(VectorsConfig::into_named).unwrap_or_default();
         if let Some(quantisation) = &request.quantization_config {
             for params in vectors.values_mut() {
@@ -79,6 +82,31 @@ impl Engine {
             check_space(&config, vector, space)?;
         }
         Ok(self.store.create_collection(name, &config)?)
+    }
+
+    /// Removes a collection with all it holds; what of it waits to be encoded ends with it. Says whether there was one.
+    pub fn delete_collection(&self, name: &CollectionName) -> Result<bool> {
+        let deleted = self.store.delete_collection(name)?;
+        // Another one of that name begins anew.
+        self.backoffs.worked(name);
+        self.scheduler.ring();
+        Ok(deleted)
+    }
+}
+
+/// What is encoded of a chunk ends with its text, and before that names keys of the metadata.
+fn check_template(template: &str) -> Result<(), InvalidInput> {
+    let refused = |reason: &str| InvalidInput::Setting {
+        key: "chunking.template",
+        reason: reason.to_owned(),
+    };
+    let before = template
+        .strip_suffix("{text}")
+        .ok_or_else(|| refused("it ends with `{text}`, as in `{title}: {text}`"))?;
+    let keys = before.split('{').skip(1);
+    match keys.clone().all(|key| key.contains('}')) && keys.count() == before.matches('}').count() {
+        true => Ok(()),
+        false => Err(refused("every `{` has its `}`")),
     }
 }
 

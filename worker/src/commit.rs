@@ -1,18 +1,23 @@
 //! The committer: waits for the embeddings of a window and makes it durable and searchable in one write.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use crossbeam::channel::{Receiver, select};
 use serde_json::json;
-use twofold_storage::{DocumentWrite, Fault, NewPoint, Operation, Store, TaskProgress, TaskRecord, chunk_id};
+use twofold_storage::{
+    DOCUMENT_ID, Fault, METADATA, NewPoint, Operation, Outcome, Store, Version, WorkedOff, chunk_id,
+};
 use twofold_types::{Payload, TaskId};
 
 use crate::clock::now_millis;
 use crate::error::Result;
-use crate::ingest::{Encoding, TakenUp, Window, Work};
+use crate::failure::Failure;
+use crate::heartbeat::Stage;
+use crate::ingest::{Encoding, Need, TakenUp, Window};
 use crate::lanes::TextResult;
+use crate::retry::{Backoffs, RetryPolicy};
 use crate::stop::{Doorbell, Stop};
 
 pub(crate) struct Committer {
@@ -20,21 +25,31 @@ pub(crate) struct Committer {
     pub(crate) windows: Receiver<Window>,
     pub(crate) indexer: Doorbell,
     pub(crate) scheduler: Doorbell,
+    pub(crate) retry: RetryPolicy,
+    pub(crate) backoffs: Arc<Backoffs>,
+    pub(crate) stage: Stage,
     pub(crate) stop: Stop,
 }
+
+type Embeddings = BTreeMap<String, Vec<TextResult>>;
 
 impl Committer {
     pub(crate) fn run(self) {
         loop {
-            let window = select! {
+            let mut window = select! {
                 recv(self.windows) -> window => match window { Ok(window) => window, Err(_) => return },
                 recv(self.stop.signal) -> _ => return,
             };
-            let Some(embeddings) = self.await_embeddings(window.vectors) else {
+            let _busy = self.stage.begin(format!(
+                "{} documents of `{}`",
+                window.documents.len(),
+                window.collection.name()
+            ));
+            let Some(embeddings) = self.await_embeddings(std::mem::take(&mut window.vectors)) else {
                 return;
             };
             fail::fail_point!("ingest::encoded");
-            while let Err(error) = self.commit(&window.work, &embeddings) {
+            while let Err(error) = self.commit(&window, &embeddings) {
                 tracing::error!(%error, "documents could not be committed; trying again");
                 if self
                     .stop
@@ -51,10 +66,10 @@ impl Committer {
     }
 
     /// The embeddings of every chunk by vector; none when the engine is stopping.
-    fn await_embeddings(&self, vectors: Vec<Encoding>) -> Option<BTreeMap<String, Vec<TextResult>>> {
+    fn await_embeddings(&self, vectors: Vec<Encoding>) -> Option<Embeddings> {
         let mut embeddings = BTreeMap::new();
         for encoding in vectors {
-            let mut results = vec![Err("the encoder gave no result".to_owned()); encoding.chunks];
+            let mut results = vec![Err(Failure::transient("the encoder gave no result")); encoding.chunks];
             for (chunks, batch) in encoding.batches {
                 let batch = select! {
                     recv(batch) -> batch => batch.ok()?,
@@ -69,63 +84,100 @@ impl Committer {
         Some(embeddings)
     }
 
-    fn commit(&self, work: &Work, embeddings: &BTreeMap<String, Vec<TextResult>>) -> Result<()> {
+    fn commit(&self, window: &Window, embeddings: &Embeddings) -> Result<()> {
         let queue = self.store.queue();
-        match work {
-            Work::Orphan(task) => abandon(&self.store, *task),
-            Work::Documents { collection, documents } => {
-                let (writes, tasks) = self.writes(documents, embeddings)?;
-                match collection.apply(Operation::PutDocuments {
-                    documents: writes,
-                    tasks: tasks.clone(),
-                }) {
-                    Ok(_) => {
-                        queue.committed(&tasks);
-                        Ok(())
-                    }
-                    Err(error) if error.fault() == Fault::Missing => {
-                        tasks.iter().try_for_each(|(task, _)| abandon(&self.store, *task))
-                    }
-                    Err(error) => Err(error.into()),
+        let now = now_millis();
+        let tasks: BTreeSet<TaskId> = window.documents.iter().map(|taken| taken.queued.version.task).collect();
+        let documents = self.worked_off(&window.documents, embeddings, now);
+        let outage = outage(&documents);
+        match window.collection.apply(Operation::Finish { documents, now }) {
+            Ok(_) => queue.committed(tasks, now)?,
+            Err(error) if error.fault() == Fault::Missing => {
+                for task in tasks {
+                    queue.collection_deleted(task, now)?;
                 }
+                return Ok(());
             }
+            Err(error) => return Err(error.into()),
         }
+        match outage {
+            Outage::No => self.backoffs.worked(window.collection.name()),
+            Outage::Unknown => {}
+            Outage::Yes(error) => self.backoffs.failed(window.collection.name(), error, now),
+        }
+        Ok(())
     }
 
-    /// The documents as they are written, and the state that their tasks reach with them.
-    fn writes(
-        &self,
-        documents: &[TakenUp],
-        embeddings: &BTreeMap<String, Vec<TextResult>>,
-    ) -> Result<(Vec<DocumentWrite>, Vec<TaskProgress>)> {
-        let now = now_millis();
-        let mut tasks: BTreeMap<TaskId, TaskRecord> = BTreeMap::new();
-        let mut writes = Vec::new();
+    /// What came of the documents of a window.
+    fn worked_off(&self, documents: &[TakenUp], embeddings: &Embeddings, now: u64) -> Vec<WorkedOff> {
         let mut first = 0;
-        for taken in documents {
-            let chunks = first..first + taken.chunks.len();
+        let worked_off = documents.iter().map(|taken| {
+            let chunks = first..first + taken.chunks().len();
             first = chunks.end;
-            let task = match tasks.entry(taken.task) {
-                std::collections::btree_map::Entry::Occupied(task) => task.into_mut(),
-                std::collections::btree_map::Entry::Vacant(vacant) => {
-                    vacant.insert(self.store.queue().record(taken.task)?)
-                }
+            let queued = &taken.queued;
+            let id = queued.document.id.clone().unwrap_or_default();
+            let outcome = match taken.need {
+                Need::Nothing => Outcome::Overtaken,
+                Need::Metadata => Outcome::Unchanged {
+                    fingerprint: taken.fingerprint,
+                    metadata: queued.document.metadata.clone(),
+                },
+                Need::Encoding => match points(&id, taken, chunks, embeddings) {
+                    Ok(chunks) => Outcome::Encoded {
+                        fingerprint: taken.fingerprint,
+                        chunks,
+                    },
+                    Err(failure) => self.failed(queued.version, queued.attempts + 1, failure, now),
+                },
             };
-            let id = taken.document.id.clone().unwrap_or_default();
-            match points(&id, taken, chunks, embeddings) {
-                Ok(points) => {
-                    task.document_stored(points.len() as u64, now);
-                    writes.push(DocumentWrite {
-                        id,
-                        task: taken.task,
-                        chunks: points,
-                    });
-                }
-                Err(error) => task.document_failed(&id, error, now),
+            WorkedOff {
+                id,
+                version: queued.version,
+                outcome,
             }
-        }
-        Ok((writes, tasks.into_iter().collect()))
+        });
+        worked_off.collect()
     }
+
+    fn failed(&self, version: Version, attempts: u32, failure: Failure, now: u64) -> Outcome {
+        if failure.transient && attempts < self.retry.attempts {
+            let pause = self
+                .retry
+                .pause(attempts, version.task.0 ^ version.ordinal.rotate_left(32));
+            return Outcome::Retry {
+                attempts,
+                due: now + pause.as_millis() as u64,
+                error: failure.reason,
+            };
+        }
+        Outcome::GivenUp {
+            attempts,
+            reason: failure.reason,
+        }
+    }
+}
+
+/// Whether what encodes a collection's documents works.
+enum Outage {
+    /// Something was encoded.
+    No,
+    /// Nothing had to be.
+    Unknown,
+    /// Everything that had to be encoded failed of something that may pass.
+    Yes(String),
+}
+
+fn outage(documents: &[WorkedOff]) -> Outage {
+    let mut outage = Outage::Unknown;
+    for document in documents {
+        match &document.outcome {
+            // One that is given up for what it is says nothing of others.
+            Outcome::Unchanged { .. } | Outcome::Overtaken | Outcome::GivenUp { .. } => {}
+            Outcome::Encoded { .. } => return Outage::No,
+            Outcome::Retry { error, .. } => outage = Outage::Yes(error.clone()),
+        }
+    }
+    outage
 }
 
 /// The chunks of a document as points; the first error of a chunk is the document's.
@@ -133,38 +185,37 @@ fn points(
     id: &str,
     taken: &TakenUp,
     chunks: std::ops::Range<usize>,
-    embeddings: &BTreeMap<String, Vec<TextResult>>,
-) -> Result<Vec<NewPoint>, String> {
-    let numbered = (0u32..).zip(&taken.chunks).zip(chunks);
+    embeddings: &Embeddings,
+) -> Result<Vec<NewPoint>, Failure> {
+    let own = taken.chunks.as_ref().map_err(Failure::permanent)?;
+    let numbered = (0u32..).zip(own).zip(chunks);
     numbered
         .map(|((ordinal, chunk), position)| {
             let vectors = embeddings
                 .iter()
                 .map(|(vector, results)| Ok((vector.clone(), results[position].clone()?)));
             let mut payload = Payload::new();
-            payload.insert("document_id".to_owned(), json!(id));
+            payload.insert(DOCUMENT_ID.to_owned(), json!(id));
             payload.insert("chunk".to_owned(), json!(ordinal));
             payload.insert("start".to_owned(), json!(chunk.start));
             payload.insert("end".to_owned(), json!(chunk.end()));
             payload.insert("text".to_owned(), json!(chunk.text));
+            if !chunk.headings.is_empty() {
+                payload.insert("headings".to_owned(), json!(chunk.headings));
+            }
             payload.extend(
                 taken
+                    .queued
                     .document
                     .metadata
                     .clone()
-                    .map(|metadata| ("metadata".to_owned(), metadata.into())),
+                    .map(|metadata| (METADATA.to_owned(), metadata.into())),
             );
             Ok(NewPoint {
                 id: chunk_id(id, ordinal),
-                vectors: vectors.collect::<Result<_, String>>()?,
+                vectors: vectors.collect::<Result<_, Failure>>()?,
                 payload,
             })
         })
         .collect()
-}
-
-fn abandon(store: &Store, task: TaskId) -> Result<()> {
-    let mut record = store.queue().record(task)?;
-    record.abandon("the collection was deleted", now_millis());
-    Ok(store.queue().commit(task, record)?)
 }

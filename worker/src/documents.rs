@@ -1,7 +1,7 @@
 //! Requests that carry documents: checked, made durable, answered; the work is done later.
 
-use twofold_storage::{Collection, InvalidInput, Operation, SeqNo};
-use twofold_types::{Document, TaskId};
+use twofold_storage::{Collection, DocumentSelector, InvalidInput, Operation, SeqNo};
+use twofold_types::{Document, Priority, TaskId};
 
 use crate::clock::now_millis;
 use crate::engine::Engine;
@@ -15,7 +15,12 @@ const MAX_ID_BYTES: usize = 1024;
 
 impl Engine {
     /// Accepts documents: they are durable when this returns, and searchable some time later.
-    pub fn add_documents(&self, collection: &Collection, mut documents: Vec<Document>) -> Result<TaskId> {
+    pub fn add_documents(
+        &self,
+        collection: &Collection,
+        mut documents: Vec<Document>,
+        priority: Priority,
+    ) -> Result<TaskId> {
         if documents.len() > MAX_DOCUMENTS {
             let received = documents.len();
             return Err(InvalidInput::Limit {
@@ -25,6 +30,19 @@ impl Engine {
             }
             .into());
         }
+        for (index, document) in documents.iter_mut().enumerate() {
+            check_document(document).map_err(|reason| WorkerError::Document { index, reason })?;
+        }
+        self.add_checked_documents(collection, &documents, priority)
+    }
+
+    /// Accepts documents that have passed [`check_document`].
+    pub fn add_checked_documents(
+        &self,
+        collection: &Collection,
+        documents: &[Document],
+        priority: Priority,
+    ) -> Result<TaskId> {
         let encoders = collection.config().encoders;
         if encoders.is_empty() {
             return Err(WorkerError::NoEncoders);
@@ -32,36 +50,39 @@ impl Engine {
         for params in encoders.values() {
             self.models.get(params)?;
         }
-        for (index, document) in documents.iter_mut().enumerate() {
-            let refused = |reason: String| WorkerError::Document { index, reason };
-            match &document.id {
-                Some(id) if id.is_empty() || id.len() > MAX_ID_BYTES => {
-                    return Err(refused(format!(
-                        "its id is {} bytes long; 1 to {MAX_ID_BYTES} are accepted",
-                        id.len()
-                    )));
-                }
-                Some(_) => {}
-                None => {
-                    document.id =
-                        Some(uuid::Uuid::new_v5(&uuid::Uuid::NAMESPACE_OID, document.text.as_bytes()).to_string())
-                }
-            }
-            if document.text.trim().is_empty() {
-                return Err(refused("its text is empty".to_owned()));
-            }
-        }
-        let task = self.store.queue().enqueue(collection, &documents, now_millis())?;
+        let queue = self.store.queue();
+        let task = queue.enqueue(collection, documents, priority, now_millis())?;
         self.scheduler.ring();
         Ok(task)
     }
 
-    /// Takes a document out with its chunks. Says whether there was one.
+    /// Takes a document out with its chunks, its versions that wait and its dead letter. Says whether there was any of them.
     pub fn delete_document(&self, collection: &Collection, id: &str) -> Result<Option<SeqNo>> {
-        if collection.document(id)?.is_none() {
+        if !collection.has_document(id)? {
             return Ok(None);
         }
-        self.apply(collection, Operation::DeleteDocument(id.to_owned()))
-            .map(Some)
+        let selector = DocumentSelector::Ids(vec![id.to_owned()]);
+        self.apply(collection, Operation::DeleteDocuments(selector)).map(Some)
+    }
+}
+
+/// Refuses a document that cannot be stored, saying why, and gives it an id where it has none.
+pub fn check_document(document: &mut Document) -> Result<(), String> {
+    match &document.id {
+        Some(id) if id.is_empty() || id.len() > MAX_ID_BYTES => {
+            return Err(format!(
+                "its id is {} bytes long; 1 to {MAX_ID_BYTES} are accepted",
+                id.len()
+            ));
+        }
+        Some(_) => {}
+        None => {
+            let id = uuid::Uuid::new_v5(&uuid::Uuid::NAMESPACE_OID, document.text.as_bytes());
+            document.id = Some(id.to_string());
+        }
+    }
+    match document.text.trim().is_empty() {
+        true => Err("its text is empty".to_owned()),
+        false => Ok(()),
     }
 }

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use crossbeam::channel::bounded;
 use parking_lot::Mutex;
@@ -12,11 +13,13 @@ use twofold_types::ModelId;
 
 use crate::commit::Committer;
 use crate::error::Result;
+use crate::heartbeat::{Stage, watch};
 use crate::indexer::Indexer;
 use crate::ingest::Scheduler;
 use crate::lanes::Lanes;
 use crate::models::Models;
 use crate::query_cache::QueryCache;
+use crate::retry::{Backoffs, RetryPolicy};
 use crate::stop::{Doorbell, Stopper, doorbell, stop_signal};
 
 /// Windows that may wait for the committer: enough that the lanes never wait for a commit.
@@ -43,6 +46,11 @@ pub struct Options {
     pub ingest_lanes: Option<usize>,
     /// Threads that build ANN indexes. Default: half of the cores, at least one.
     pub index_threads: Option<usize>,
+    /// How often documents are tried again whose encoding failed of something that may pass.
+    pub retry: RetryPolicy,
+    /// How long a window of documents may take, and a batch of it, until it is reported as hanging. Default: 5 minutes. Too low
+    /// reports what is only slow.
+    pub stage_timeout: Duration,
 }
 
 impl Options {
@@ -57,6 +65,8 @@ impl Options {
             query_cache: 4096,
             ingest_lanes: None,
             index_threads: None,
+            retry: RetryPolicy::default(),
+            stage_timeout: Duration::from_secs(300),
         }
     }
 }
@@ -83,6 +93,9 @@ pub struct Engine {
     pub(crate) queries: QueryCache,
     pub(crate) scheduler: Doorbell,
     pub(crate) indexer: Doorbell,
+    pub(crate) backoffs: Arc<Backoffs>,
+    pub(crate) stages: Vec<Stage>,
+    pub(crate) stage_timeout: Duration,
     running: Mutex<Option<Running>>,
 }
 
@@ -112,7 +125,10 @@ impl Engine {
         let (scheduler, scheduler_bell) = doorbell();
         let (indexer, indexer_bell) = doorbell();
         let (committer, windows) = bounded(WAITING_WINDOWS);
-        let (lanes, mut threads) = Lanes::start(ingest_lanes, &stop)?;
+        let backoffs = Arc::new(Backoffs::new(options.retry));
+        let mut stages = vec![Stage::new("scheduler"), Stage::new("committer")];
+        let (scheduler_stage, committer_stage) = (stages[0].clone(), stages[1].clone());
+        let (lanes, mut threads) = Lanes::start(ingest_lanes, &mut stages, &stop)?;
         let pool = rayon::ThreadPoolBuilder::new()
             .num_threads(index_threads)
             .thread_name(|n| format!("index-{n}"))
@@ -123,6 +139,8 @@ impl Engine {
             lanes: lanes.ingest.clone(),
             committer,
             bell: scheduler_bell,
+            backoffs: backoffs.clone(),
+            stage: scheduler_stage,
             stop: stop.clone(),
         };
         let committing = Committer {
@@ -130,6 +148,9 @@ impl Engine {
             windows,
             indexer: indexer.clone(),
             scheduler: scheduler.clone(),
+            retry: options.retry,
+            backoffs: backoffs.clone(),
+            stage: committer_stage,
             stop: stop.clone(),
         };
         let indexing = Indexer {
@@ -138,6 +159,9 @@ impl Engine {
             bell: indexer_bell,
             stop: stop.clone(),
         };
+        let stage_timeout = options.stage_timeout;
+        let watched = stages.clone();
+        threads.push(spawn("watchdog", move || watch(&watched, stage_timeout, &stop))?);
         threads.push(spawn("scheduler", move || scheduling.run())?);
         threads.push(spawn("committer", move || committing.run())?);
         threads.push(spawn("indexer", move || indexing.run())?);
@@ -149,6 +173,7 @@ impl Engine {
             scheduler = 1,
             committer = 1,
             index = index_threads,
+            watchdog = 1,
             "threads"
         );
         scheduler.ring();
@@ -160,6 +185,9 @@ impl Engine {
             queries: QueryCache::new(options.query_cache),
             scheduler,
             indexer,
+            backoffs,
+            stages,
+            stage_timeout,
             running: Mutex::new(Some(Running { stopper, threads })),
         })
     }

@@ -3,20 +3,24 @@
 //! It runs ahead of the committer by a bounded number of windows. What it has taken up is kept in memory only: after a
 //! crash, work begins again behind the last document that was committed.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crossbeam::channel::{Receiver, Sender, select, unbounded};
 use twofold_encode::{Encoder, plan as plan_batches};
-use twofold_storage::{Collection, Fault, Queue, Store, TaskRecord};
-use twofold_types::{Document, Role, TaskId};
+use twofold_storage::{Collection, DocumentState, Fault, Fingerprint, QueuedDocument, Store};
+use twofold_types::Role;
 
-use crate::chunk::{Chunk, chunk};
+use crate::chunk::{Chunk, TooLong, chunk};
+use crate::clock::now_millis;
 use crate::error::{Result, WorkerError};
+use crate::failure::Failure;
+use crate::fingerprint::Fingerprints;
+use crate::heartbeat::Stage;
 use crate::lanes::{JOB_TOKENS, Job, TextResult};
 use crate::models::Models;
-use crate::plan::{Slice, Waiting, plan};
+use crate::plan::{Candidate, Plan, Shares, plan};
+use crate::retry::{Backoffs, Turn};
 use crate::stop::Stop;
 
 /// Documents of a window at most.
@@ -25,31 +29,45 @@ const WINDOW_DOCUMENTS: u64 = 1024;
 /// Bytes of text of a window, about: some seconds of work for a CPU, and enough to fill batches of one length.
 const WINDOW_BYTES: usize = 256 << 10;
 
-/// How long a collection whose model cannot be loaded waits for the next attempt.
-const RETRY_AFTER: Duration = Duration::from_secs(5);
+/// Documents that a collection is tried with after everything of it had failed.
+const PROBE_DOCUMENTS: u64 = 8;
+
+/// How often finished tasks are looked at, to forget the oldest.
+const PRUNED: Duration = Duration::from_secs(10);
+
+/// How long a disk that is nearly full is left alone.
+const DISK_LOW: Duration = Duration::from_secs(5);
 
 /// Documents on their way through the lanes.
 pub(crate) struct Window {
-    pub(crate) work: Work,
+    pub(crate) collection: Arc<Collection>,
+    pub(crate) documents: Vec<TakenUp>,
     pub(crate) vectors: Vec<Encoding>,
-}
-
-/// What is being encoded.
-pub(crate) enum Work {
-    /// Documents of a collection.
-    Documents {
-        collection: Arc<Collection>,
-        documents: Vec<TakenUp>,
-    },
-    /// A task whose collection is gone.
-    Orphan(TaskId),
 }
 
 /// A document with its chunks.
 pub(crate) struct TakenUp {
-    pub(crate) task: TaskId,
-    pub(crate) document: Document,
-    pub(crate) chunks: Vec<Chunk>,
+    pub(crate) queued: QueuedDocument,
+    pub(crate) fingerprint: Fingerprint,
+    pub(crate) need: Need,
+    /// None where the document need not be encoded; an error where it cannot be.
+    pub(crate) chunks: Result<Vec<Chunk>, TooLong>,
+}
+
+impl TakenUp {
+    pub(crate) fn chunks(&self) -> &[Chunk] {
+        self.chunks.as_deref().unwrap_or_default()
+    }
+}
+
+/// What a document needs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Need {
+    Encoding,
+    /// Its text is stored already.
+    Metadata,
+    /// It does not count any more.
+    Nothing,
 }
 
 /// The chunks of a window on their way through one encoder.
@@ -68,102 +86,108 @@ pub(crate) struct Scheduler {
     pub(crate) lanes: Sender<Job>,
     pub(crate) committer: Sender<Window>,
     pub(crate) bell: Receiver<()>,
+    pub(crate) backoffs: Arc<Backoffs>,
+    pub(crate) stage: Stage,
     pub(crate) stop: Stop,
 }
 
-/// The engine is stopping.
-struct Stopped;
+/// The encoders of a collection by the name of the vector they fill.
+type Encoders = Vec<(String, Arc<dyn Encoder>)>;
+
+/// What came of looking for a window.
+enum Step {
+    /// There was one, or there may be one now.
+    Advanced,
+    /// There will be none before so long, unless the bell rings.
+    Idle(Duration),
+    /// The engine is stopping.
+    Stopped,
+}
 
 impl Scheduler {
     pub(crate) fn run(self) {
-        let mut taken: HashMap<TaskId, u64> = HashMap::new();
-        let mut blocked: HashMap<String, Instant> = HashMap::new();
+        let mut shares = Shares::default();
+        let mut pruned = Instant::now();
         while !self.stop.is_given() {
-            blocked.retain(|_, until| *until > Instant::now());
-            let advanced = self.step(&mut taken, &mut blocked);
-            match advanced {
-                Ok(true) => continue,
-                Ok(false) => {}
-                Err(error) => tracing::error!(%error, "the queue cannot be read; trying again"),
-            }
-            let wait = if blocked.is_empty() {
-                Duration::from_secs(60)
-            } else {
-                RETRY_AFTER
+            let pause = match self.step(&mut shares) {
+                Ok(Step::Advanced) => continue,
+                Ok(Step::Idle(pause)) => pause,
+                Ok(Step::Stopped) => return,
+                Err(error) => {
+                    tracing::error!(%error, "the queue cannot be read; trying again");
+                    DISK_LOW
+                }
             };
+            if pruned.elapsed() >= PRUNED {
+                pruned = Instant::now();
+                if let Err(error) = self.store.queue().prune(now_millis()) {
+                    tracing::error!(%error, "finished tasks cannot be forgotten");
+                }
+            }
             select! {
                 recv(self.bell) -> rung => if rung.is_err() { return },
                 recv(self.stop.signal) -> _ => return,
-                default(wait) => {}
+                default(pause) => {}
             }
         }
     }
 
-    /// Takes the next window up. Says whether there was one.
-    fn step(&self, taken: &mut HashMap<TaskId, u64>, blocked: &mut HashMap<String, Instant>) -> Result<bool> {
+    /// Takes the next window up.
+    fn step(&self, shares: &mut Shares) -> Result<Step> {
         let queue = self.store.queue();
-        let unfinished = queue.unfinished();
-        taken.retain(|task, _| unfinished.binary_search(task).is_ok());
-        let mut records: Vec<(TaskId, u64, TaskRecord)> = Vec::new();
-        let mut wanted = WINDOW_DOCUMENTS;
-        for task in unfinished {
-            let record = match queue.record(task) {
-                // Finished and forgotten since the list was made.
-                Err(error) if error.fault() == Fault::Missing => continue,
-                record => record?,
+        let now = now_millis();
+        let waiting = queue.waiting(WINDOW_DOCUMENTS, now);
+        let mut next = queue.next_due(now).unwrap_or(u64::MAX);
+        let candidates = waiting.iter().filter_map(|waiting| {
+            let most = match self.backoffs.turn(&waiting.collection, now) {
+                Turn::Free => WINDOW_DOCUMENTS,
+                Turn::Probe => PROBE_DOCUMENTS,
+                Turn::Wait(until) => {
+                    next = next.min(until);
+                    return None;
+                }
             };
-            let from = *taken.entry(task).or_insert(record.done);
-            if from < record.documents && !blocked.contains_key(&Queue::collection_of(&record)?.to_string()) {
-                wanted = wanted.saturating_sub(record.documents - from);
-                records.push((task, from, record));
-            }
-            if wanted == 0 {
-                break;
-            }
-        }
-        let names = records
-            .iter()
-            .map(|(_, _, record)| Ok(Queue::collection_of(record)?))
-            .collect::<Result<Vec<_>>>()?;
-        let waiting = records.iter().zip(&names).map(|((task, from, record), name)| Waiting {
-            task: *task,
-            collection: name.as_str(),
-            from: *from,
-            left: record.documents - from,
+            Some(Candidate { waiting, most })
         });
-        let slices = plan(&waiting.collect::<Vec<_>>(), WINDOW_DOCUMENTS);
-        let Some(first) = slices.first() else { return Ok(false) };
-        let (position, (_, _, record)) = records
-            .iter()
-            .enumerate()
-            .find(|(_, (task, ..))| *task == first.task)
-            .expect("slices are made of records");
-        let collection = match self.store.collection(&names[position]) {
-            Ok(collection) if Queue::is_for(record, &collection) => collection,
+        let candidates: Vec<_> = candidates.collect();
+        let Some(plan) = plan(&candidates, shares) else {
+            let due = Duration::from_millis(next.saturating_sub(now));
+            return Ok(Step::Idle(due.min(PRUNED)));
+        };
+        if let Err(error) = queue.check_disk() {
+            tracing::error!(%error, "documents wait");
+            return Ok(Step::Idle(DISK_LOW));
+        }
+        let _busy = self.stage.begin(format!("documents of `{}`", plan.collection));
+        let first = plan.slices.first().expect("a plan is not empty").task;
+        let collection = match self.store.collection(plan.collection) {
+            Ok(collection) if queue.is_for(first, &collection)? => collection,
             Err(error) if error.fault() != Fault::Missing => return Err(error.into()),
             _ => {
-                taken.insert(first.task, record.documents);
-                let window = Window {
-                    work: Work::Orphan(first.task),
-                    vectors: Vec::new(),
-                };
-                return Ok(self.committer.send(window).is_ok());
+                queue.collection_deleted(first, now)?;
+                return Ok(Step::Advanced);
             }
         };
         let encoders = match self.encoders(&collection) {
             Ok(encoders) => encoders,
             Err(error) => {
-                tracing::error!(collection = %collection.name(), %error, "documents wait until their model can be loaded");
-                blocked.insert(collection.name().to_string(), Instant::now() + RETRY_AFTER);
-                return Ok(true);
+                self.backoffs.failed(collection.name(), error, now);
+                return Ok(Step::Advanced);
             }
         };
-        let documents = self.take_up(&slices, &collection, &encoders, taken)?;
-        Ok(self.dispatch(collection, documents, &encoders).is_ok())
+        let documents = self.read(&plan)?;
+        queue.take_up(&documents);
+        let bytes = documents.iter().map(|queued| queued.document.text.len() as u64).sum();
+        shares.charge(plan.collection, plan.priority, bytes);
+        let documents = self.prepare(documents, &collection, &encoders)?;
+        fail::fail_point!("ingest::taken_up");
+        match self.dispatch(collection, documents, &encoders) {
+            Ok(()) => Ok(Step::Advanced),
+            Err(Stopped) => Ok(Step::Stopped),
+        }
     }
 
-    /// The encoders of a collection by the name of the vector they fill.
-    fn encoders(&self, collection: &Collection) -> Result<Vec<(String, Arc<dyn Encoder>)>> {
+    fn encoders(&self, collection: &Collection) -> Result<Encoders> {
         let encoders = collection.config().encoders;
         if encoders.is_empty() {
             return Err(WorkerError::NoEncoders);
@@ -174,38 +198,20 @@ impl Scheduler {
             .collect()
     }
 
-    fn take_up(
-        &self,
-        slices: &[Slice],
-        collection: &Collection,
-        encoders: &[(String, Arc<dyn Encoder>)],
-        taken: &mut HashMap<TaskId, u64>,
-    ) -> Result<Vec<TakenUp>> {
-        let params = collection.config().chunking.unwrap_or_default();
-        // The model that takes the least decides how long a chunk may be.
-        let shortest = encoders
-            .iter()
-            .min_by_key(|(_, encoder)| encoder.tokenizer(Role::Document).max_tokens());
-        let tokenizer = shortest
-            .expect("a collection without encoders takes no documents")
-            .1
-            .tokenizer(Role::Document);
+    /// The documents of a plan, as far as they fit into a window.
+    fn read(&self, plan: &Plan<'_>) -> Result<Vec<QueuedDocument>> {
+        let queue = self.store.queue();
         let mut documents = Vec::new();
         let mut room = WINDOW_BYTES;
-        for slice in slices {
-            let read = self
-                .store
-                .queue()
-                .documents(slice.task, slice.from, slice.count as usize, room)?;
-            taken.insert(slice.task, slice.from + read.len() as u64);
-            for document in read {
-                room = room.saturating_sub(document.text.len());
-                let chunks = chunk(&document.text, tokenizer, params);
-                documents.push(TakenUp {
-                    task: slice.task,
-                    document,
-                    chunks,
-                });
+        for slice in &plan.slices {
+            let due = queue.retried(slice.task, &slice.due)?;
+            let new = match slice.count {
+                0 => Vec::new(),
+                count => queue.documents(slice.task, slice.from, count, room)?,
+            };
+            for document in due.into_iter().chain(new) {
+                room = room.saturating_sub(document.document.text.len());
+                documents.push(document);
             }
             if room == 0 {
                 break;
@@ -214,16 +220,59 @@ impl Scheduler {
         Ok(documents)
     }
 
+    /// Cuts documents into chunks, as far as they need to be encoded.
+    fn prepare(
+        &self,
+        documents: Vec<QueuedDocument>,
+        collection: &Collection,
+        encoders: &Encoders,
+    ) -> Result<Vec<TakenUp>> {
+        let config = collection.config();
+        let params = config.chunking.clone().unwrap_or_default();
+        // The model that takes the least decides how long a chunk may be.
+        let shortest = encoders
+            .iter()
+            .min_by_key(|(_, encoder)| encoder.tokenizer(Role::Document).max_tokens());
+        let tokenizer = shortest
+            .expect("a collection without encoders takes no documents")
+            .1
+            .tokenizer(Role::Document);
+        let fingerprints = Fingerprints::new(&config);
+        let versions = documents
+            .iter()
+            .map(|queued| (queued.document.id.as_deref().unwrap_or_default(), queued.version));
+        let states = collection.document_states(versions)?;
+        let prepared = documents.into_iter().zip(states).map(|(queued, state)| {
+            let fingerprint = fingerprints.of(&queued.document);
+            let need = match state {
+                DocumentState::Overtaken => Need::Nothing,
+                DocumentState::Stored(stored) if stored.text == fingerprint.text => Need::Metadata,
+                DocumentState::Stored(_) | DocumentState::New => Need::Encoding,
+            };
+            let chunks = match need {
+                Need::Encoding => chunk(&queued.document, tokenizer, &params),
+                Need::Metadata | Need::Nothing => Ok(Vec::new()),
+            };
+            TakenUp {
+                queued,
+                fingerprint,
+                need,
+                chunks,
+            }
+        });
+        Ok(prepared.collect())
+    }
+
     fn dispatch(
         &self,
         collection: Arc<Collection>,
         documents: Vec<TakenUp>,
-        encoders: &[(String, Arc<dyn Encoder>)],
+        encoders: &Encoders,
     ) -> Result<(), Stopped> {
         let texts: Vec<&str> = documents
             .iter()
-            .flat_map(|taken| &taken.chunks)
-            .map(|chunk| chunk.text.as_str())
+            .flat_map(TakenUp::chunks)
+            .map(Chunk::encoded_text)
             .collect();
         let mut vectors = Vec::new();
         let mut jobs = Vec::new();
@@ -268,15 +317,24 @@ impl Scheduler {
         for job in jobs {
             self.lanes.send(job).map_err(|_| Stopped)?;
         }
-        let work = Work::Documents { collection, documents };
-        self.committer.send(Window { work, vectors }).map_err(|_| Stopped)
+        let window = Window {
+            collection,
+            documents,
+            vectors,
+        };
+        self.committer.send(window).map_err(|_| Stopped)
     }
 }
 
-fn tokenize_one(encoder: &dyn Encoder, text: &str) -> Result<twofold_encode::Tokens, String> {
+/// The engine is stopping.
+struct Stopped;
+
+fn tokenize_one(encoder: &dyn Encoder, text: &str) -> Result<twofold_encode::Tokens, Failure> {
     let mut tokens = encoder
         .tokenizer(Role::Document)
         .tokenize(&[text], Role::Document)
-        .map_err(|error| error.to_string())?;
-    tokens.pop().ok_or_else(|| "the tokenizer gave no tokens".to_owned())
+        .map_err(|error| Failure::from(&error))?;
+    tokens
+        .pop()
+        .ok_or_else(|| Failure::permanent("the tokenizer gave no tokens"))
 }

@@ -12,10 +12,12 @@ use std::time::Duration;
 
 use crossbeam::channel::{Receiver, SendTimeoutError, Sender, TrySendError, bounded, never, select};
 use rayon::ThreadPool;
-use twofold_encode::{CrossEncoder, Encoder, Pair, TokenBudget, Tokens, in_order, plan};
+use twofold_encode::{CrossEncoder, EncodeError, Encoder, Pair, TokenBudget, Tokens, in_order, plan};
 use twofold_types::{Embedding, Role};
 
 use crate::error::{Result, WorkerError};
+use crate::failure::Failure;
+use crate::heartbeat::Stage;
 use crate::stop::Stop;
 
 /// Tokens of one job of an ingest lane; every job is split further by the encoder's own budget.
@@ -42,7 +44,7 @@ pub(crate) struct Job {
 }
 
 /// The embedding of one text, or why it has none.
-pub(crate) type TextResult = Result<Embedding, String>;
+pub(crate) type TextResult = Result<Embedding, Failure>;
 
 /// Pairs to score in one forward pass.
 struct Scoring {
@@ -61,27 +63,29 @@ pub(crate) struct Lanes {
 }
 
 impl Lanes {
-    /// Starts `ingest_lanes` lanes for documents and one for queries.
-    pub(crate) fn start(ingest_lanes: usize, stop: &Stop) -> std::io::Result<(Self, Vec<JoinHandle<()>>)> {
+    /// Starts `ingest_lanes` lanes for documents and one for queries. `stages` gets those of documents.
+    pub(crate) fn start(
+        ingest_lanes: usize,
+        stages: &mut Vec<Stage>,
+        stop: &Stop,
+    ) -> std::io::Result<(Self, Vec<JoinHandle<()>>)> {
         // Room for two jobs per lane: the lanes are busy while the scheduler prepares the next window.
         let (ingest, ingest_jobs) = bounded::<Job>(2 * ingest_lanes);
         let (query, query_jobs) = bounded::<Job>(WAITING_QUERIES);
         let (scoring, scorings) = bounded::<Scoring>(WAITING_QUERIES);
         let mut threads = Vec::new();
         for lane in 0..ingest_lanes {
-            threads.push(start_lane(
-                &format!("encode-{lane}"),
-                ingest_jobs.clone(),
-                1,
-                never(),
-                stop.clone(),
-            )?);
+            let name = format!("encode-{lane}");
+            let stage = Stage::new(name.as_str());
+            stages.push(stage.clone());
+            threads.push(start_lane(&name, ingest_jobs.clone(), 1, never(), stage, stop.clone())?);
         }
         threads.push(start_lane(
             "encode-query",
             query_jobs,
             QUERY_BATCH,
             scorings,
+            Stage::new("encode-query"),
             stop.clone(),
         )?);
         let lanes = Self { ingest, query, scoring };
@@ -178,7 +182,8 @@ fn receive(
 ) -> Result<()> {
     let results = result.recv().map_err(|_| WorkerError::Stopping)?;
     for (text, embedding) in texts.into_iter().zip(results) {
-        embeddings.push((text, embedding.map_err(WorkerError::Encoding)?));
+        let embedding = embedding.map_err(|failure| WorkerError::Encoding(failure.reason))?;
+        embeddings.push((text, embedding));
     }
     Ok(())
 }
@@ -188,6 +193,7 @@ fn start_lane(
     jobs: Receiver<Job>,
     together: usize,
     scorings: Receiver<Scoring>,
+    stage: Stage,
     stop: Stop,
 ) -> std::io::Result<JoinHandle<()>> {
     std::thread::Builder::new().name(name.to_owned()).spawn(move || {
@@ -202,6 +208,7 @@ fn start_lane(
             select! {
                 recv(jobs) -> job => {
                     let Ok(first) = job else { return };
+                    let _busy = stage.begin(format!("a batch of `{}`", first.encoder.model()));
                     let waiting = std::iter::once(first).chain(jobs.try_iter()).take(together).collect();
                     encode_together(&pool, waiting);
                 }
@@ -253,17 +260,19 @@ fn encode_together(pool: &ThreadPool, mut jobs: Vec<Job>) {
     }
 }
 
-/// Encodes a batch; when it fails, its halves, down to the text that is to blame.
+/// Encodes a batch; when it fails, its halves, down to the text that is to blame. What a remote model fails of, too much to do
+/// above all, is not made better by asking it more often.
 fn encode_each(encoder: &dyn Encoder, tokens: &[Tokens], role: Role) -> Vec<TextResult> {
-    let outcome = catch_unwind(AssertUnwindSafe(|| encoder.encode(tokens, role)));
-    let error = match outcome {
+    let outcome = catch_unwind(AssertUnwindSafe(|| encode(encoder, tokens, role)));
+    let failure = match outcome {
         Ok(Ok(embeddings)) => return embeddings.into_iter().map(Ok).collect(),
-        Ok(Err(error)) => error.to_string(),
-        Err(_) => PANICKED.to_owned(),
+        Ok(Err(error)) if error.is_transient() => return vec![Err(Failure::from(&error)); tokens.len()],
+        Ok(Err(error)) => Failure::from(&error),
+        Err(_) => Failure::transient(PANICKED),
     };
     match tokens {
         [] => Vec::new(),
-        [_] => vec![Err(error)],
+        [_] => vec![Err(failure)],
         _ => {
             let (left, right) = tokens.split_at(tokens.len() / 2);
             let mut results = encode_each(encoder, left, role);
@@ -271,6 +280,24 @@ fn encode_each(encoder: &dyn Encoder, tokens: &[Tokens], role: Role) -> Vec<Text
             results
         }
     }
+}
+
+fn encode(encoder: &dyn Encoder, tokens: &[Tokens], role: Role) -> Result<Vec<Embedding>, EncodeError> {
+    // Fails as a device does, for texts of more than so many tokens.
+    fail::fail_point!("lanes::forward", |most: Option<String>| {
+        let most = most.and_then(|most| most.parse().ok()).unwrap_or(0);
+        let longest = tokens.iter().map(Tokens::len).max().unwrap_or(0);
+        match longest > most {
+            true => Err(EncodeError::Forward {
+                model: encoder.model().clone(),
+                texts: tokens.len(),
+                longest,
+                source: "fault injection".into(),
+            }),
+            false => encoder.encode(tokens, role),
+        }
+    });
+    encoder.encode(tokens, role)
 }
 
 #[cfg(test)]
@@ -303,7 +330,7 @@ mod tests {
         let model = Model::open(fixture, DeviceSpec::Cpu).unwrap();
         let texts: Vec<String> = (0..300).map(|n| "word ".repeat(n % 37) + &n.to_string()).collect();
         let (stopper, stop) = crate::stop::stop_signal();
-        let (lanes, threads) = Lanes::start(2, &stop).unwrap();
+        let (lanes, threads) = Lanes::start(2, &mut Vec::new(), &stop).unwrap();
         for role in [Role::Query, Role::Document] {
             let tokens = model.encoder().tokenizer(role).tokenize(&texts, role).unwrap();
             let encoded = lanes.encode(model.encoder().clone(), tokens, role).unwrap();
@@ -331,7 +358,7 @@ mod tests {
             .tokenize(&["a"], Role::Query)
             .unwrap();
         let (stopper, stop) = crate::stop::stop_signal();
-        let (lanes, threads) = Lanes::start(1, &stop).unwrap();
+        let (lanes, threads) = Lanes::start(1, &mut Vec::new(), &stop).unwrap();
         std::thread::scope(|scope| {
             let ranking = scope.spawn(|| lanes.score(&cross_encoder, &pairs).unwrap());
             let mut answered = 0;

@@ -18,7 +18,7 @@ impl Engine {
     /// afterwards; until then its searches compare every vector.
     pub fn restore_snapshot(&self, name: &CollectionName, path: &Path, checksum: Option<&str>) -> Result<()> {
         self.store.restore_snapshot(name, path, checksum)?;
-        // The one gives up documents of the collection that was replaced, the other begins to build.
+        // The one cancels documents of the collection that was replaced, the other begins to build.
         self.scheduler.ring();
         self.indexer.ring();
         Ok(())

@@ -2,6 +2,7 @@
 
 mod batch;
 mod progress;
+mod records;
 #[cfg(test)]
 mod tests;
 mod walk;
@@ -15,10 +16,13 @@ use anyhow::{Context, bail};
 use tokio::sync::mpsc;
 use twofold_client::Client;
 use twofold_client::types::api::{AddDocuments, CreateCollection};
-use twofold_client::types::{CollectionName, Document, DocumentError, EncoderParams, ModelId, TaskId, TaskStatus};
+use twofold_client::types::{
+    ChunkingParams, ChunkingStrategy, CollectionName, Document, DocumentError, EncoderParams, ModelId, Task, TaskId,
+};
 
 use self::batch::Batches;
 use self::progress::Progress;
+use self::records::Fields;
 use super::connection::Connection;
 use super::output::print;
 
@@ -31,8 +35,8 @@ const MAX_RETRIES: usize = 10_000;
 /// Options of an ingestion.
 #[derive(Debug, clap::Args)]
 pub(super) struct IngestOptions {
-    /// Files and directories. A file's document id is its path below the directory that is given here. Hidden files and
-    /// what .gitignore names are left out, and so is what is not UTF-8 text
+    /// Files and directories. A file's document id is its path below the directory that is given here; of .jsonl, .csv and
+    /// .tsv every record is a document. Hidden files and what .gitignore names are left out, and so is what is not UTF-8 text
     #[arg(required = true, value_name = "PATH")]
     paths: Vec<PathBuf>,
     /// Where the documents go; created where it is missing
@@ -41,6 +45,11 @@ pub(super) struct IngestOptions {
     /// The model that encodes a collection that is created [default: sentence-transformers/all-MiniLM-L6-v2]
     #[arg(long, value_name = "MODEL")]
     model: Option<String>,
+    /// How documents of a collection that is created are cut: recursive, sentence, markdown, code or none
+    #[arg(long, value_name = "STRATEGY", value_parser = chunking_strategy)]
+    chunking: Option<ChunkingStrategy>,
+    #[command(flatten)]
+    fields: Fields,
     /// Bytes of text sent at once, about
     #[arg(long, default_value_t = 4 << 20, value_name = "BYTES")]
     batch_bytes: usize,
@@ -53,6 +62,8 @@ pub(super) struct IngestOptions {
 struct Outcome {
     documents: u64,
     chunks: u64,
+    /// How many of the documents had been there already.
+    unchanged: u64,
     failed: u64,
     errors: Vec<DocumentError>,
 }
@@ -73,11 +84,11 @@ pub(super) async fn run(options: IngestOptions) -> anyhow::Result<ExitCode> {
         collection: options.collection,
         connection: options.connection,
     };
-    job.ensure_collection(options.model).await?;
+    job.ensure_collection(options.model, options.chunking).await?;
 
     let mut progress = Progress::new(files.len() as u64);
     let (tasks, accepted) = mpsc::unbounded_channel();
-    let batches = Batches::new(files, options.batch_bytes);
+    let batches = Batches::new(files, options.fields, options.batch_bytes);
     let (sent, followed) = tokio::join!(job.send(batches, tasks), job.follow(accepted, &mut progress));
     progress.finish();
     let sent = sent?;
@@ -89,6 +100,7 @@ pub(super) async fn run(options: IngestOptions) -> anyhow::Result<ExitCode> {
     let Outcome {
         documents,
         chunks,
+        unchanged,
         failed,
         errors,
     } = outcome;
@@ -98,8 +110,12 @@ pub(super) async fn run(options: IngestOptions) -> anyhow::Result<ExitCode> {
     } else {
         format!(", {} skipped", counted(sent.skipped, "file"))
     };
+    let unchanged = match unchanged {
+        0 => String::new(),
+        unchanged => format!(", {unchanged} unchanged"),
+    };
     print(&format!(
-        "ingested {documents} as {chunks} into `{}` in {seconds:.1} s{skipped}\n",
+        "ingested {documents} as {chunks} into `{}` in {seconds:.1} s{unchanged}{skipped}\n",
         job.collection
     ))?;
     if failed == 0 {
@@ -113,6 +129,20 @@ pub(super) async fn run(options: IngestOptions) -> anyhow::Result<ExitCode> {
         eprintln!("  and {} more", failed - errors.len() as u64);
     }
     Ok(ExitCode::FAILURE)
+}
+
+fn chunking_strategy(name: &str) -> Result<ChunkingStrategy, String> {
+    serde_json::from_value(name.into()).map_err(|error| error.to_string())
+}
+
+/// Documents of a task that have not ended.
+fn waiting(task: &Task) -> u64 {
+    let ended = task.documents_done
+        + task.documents_superseded
+        + task.documents_deleted
+        + task.documents_failed
+        + task.documents_canceled;
+    task.documents.saturating_sub(ended)
 }
 
 fn counted(count: u64, noun: &str) -> String {
@@ -134,7 +164,7 @@ struct Ingestion {
 
 impl Ingestion {
     /// Creates the collection where it is missing; where it exists, its encoder must be the model that was asked for.
-    async fn ensure_collection(&self, model: Option<String>) -> anyhow::Result<()> {
+    async fn ensure_collection(&self, model: Option<String>, chunking: Option<ChunkingStrategy>) -> anyhow::Result<()> {
         match self.client.get_collection(&self.collection).await {
             Ok(info) => {
                 let encoder = info
@@ -162,8 +192,13 @@ impl Ingestion {
         }
         let encoder = EncoderParams::new(ModelId::new(model.as_deref().unwrap_or(DEFAULT_MODEL)));
         let encoders = Some(BTreeMap::from([(String::new(), encoder)]));
+        let chunking = chunking.map(|strategy| ChunkingParams {
+            strategy,
+            ..Default::default()
+        });
         let config = CreateCollection {
             encoders,
+            chunking,
             ..Default::default()
         };
         match self.client.create_collection(&self.collection, &config).await {
@@ -238,7 +273,7 @@ impl Ingestion {
         let mut outcome = Outcome::default();
         while let Some(id) = tasks.recv().await {
             let finished = self.client.wait_for_task(id, |task| {
-                let done = outcome.documents + outcome.failed + task.documents_done + task.documents_failed;
+                let done = outcome.documents + outcome.failed + task.documents - waiting(task);
                 progress.update(done, outcome.chunks + task.chunks);
             });
             let task = finished
@@ -247,13 +282,14 @@ impl Ingestion {
                 .with_context(|| format!("cannot follow task {id}; the server goes on with it as soon as it can"))?;
             outcome.documents += task.documents_done;
             outcome.chunks += task.chunks;
-            // A task may fail as a whole.
-            let failed = if task.status == TaskStatus::Failed {
-                task.documents
-            } else {
-                task.documents_failed
-            };
-            outcome.failed += failed;
+            outcome.unchanged += task.documents_unchanged;
+            outcome.failed += task.documents_failed + task.documents_canceled;
+            if task.documents_canceled > 0 {
+                outcome.errors.push(DocumentError {
+                    document_id: format!("task {id}"),
+                    error: format!("{} were canceled", counted(task.documents_canceled, "document")),
+                });
+            }
             outcome.errors.extend(task.errors);
         }
         Ok(outcome)

@@ -7,7 +7,7 @@ use axum::Json;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 use twofold_storage::Collection;
 use twofold_types::CollectionName;
 use twofold_types::api::Envelope;
@@ -44,15 +44,35 @@ pub(super) struct Api {
     engine: Arc<Engine>,
     turns: Arc<Semaphore>,
     max_wait: Duration,
+    body_bytes: usize,
+    stopping: watch::Receiver<bool>,
 }
 
 impl Api {
-    pub(super) fn new(engine: Arc<Engine>, limits: Limits) -> Self {
+    pub(super) fn new(engine: Arc<Engine>, limits: Limits, stopping: watch::Receiver<bool>) -> Self {
         Self {
             engine,
             turns: Arc::new(Semaphore::new(limits.concurrent_requests)),
             max_wait: limits.max_wait,
+            body_bytes: limits.body_bytes,
+            stopping,
         }
+    }
+
+    /// Whether the server is told to end.
+    pub(super) fn is_stopping(&self) -> bool {
+        *self.stopping.borrow()
+    }
+
+    /// Returns when the server is told to end.
+    pub(super) async fn stopping(&self) {
+        // An error: whoever tells is gone, and so is the server.
+        let _ = self.stopping.clone().wait_for(|stopping| *stopping).await;
+    }
+
+    /// Bytes of a body, or of a line of a stream, at most.
+    pub(super) fn body_bytes(&self) -> usize {
+        self.body_bytes
     }
 
     /// Runs `work` on a thread that may block and answers with its result in the envelope.
@@ -102,7 +122,7 @@ impl Api {
 
 /// A result on its way into the envelope.
 pub(super) struct Answer<T> {
-    result: T,
+    pub(super) result: T,
     status: StatusCode,
     started: Instant,
 }

@@ -66,8 +66,7 @@ pub(super) async fn update(
 }
 
 pub(super) async fn delete(State(api): State<Api>, path: InCollection) -> Result<Answer<bool>, ApiError> {
-    api.run(move |engine| Ok(engine.store().delete_collection(&path.collection)?))
-        .await
+    api.run(move |engine| engine.delete_collection(&path.collection)).await
 }
 
 pub(super) async fn get(State(api): State<Api>, path: InCollection) -> Result<Answer<CollectionInfo>, ApiError> {

@@ -1,32 +1,145 @@
-//! Documents and the tasks that carry them in.
+//! Documents: accepted one body or one line at a time, read, listed, deleted.
 
-use axum::extract::{Path, Query, State};
-use axum::http::StatusCode;
-use serde::{Deserialize, Serialize};
-use twofold_storage::StorageError;
-use twofold_types::api::{AddDocuments, DocumentInfo, TaskAccepted, UpdateResult};
-use twofold_types::{Task, TaskId};
-use twofold_worker::Result;
+use std::time::{Duration, Instant};
+
+use axum::extract::{FromRequest, Request, State};
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde::{Deserialize, Deserializer};
+use twofold_storage::{DocumentSelector, Operation, StorageError};
+use twofold_types::api::{AddDocuments, DocumentInfo, DocumentsSelector, TaskAccepted, UpdateResult};
+use twofold_types::{DocumentEntry, DocumentPage, Priority, Task, TaskId};
+use twofold_worker::{Result, check_limit};
 
 use super::blocking::{Answer, Api};
-use super::error::ApiError;
-use super::extract::{Body, InCollection, bad_path};
-use super::points::completed;
+use super::error::{ApiError, no_such_endpoint};
+use super::extract::{Body, InCollection, Params};
+use super::{ndjson, points};
 
-/// Tasks that are listed at most.
-const MAX_TASKS: usize = 1_000;
+/// How long `wait=true` waits.
+const DEFAULT_WAIT: Duration = Duration::from_secs(30);
+
+/// The longest wait that may be asked for.
+const MAX_WAIT: Duration = Duration::from_secs(300);
+
+const FIRST_POLL: Duration = Duration::from_millis(10);
+const SLOWEST_POLL: Duration = Duration::from_millis(250);
+
+/// Documents of a list when the request does not say.
+const DEFAULT_PAGE: usize = 100;
+
+/// How documents are accepted.
+#[derive(Debug, Deserialize)]
+pub(super) struct AddOptions {
+    #[serde(default)]
+    pub(super) priority: Priority,
+    /// How long the answer waits for the documents to be searchable.
+    #[serde(default, deserialize_with = "wait")]
+    pub(super) wait: Option<Duration>,
+}
+
+/// `true`, `false`, or seconds.
+fn wait<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
+    use serde::de::Error;
+    let text = String::deserialize(deserializer)?;
+    match text.as_str() {
+        "false" => Ok(None),
+        "true" => Ok(Some(DEFAULT_WAIT)),
+        seconds => match seconds.parse() {
+            Ok(seconds) if Duration::from_secs(seconds) <= MAX_WAIT => Ok(Some(Duration::from_secs(seconds))),
+            _ => Err(D::Error::custom(format!(
+                "`wait` is true, false, or at most {} seconds",
+                MAX_WAIT.as_secs()
+            ))),
+        },
+    }
+}
 
 pub(super) async fn add(
     State(api): State<Api>,
     path: InCollection,
-    Body(request): Body<AddDocuments>,
-) -> Result<Answer<TaskAccepted>, ApiError> {
-    let accepted = api.on(path.collection, move |engine, collection| {
+    Params(options): Params<AddOptions>,
+    request: Request,
+) -> Result<Response, ApiError> {
+    let kind = request.headers().get(header::CONTENT_TYPE);
+    let kind = kind.and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+    if kind.starts_with("application/x-ndjson") || kind.starts_with("application/jsonl") {
+        return ndjson::add(api, path.collection, options, request.into_body()).await;
+    }
+    let Body(AddDocuments { documents }) = Body::from_request(request, &api).await?;
+    let priority = options.priority;
+    let accepted = api.clone().on(path.collection, move |engine, collection| {
         Ok(TaskAccepted {
-            task_id: engine.add_documents(collection, request.documents)?,
+            task_id: engine.add_documents(collection, documents, priority)?,
+            task: None,
         })
     });
-    Ok(accepted.await?.with_status(StatusCode::ACCEPTED))
+    let mut accepted = accepted.await?.with_status(StatusCode::ACCEPTED);
+    if let Some(wait) = options.wait {
+        let task = wait_for(&api, &[accepted.result.task_id], wait).await?.pop();
+        if task.as_ref().is_some_and(|task| task.status.is_finished()) {
+            accepted = accepted.with_status(StatusCode::OK);
+        }
+        accepted.result.task = task;
+    }
+    Ok(accepted.into_response())
+}
+
+/// Where tasks stand when all of them are finished, so much time has passed, or the server is told to end.
+pub(super) async fn wait_for(api: &Api, ids: &[TaskId], wait: Duration) -> Result<Vec<Task>, ApiError> {
+    let until = Instant::now() + wait;
+    let mut tasks = Vec::new();
+    for &id in ids {
+        let mut pause = FIRST_POLL;
+        loop {
+            let task = api.clone().call(move |engine| engine.task(id)).await?;
+            let left = until.saturating_duration_since(Instant::now());
+            if task.status.is_finished() || left.is_zero() || api.is_stopping() {
+                tasks.push(task);
+                break;
+            }
+            tokio::select! {
+                () = tokio::time::sleep(pause.min(left)) => {}
+                () = api.stopping() => {}
+            }
+            pause = (2 * pause).min(SLOWEST_POLL);
+        }
+    }
+    Ok(tasks)
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct Page {
+    pub(super) from: Option<String>,
+    pub(super) limit: Option<usize>,
+}
+
+impl Page {
+    pub(super) fn limit(&self) -> Result<usize> {
+        let limit = self.limit.unwrap_or(DEFAULT_PAGE);
+        check_limit(limit)?;
+        Ok(limit)
+    }
+}
+
+pub(super) async fn list(
+    State(api): State<Api>,
+    path: InCollection,
+    Params(page): Params<Page>,
+) -> Result<Answer<DocumentPage>, ApiError> {
+    api.on(path.collection, move |_, collection| {
+        let (documents, next) = collection.documents(page.from.as_deref(), page.limit()?)?;
+        let documents = documents.into_iter().map(|document| DocumentEntry {
+            id: document.id,
+            task_id: document.task,
+            chunks: document.chunks,
+        });
+        Ok(DocumentPage {
+            documents: documents.collect(),
+            next,
+        })
+    })
+    .await
 }
 
 pub(super) async fn get(State(api): State<Api>, path: InCollection<String>) -> Result<Answer<DocumentInfo>, ApiError> {
@@ -49,34 +162,28 @@ pub(super) async fn delete(
 ) -> Result<Answer<UpdateResult>, ApiError> {
     api.on(path.collection, move |engine, collection| {
         let seq = engine.delete_document(collection, &path.rest)?;
-        Ok(completed(seq.ok_or(StorageError::DocumentNotFound(path.rest))?))
+        Ok(points::completed(seq.ok_or(StorageError::DocumentNotFound(path.rest))?))
     })
     .await
 }
 
-pub(super) async fn task(State(api): State<Api>, Path(task): Path<String>) -> Result<Answer<Task>, ApiError> {
-    let task: TaskId = task
-        .parse()
-        .map_err(|error| bad_path(format!("`{task}` is not a task's number: {error}")))?;
-    api.run(move |engine| Ok(engine.store().queue().task(task)?)).await
-}
-
-#[derive(Deserialize)]
-pub(super) struct ListTasks {
-    limit: Option<usize>,
-}
-
-#[derive(Serialize)]
-pub(super) struct TaskList {
-    tasks: Vec<Task>,
-}
-
-pub(super) async fn tasks(State(api): State<Api>, Query(list): Query<ListTasks>) -> Result<Answer<TaskList>, ApiError> {
-    let limit = list.limit.unwrap_or(20).min(MAX_TASKS);
-    api.run(move |engine| {
-        Ok(TaskList {
-            tasks: engine.store().queue().tasks(limit)?,
-        })
+/// `POST /documents/delete`: an id may be any text, so what is not a document's stands behind `POST`.
+pub(super) async fn act(
+    State(api): State<Api>,
+    path: InCollection<String>,
+    request: Request,
+) -> Result<Answer<UpdateResult>, ApiError> {
+    if path.rest != "delete" {
+        return Err(no_such_endpoint(request.uri()));
+    }
+    let Body(selector) = Body::from_request(request, &api).await?;
+    api.on(path.collection, move |engine, collection| {
+        let selector = match selector {
+            DocumentsSelector::Ids(ids) => DocumentSelector::Ids(ids),
+            DocumentsSelector::Filter(filter) => DocumentSelector::Filter(filter),
+        };
+        let seq = engine.apply(collection, Operation::DeleteDocuments(selector))?;
+        Ok(points::completed(seq))
     })
     .await
 }

@@ -3,10 +3,11 @@
 use std::any::Any;
 
 use axum::Json;
-use axum::http::{HeaderValue, Method, StatusCode, Uri, header};
+use axum::http::{Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
-use twofold_storage::Fault;
+use twofold_storage::{Fault, StorageError};
+use twofold_types::StreamAccepted;
 use twofold_types::api::{ErrorEnvelope, ErrorStatus};
 use twofold_worker::WorkerError;
 
@@ -16,6 +17,7 @@ pub(super) struct ApiError {
     status: StatusCode,
     message: String,
     cause: Option<Box<WorkerError>>,
+    accepted: Option<Box<StreamAccepted>>,
 }
 
 impl ApiError {
@@ -24,6 +26,15 @@ impl ApiError {
             status,
             message: message.into(),
             cause: None,
+            accepted: None,
+        }
+    }
+
+    /// With what had been accepted of a stream before.
+    pub(super) fn with_accepted(self, accepted: StreamAccepted) -> Self {
+        Self {
+            accepted: Some(Box::new(accepted)),
+            ..self
         }
     }
 
@@ -47,9 +58,11 @@ impl ApiError {
             self.status,
             StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE
         ) {
-            response
-                .headers_mut()
-                .insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+            let seconds = match self.cause() {
+                Some(WorkerError::Storage(StorageError::QueueFull { retry_after, .. })) => *retry_after,
+                _ => 1,
+            };
+            response.headers_mut().insert(header::RETRY_AFTER, seconds.into());
         }
         response
     }
@@ -65,7 +78,9 @@ impl ApiError {
 impl From<WorkerError> for ApiError {
     fn from(error: WorkerError) -> Self {
         let status = match (&error, error.fault()) {
-            (WorkerError::Busy, _) => StatusCode::TOO_MANY_REQUESTS,
+            (WorkerError::Busy | WorkerError::Storage(StorageError::QueueFull { .. }), _) => {
+                StatusCode::TOO_MANY_REQUESTS
+            }
             (_, Fault::Missing) => StatusCode::NOT_FOUND,
             (_, Fault::Conflict) => StatusCode::CONFLICT,
             (_, Fault::Caller) => StatusCode::BAD_REQUEST,
@@ -84,6 +99,7 @@ impl From<WorkerError> for ApiError {
             status,
             message,
             cause: Some(Box::new(error)),
+            accepted: None,
         }
     }
 }
@@ -93,6 +109,7 @@ impl IntoResponse for ApiError {
         let body = ErrorEnvelope {
             status: ErrorStatus {
                 error: self.message.clone(),
+                accepted: self.accepted.as_deref().cloned(),
             },
             time: 0.0,
         };
@@ -101,6 +118,10 @@ impl IntoResponse for ApiError {
 }
 
 pub(super) async fn no_such_route(uri: Uri) -> ApiError {
+    no_such_endpoint(&uri)
+}
+
+pub(super) fn no_such_endpoint(uri: &Uri) -> ApiError {
     ApiError::new(
         StatusCode::NOT_FOUND,
         format!("Not found: there is no endpoint `{}`", uri.path()),

@@ -123,9 +123,18 @@ impl Collector for EngineState {
         };
         let collections = engine.store().collections();
         gauge("collections", "Collections", collections.len() as u64)?;
-        gauge("tasks_unfinished", "Tasks with documents that are not dealt with", {
-            engine.store().queue().unfinished().len() as u64
-        })?;
+        let waiting = engine.store().queue().amount();
+        gauge(
+            "tasks_unfinished",
+            "Tasks with documents that are not dealt with",
+            waiting.tasks,
+        )?;
+        gauge(
+            "documents_waiting",
+            "Documents that are not dealt with",
+            waiting.documents,
+        )?;
+        gauge("documents_waiting_bytes", "Bytes of these, about", waiting.bytes)?;
         let models = engine.list_models();
         let loaded = models.models.iter().filter(|model| model.loaded).count();
         gauge("models_loaded", "Models whose weights are in memory", loaded as u64)?;

@@ -14,12 +14,14 @@ mod update;
 
 use serde::{Deserialize, Serialize};
 
+use crate::StreamAccepted;
+
 pub use aliases::{AliasAction, AliasDescription, AliasesList, ChangeAliases, CreateAlias, DeleteAlias, RenameAlias};
 pub use collections::{
     CollectionConfigInfo, CollectionDescription, CollectionExists, CollectionInfo, CollectionParams, CollectionsList,
     CreateCollection, CreatePayloadIndex, PayloadIndexInfo, UpdateCollection, VectorPlacement,
 };
-pub use documents::{AddDocuments, DocumentInfo, TaskAccepted};
+pub use documents::{AddDocuments, DocumentInfo, DocumentsSelector, TaskAccepted};
 pub use explain::QueryExplanation;
 pub use groups::{GroupId, GroupsResult, Lookup, PointGroup, QueryGroups, WithLookup};
 pub use legacy::{DiscoverPoints, LegacyBatch, LegacyGroups, RecommendPoints, SearchPoints};
@@ -64,6 +66,9 @@ pub struct ErrorEnvelope {
 pub struct ErrorStatus {
     /// The message.
     pub error: String,
+    /// What had been accepted of a stream before the error.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub accepted: Option<StreamAccepted>,
 }
 
 /// One or a list of the same, as clients send either.

@@ -227,15 +227,46 @@ impl<'de> Deserialize<'de> for VectorsConfig {
 }
 
 /// How documents are cut into chunks.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ChunkingParams {
-    /// The most tokens of a chunk, the model's special tokens not counted. Default: what the model takes.
+    /// Where they are cut. Default: `recursive`.
+    #[serde(default, skip_serializing_if = "ChunkingStrategy::is_default")]
+    pub strategy: ChunkingStrategy,
+    /// The most tokens of a chunk, what `template` puts before it included, the model's prompt and special tokens not. Default:
+    /// what the model takes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_tokens: Option<usize>,
     /// How many tokens at the end of a chunk are repeated at the start of the next. Default: an eighth of `max_tokens`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub overlap: Option<usize>,
+    /// What is encoded of a chunk: `{text}` stands at the end, and before it keys of the document's metadata may, as in
+    /// `{title}: {text}`. Documents that lack one of the keys are encoded without it. Default: the text alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub template: Option<String>,
+}
+
+/// Where documents are cut into chunks.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ChunkingStrategy {
+    /// At paragraphs; where these are too long at sentences, then at words.
+    #[default]
+    Recursive,
+    /// At sentences, as many a chunk as fit.
+    Sentence,
+    /// At headings and blocks of Markdown. Chunks know the headings that they stand below.
+    Markdown,
+    /// At blocks of source code, which begin in the first column after an empty line; where these are too long at lines.
+    Code,
+    /// Not at all: a document that is longer than the model takes becomes a dead letter.
+    None,
+}
+
+impl ChunkingStrategy {
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 /// Everything a collection was configured with.

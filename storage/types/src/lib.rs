@@ -23,6 +23,7 @@ mod encoder;
 mod filter;
 mod formula;
 mod geo;
+mod ingestion;
 mod model;
 mod model_info;
 mod number;
@@ -33,8 +34,8 @@ mod snapshot;
 mod task;
 
 pub use collection::{
-    ChunkingParams, CollectionConfig, CollectionName, Comparator, Datatype, Distance, InvalidCollectionName, Modifier,
-    MultivectorConfig, SparseVectorParams, VectorParams, VectorsConfig,
+    ChunkingParams, ChunkingStrategy, CollectionConfig, CollectionName, Comparator, Datatype, Distance,
+    InvalidCollectionName, Modifier, MultivectorConfig, SparseVectorParams, VectorParams, VectorsConfig,
 };
 pub use datetime::{Datetime, InvalidDatetime};
 pub use embedding::{Embedding, EmbeddingKind, InvalidSparseVector, OtherKind, SparseVector};
@@ -46,6 +47,10 @@ pub use filter::{
 };
 pub use formula::{Decay, Expression, GeoDistance, Operation, Power, Quotient};
 pub use geo::{GeoBoundingBox, GeoLineString, GeoPoint, GeoPolygon, GeoRadius};
+pub use ingestion::{
+    Backoff, CollectionIngestion, DeadLetter, DeadLetterPage, DeadLettersDeleted, DeadLettersRetried, DocumentEntry,
+    DocumentPage, Ingestion, Priority, RetryDeadLetters, Stage, StreamAccepted, TaskPage,
+};
 pub use model::{ModelId, Role};
 pub use model_info::{
     CrossEncoderDetails, CrossEncoderKind, Details, ModelDetails, ModelInfo, ModelsList, QueryCacheInfo,

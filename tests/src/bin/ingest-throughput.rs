@@ -11,7 +11,7 @@ use anyhow::{Context, Result, ensure};
 use serde_json::json;
 use twofold_encode::{DeviceSpec, Model, TokenBudget, plan};
 use twofold_tests::MODEL;
-use twofold_types::{Document, Role};
+use twofold_types::{Document, Priority, Role};
 use twofold_worker::{Engine, Options};
 
 #[global_allocator]
@@ -65,9 +65,9 @@ fn ingestion(models: &Path, texts: &[String]) -> Result<Duration> {
     };
     let documents = texts.iter().enumerate().map(document).collect();
     let started = Instant::now();
-    let task = engine.add_documents(&collection, documents)?;
+    let task = engine.add_documents(&collection, documents, Priority::Normal)?;
     let finished = loop {
-        let task = engine.store().queue().task(task)?;
+        let task = engine.task(task)?;
         if task.status.is_finished() {
             break task;
         }

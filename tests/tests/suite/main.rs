@@ -3,13 +3,16 @@
 mod access;
 mod api;
 mod crash;
+mod crash_ingestion;
 mod embeddings;
 mod freshness;
 mod ingest;
+mod ingestion;
 mod model;
 mod payload_index;
 mod placement;
 mod query;
+mod queue_model;
 mod rerank;
 mod search;
 mod snapshots;

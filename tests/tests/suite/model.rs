@@ -5,12 +5,13 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 use serde_json::json;
 use twofold_storage::{
-    Collection, DocumentWrite, Fetch, NewPoint, Operation, Options, Search, Selector, Store, Target, chunk_id,
+    Collection, DocumentSelector, Fetch, Fingerprint, NewPoint, Operation, Options, Outcome, Search, Selector, Store,
+    Target, Version, WorkedOff, chunk_id,
 };
 use twofold_types::api::{WithPayload, WithVector};
 use twofold_types::{
-    CollectionConfig, Distance, Embedding, Filter, Payload, PayloadSchemaType, PointId, Record, TaskId, VectorParams,
-    VectorsOutput,
+    CollectionConfig, Distance, Document, Embedding, Filter, Payload, PayloadSchemaType, PointId, Priority, Record,
+    VectorParams, VectorsOutput,
 };
 
 use crate::support::{from_json, name};
@@ -72,7 +73,8 @@ fn chunks_of(document: u8) -> Vec<PointId> {
     (0..5).map(|ordinal| chunk_id(&document.to_string(), ordinal)).collect()
 }
 
-fn apply(collection: &Collection, model: &mut Model, op: &Op) {
+fn apply(store: &Store, model: &mut Model, op: &Op) {
+    let collection = &store.collection(&name("c")).unwrap();
     let run = |operation| collection.apply(operation).map(|_| ()).unwrap();
     match op {
         Op::Upsert(points) => {
@@ -119,14 +121,26 @@ fn apply(collection: &Collection, model: &mut Model, op: &Op) {
             let points = ids[..usize::from(*chunks)]
                 .iter()
                 .map(|&id| new_point(id, *chunks as i8, 3));
-            let write = DocumentWrite {
-                id: document.to_string(),
-                task: TaskId(0),
-                chunks: points.collect(),
+            let sent = Document {
+                id: Some(document.to_string()),
+                text: "text".to_owned(),
+                metadata: None,
             };
-            run(Operation::PutDocuments {
-                documents: vec![write],
-                tasks: Vec::new(),
+            let task = store.queue().enqueue(collection, &[sent], Priority::Normal, 0).unwrap();
+            let worked_off = WorkedOff {
+                id: document.to_string(),
+                version: Version { task, ordinal: 0 },
+                outcome: Outcome::Encoded {
+                    fingerprint: Fingerprint {
+                        text: [0; 16],
+                        metadata: [0; 16],
+                    },
+                    chunks: points.collect(),
+                },
+            };
+            run(Operation::Finish {
+                documents: vec![worked_off],
+                now: 0,
             });
             ids.iter().for_each(|id| {
                 model.remove(id);
@@ -138,7 +152,8 @@ fn apply(collection: &Collection, model: &mut Model, op: &Op) {
             );
         }
         Op::DeleteDocument(document) => {
-            run(Operation::DeleteDocument(document.to_string()));
+            let selector = DocumentSelector::Ids(vec![document.to_string()]);
+            run(Operation::DeleteDocuments(selector));
             chunks_of(*document).iter().for_each(|id| {
                 model.remove(id);
             });
@@ -223,7 +238,7 @@ proptest! {
                 drop(store);
                 store = Store::open(Options::new(dir.path())).unwrap();
             } else {
-                apply(&store.collection(&name("c")).unwrap(), &mut model, op);
+                apply(&store, &mut model, op);
             }
             check(&store.collection(&name("c")).unwrap(), &model);
         }

@@ -57,24 +57,39 @@ pub fn documents(documents: Vec<Document>) -> AddDocuments {
     AddDocuments { documents }
 }
 
-/// Sends a body as it is and returns the status and the body of the answer.
+/// An answer as it came.
+pub struct Answer {
+    pub status: u16,
+    pub head: String,
+    pub body: Value,
+}
+
+/// Sends a body of JSON as it is and returns the status and the body of the answer.
 pub async fn send_json(url: &str, method: &str, path: &str, body: &str) -> (u16, Value) {
+    let answer = send(url, method, path, "application/json", body).await;
+    (answer.status, answer.body)
+}
+
+/// Sends a body as it is.
+pub async fn send(url: &str, method: &str, path: &str, kind: &str, body: &str) -> Answer {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     let length = body.len();
-    let request =
-        format!("{method} {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n{body}");
+    let request = format!(
+        "{method} {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-type: {kind}\r\n\
+         content-length: {length}\r\n\r\n{body}"
+    );
     let mut stream = tokio::net::TcpStream::connect(url.trim_start_matches("http://"))
         .await
         .unwrap();
     stream.write_all(request.as_bytes()).await.unwrap();
     let mut answer = String::new();
     stream.read_to_string(&mut answer).await.unwrap();
-    let status = answer.split(' ').nth(1).unwrap().parse().unwrap();
-    let (_, body) = answer.split_once("\r\n\r\n").unwrap();
-    (
-        status,
-        serde_json::from_str(body).unwrap_or_else(|_| panic!("not JSON: {body}")),
-    )
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    Answer {
+        status: head.split(' ').nth(1).unwrap().parse().unwrap(),
+        head: head.to_owned(),
+        body: serde_json::from_str(body).unwrap_or_else(|_| panic!("not JSON: {body}")),
+    }
 }
 
 pub async fn finished(client: &Client, task: TaskId) -> Task {

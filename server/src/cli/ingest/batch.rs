@@ -6,6 +6,7 @@ use std::path::Path;
 
 use twofold_client::types::{Document, DocumentError, Payload};
 
+use super::records::{Fields, Records};
 use super::walk::File;
 
 /// Documents a batch, however small they are: one task reports at most 100 errors.
@@ -18,6 +19,9 @@ const SNIFFED_BYTES: usize = 8 << 10;
 /// The batches that files make.
 pub(super) struct Batches {
     files: std::vec::IntoIter<File>,
+    fields: Fields,
+    /// The file of records that is being read.
+    records: Option<Records>,
     /// Read already, and too much for the batch before.
     waiting: Option<Document>,
     batch_bytes: usize,
@@ -43,9 +47,11 @@ enum Content {
 
 impl Batches {
     /// Batches of about `batch_bytes` bytes of text; a larger document is a batch of its own.
-    pub fn new(files: Vec<File>, batch_bytes: usize) -> Self {
+    pub fn new(files: Vec<File>, fields: Fields, batch_bytes: usize) -> Self {
         Self {
             files: files.into_iter(),
+            fields,
+            records: None,
             waiting: None,
             batch_bytes,
         }
@@ -71,34 +77,57 @@ impl Batches {
     }
 
     fn read_next(&mut self, batch: &mut Batch) -> Option<Document> {
-        for file in self.files.by_ref() {
-            match read(&file.path) {
+        loop {
+            if let Some(document) = self.next_record(batch) {
+                return Some(document);
+            }
+            let File { id, path } = self.files.next()?;
+            let mut failed = |error: String| {
+                let document_id = id.clone();
+                batch.errors.push(DocumentError { document_id, error });
+            };
+            let source = path.to_string_lossy().replace(std::path::MAIN_SEPARATOR, "/");
+            match Records::open(&path, &id, source.clone(), &self.fields) {
+                Some(Ok(records)) => {
+                    self.records = Some(records);
+                    continue;
+                }
+                Some(Err(error)) => {
+                    failed(format!("{error:#}"));
+                    continue;
+                }
+                None => {}
+            }
+            match read(&path) {
                 Ok(Content::Text(text)) => {
-                    let source = file.path.to_string_lossy().replace(std::path::MAIN_SEPARATOR, "/");
                     let metadata = Payload::from_iter([("source".to_owned(), source.into())]);
                     return Some(Document {
-                        id: Some(file.id),
+                        id: Some(id),
                         text,
                         metadata: Some(metadata),
                     });
                 }
                 Ok(Content::NoText(reason)) => {
-                    eprintln!("skipped {}: {reason}", file.path.display());
+                    eprintln!("skipped {}: {reason}", path.display());
                     batch.skipped += 1;
                 }
-                Ok(Content::TooLarge) => {
-                    let error = format!("larger than {} MiB", LARGEST_FILE_BYTES >> 20);
-                    batch.errors.push(DocumentError {
-                        document_id: file.id,
-                        error,
-                    });
-                }
-                Err(error) => batch.errors.push(DocumentError {
-                    document_id: file.id,
-                    error: error.to_string(),
-                }),
+                Ok(Content::TooLarge) => failed(format!("larger than {} MiB", LARGEST_FILE_BYTES >> 20)),
+                Err(error) => failed(error.to_string()),
             }
         }
+    }
+
+    /// The next document of the file of records that is being read.
+    fn next_record(&mut self, batch: &mut Batch) -> Option<Document> {
+        let records = self.records.as_mut()?;
+        for record in records.by_ref() {
+            match record {
+                Ok(document) if document.text.trim().is_empty() => batch.skipped += 1,
+                Ok(document) => return Some(document),
+                Err(error) => batch.errors.push(error),
+            }
+        }
+        self.records = None;
         None
     }
 }
@@ -137,7 +166,7 @@ mod tests {
                 path,
             }
         });
-        let mut batches = Batches::new(files.collect(), batch_bytes);
+        let mut batches = Batches::new(files.collect(), Fields::default(), batch_bytes);
         std::iter::from_fn(|| batches.next()).collect()
     }
 
@@ -161,6 +190,22 @@ mod tests {
         let batches = batches(&files, 6);
         let ids: Vec<_> = batches.iter().map(ids).collect();
         assert_eq!(ids, [vec!["a", "b"], vec!["c"], vec!["d"], vec!["e"]]);
+    }
+
+    #[test]
+    fn records_of_a_file_are_batched_like_files() {
+        let files: [(&str, &[u8]); 3] = [
+            (
+                "a.jsonl",
+                b"{\"text\": \"one\"}\n{\"text\": \"two\"}\nbad\n{\"text\": \" \"}\n",
+            ),
+            ("b.csv", b"id,text\nx,three\n"),
+            ("c.txt", b"four"),
+        ];
+        let batches = batches(&files, 1 << 20);
+        assert_eq!(ids(&batches[0]), ["a.jsonl#1", "a.jsonl#2", "x", "c.txt"]);
+        assert_eq!((batches[0].skipped, batches[0].errors.len()), (1, 1));
+        assert_eq!(batches[0].errors[0].document_id, "a.jsonl#3");
     }
 
     #[test]

@@ -38,6 +38,10 @@ impl Progress {
 
     /// So many documents are finished, with so many chunks.
     pub fn update(&mut self, documents: u64, chunks: u64) {
+        // A file of records is more than one.
+        if self.bar.length().is_some_and(|length| length < documents) {
+            self.bar.set_length(documents);
+        }
         self.bar.set_position(documents);
         self.bar.set_message(format!("{chunks} chunks"));
         if self.last_line.is_some_and(|line| line.elapsed() >= BETWEEN_LINES) {

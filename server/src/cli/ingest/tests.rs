@@ -102,6 +102,8 @@ fn options(url: String, path: &Path, model: Option<&str>) -> IngestOptions {
         paths: vec![path.to_owned()],
         collection: "notes".parse().unwrap(),
         model: model.map(str::to_owned),
+        chunking: None,
+        fields: super::records::Fields::default(),
         batch_bytes: 1 << 20,
         connection: Connection { url, api_key: None },
     }

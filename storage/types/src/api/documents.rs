@@ -1,8 +1,9 @@
 //! Documents on their way in, and as they were stored.
 
-use serde::{Deserialize, Serialize};
+use serde::de::Error;
+use serde::{Deserialize, Deserializer, Serialize};
 
-use crate::{Document, Record, TaskId};
+use crate::{Document, Filter, Record, Task, TaskId};
 
 /// `POST /collections/{collection}/documents`
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -17,6 +18,40 @@ pub struct AddDocuments {
 pub struct TaskAccepted {
     /// Ask `GET /tasks/{task_id}` how it goes.
     pub task_id: TaskId,
+    /// Where it stands, if that was waited for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub task: Option<Task>,
+}
+
+/// `POST /collections/{collection}/documents/delete`: which documents.
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum DocumentsSelector {
+    /// Those with these ids.
+    Ids(Vec<String>),
+    /// Those of which a chunk matches.
+    Filter(Filter),
+}
+
+impl<'de> Deserialize<'de> for DocumentsSelector {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        struct Wire {
+            ids: Option<Vec<String>>,
+            filter: Option<Filter>,
+        }
+        match Wire::deserialize(deserializer)? {
+            Wire {
+                ids: Some(ids),
+                filter: None,
+            } => Ok(Self::Ids(ids)),
+            Wire {
+                ids: None,
+                filter: Some(filter),
+            } => Ok(Self::Filter(filter)),
+            _ => Err(D::Error::custom("exactly one of `ids` and `filter` is accepted")),
+        }
+    }
 }
 
 /// `GET /collections/{collection}/documents/{id}`
