@@ -8,6 +8,7 @@ mod ingest;
 mod model;
 mod payload_index;
 mod placement;
+mod remote;
 mod rerank;
 mod search;
 mod support;

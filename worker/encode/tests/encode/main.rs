@@ -9,4 +9,5 @@ mod files;
 mod mpnet;
 mod params;
 mod parity;
+mod remote;
 mod support;
