@@ -14,7 +14,7 @@ use twofold_types::{Document, Role, TaskId};
 
 use crate::chunk::{Chunk, chunk};
 use crate::error::{Result, WorkerError};
-use crate::lanes::{JOB_TOKENS, Job, TextResult};
+use crate::lanes::{JOB_TOKENS, Job, Lanes, TextResult};
 use crate::models::Models;
 use crate::plan::{Slice, Waiting, plan};
 use crate::stop::Stop;
@@ -65,7 +65,7 @@ pub(crate) struct Encoding {
 pub(crate) struct Scheduler {
     pub(crate) store: Arc<Store>,
     pub(crate) models: Arc<Models>,
-    pub(crate) lanes: Sender<Job>,
+    pub(crate) lanes: Lanes,
     pub(crate) committer: Sender<Window>,
     pub(crate) bell: Receiver<()>,
     pub(crate) stop: Stop,
@@ -266,7 +266,8 @@ impl Scheduler {
         // The committer learns of the window when all of its jobs are with the lanes, so it never waits for a window whose
         // jobs wait behind those of the next.
         for job in jobs {
-            self.lanes.send(job).map_err(|_| Stopped)?;
+            let lanes = self.lanes.documents(job.encoder.as_ref());
+            lanes.send(job).map_err(|_| Stopped)?;
         }
         let work = Work::Documents { collection, documents };
         self.committer.send(Window { work, vectors }).map_err(|_| Stopped)

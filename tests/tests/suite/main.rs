@@ -10,6 +10,7 @@ mod model;
 mod payload_index;
 mod placement;
 mod query;
+mod remote;
 mod rerank;
 mod search;
 mod snapshots;
