@@ -10,7 +10,7 @@ use anyhow::Context;
 use axum::http::HeaderValue;
 use axum::serve::Listener;
 use tokio::net::TcpListener;
-use twofold_encode::DeviceSpec;
+use twofold_encode::{DeviceSpec, Endpoints};
 use twofold_storage::Options as StorageOptions;
 use twofold_types::ModelId;
 use twofold_worker::{Engine, Options, RetryPolicy};
@@ -36,6 +36,9 @@ pub struct ServeOptions {
     /// Where models are, as `publisher/model` directories [default: models/ in the user's cache directory for twofold]
     #[arg(long, env = "TWOFOLD_MODELS_DIR", value_name = "DIR")]
     pub models_dir: Option<PathBuf>,
+    /// A file of services that run models for this server, as docs/models.md describes
+    #[arg(long, env = "TWOFOLD_ENDPOINTS", value_name = "FILE")]
+    pub endpoints: Option<PathBuf>,
     /// What encodes: auto, cpu, cuda:N or metal
     #[arg(long, env = "TWOFOLD_DEVICE", default_value = "auto")]
     pub device: DeviceSpec,
@@ -152,6 +155,12 @@ pub async fn run(options: ServeOptions) -> anyhow::Result<()> {
             finished_task_age: Duration::from_secs(options.finished_task_age),
             ..defaults
         },
+        endpoints: options
+            .endpoints
+            .as_deref()
+            .map(Endpoints::open)
+            .transpose()?
+            .unwrap_or_default(),
         device: options.device,
         ingest_lanes: options.ingest_lanes,
         index_threads: options.index_threads,

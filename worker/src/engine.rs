@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crossbeam::channel::bounded;
 use parking_lot::Mutex;
-use twofold_encode::{DeviceSpec, EncodeError};
+use twofold_encode::{DeviceSpec, EncodeError, Endpoints};
 use twofold_storage::{Options as StorageOptions, Store};
 use twofold_types::ModelId;
 
@@ -32,6 +32,8 @@ pub struct Options {
     pub storage: StorageOptions,
     /// Where models are, in the hub's layout: `publisher/model`.
     pub models_dir: PathBuf,
+    /// Services that run models for this server. Default: none.
+    pub endpoints: Endpoints,
     /// What encodes. Default: a GPU where there is one and the build can use it, else the CPU.
     pub device: DeviceSpec,
     /// Bytes that the weights of loaded models may take together, before the least recently used is unloaded. Default: a
@@ -59,6 +61,7 @@ impl Options {
         Self {
             storage: StorageOptions::new(data_dir),
             models_dir: models_dir.into(),
+            endpoints: Endpoints::default(),
             device: DeviceSpec::Auto,
             models_memory_bytes: twofold_storage::memory_bytes().map_or(u64::MAX, |bytes| bytes / 4),
             default_model: None,
@@ -113,8 +116,10 @@ impl Engine {
         let ingest_lanes = options.ingest_lanes.unwrap_or(if on_cpu { cores } else { 1 }).max(1);
         let index_threads = options.index_threads.unwrap_or(cores / 2).max(1);
         let store = Arc::new(Store::open(options.storage)?);
+        let has_remote = !options.endpoints.is_empty();
         let models = Models::new(
             options.models_dir,
+            options.endpoints,
             device,
             options.models_memory_bytes,
             options.default_model,
@@ -128,7 +133,7 @@ impl Engine {
         let backoffs = Arc::new(Backoffs::new(options.retry));
         let mut stages = vec![Stage::new("scheduler"), Stage::new("committer")];
         let (scheduler_stage, committer_stage) = (stages[0].clone(), stages[1].clone());
-        let (lanes, mut threads) = Lanes::start(ingest_lanes, &mut stages, &stop)?;
+        let (lanes, mut threads) = Lanes::start(ingest_lanes, has_remote, &mut stages, &stop)?;
         let pool = rayon::ThreadPoolBuilder::new()
             .num_threads(index_threads)
             .thread_name(|n| format!("index-{n}"))
@@ -136,7 +141,7 @@ impl Engine {
         let scheduling = Scheduler {
             store: store.clone(),
             models: models.clone(),
-            lanes: lanes.ingest.clone(),
+            lanes: lanes.clone(),
             committer,
             bell: scheduler_bell,
             backoffs: backoffs.clone(),

@@ -62,6 +62,9 @@ pub enum WorkerError {
         /// How many are accepted.
         most: usize,
     },
+    /// A model that runs elsewhere gave nothing that can be used.
+    #[error(transparent)]
+    Remote(EncodeError),
     /// A text that could not be encoded.
     #[error("encoding failed: {0}")]
     Encoding(String),
@@ -149,11 +152,13 @@ impl WorkerError {
                     EncodeError::Parameter { .. }
                     | EncodeError::Towers { .. }
                     | EncodeError::CrossEncoder
+                    | EncodeError::RemoteParameter(_)
                     | EncodeError::NoCrossEncoder,
                 ..
             } => Fault::Caller,
             Self::Busy | Self::Stopping => Fault::Unavailable,
-            Self::Model { .. } | Self::Encoding(_) => Fault::Server,
+            Self::Model { source, .. } | Self::Remote(source) if source.is_transient() => Fault::Unavailable,
+            Self::Model { .. } | Self::Remote(_) | Self::Encoding(_) => Fault::Server,
         }
     }
 }

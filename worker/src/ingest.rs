@@ -17,7 +17,7 @@ use crate::error::{Result, WorkerError};
 use crate::failure::Failure;
 use crate::fingerprint::Fingerprints;
 use crate::heartbeat::Stage;
-use crate::lanes::{JOB_TOKENS, Job, TextResult};
+use crate::lanes::{JOB_TOKENS, Job, Lanes, TextResult};
 use crate::models::Models;
 use crate::plan::{Candidate, Plan, Shares, plan};
 use crate::retry::{Backoffs, Turn};
@@ -83,7 +83,7 @@ pub(crate) struct Encoding {
 pub(crate) struct Scheduler {
     pub(crate) store: Arc<Store>,
     pub(crate) models: Arc<Models>,
-    pub(crate) lanes: Sender<Job>,
+    pub(crate) lanes: Lanes,
     pub(crate) committer: Sender<Window>,
     pub(crate) bell: Receiver<()>,
     pub(crate) backoffs: Arc<Backoffs>,
@@ -315,7 +315,8 @@ impl Scheduler {
         // The committer learns of the window when all of its jobs are with the lanes, so it never waits for a window whose
         // jobs wait behind those of the next.
         for job in jobs {
-            self.lanes.send(job).map_err(|_| Stopped)?;
+            let lanes = self.lanes.documents(job.encoder.as_ref());
+            lanes.send(job).map_err(|_| Stopped)?;
         }
         let window = Window {
             collection,

@@ -4,6 +4,9 @@
 //! lane with two threads does. Documents are encoded by the ingest lanes; queries have a lane to themselves, so that they
 //! never wait behind a batch of documents. Pairs of a query and a document are scored in the lane of queries, one forward pass at a
 //! time, each in turn with the queries that wait: however long a list to rank is, a query waits for one or two passes of it.
+//!
+//! Models that run elsewhere have lanes of their own for documents, which wait for the network most of the time; for queries, the
+//! thread of the request waits itself.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -22,6 +25,9 @@ use crate::stop::Stop;
 
 /// Tokens of one job of an ingest lane; every job is split further by the encoder's own budget.
 pub(crate) const JOB_TOKENS: TokenBudget = TokenBudget::new(4096);
+
+/// Requests of documents that models elsewhere work on at the same time.
+const REMOTE_LANES: usize = 8;
 
 /// Queries that are encoded together at most.
 const QUERY_BATCH: usize = 32;
@@ -57,20 +63,24 @@ struct Scoring {
 /// The ends of the lanes' channels.
 #[derive(Clone)]
 pub(crate) struct Lanes {
-    pub(crate) ingest: Sender<Job>,
+    ingest: Sender<Job>,
+    remote: Sender<Job>,
     query: Sender<Job>,
     scoring: Sender<Scoring>,
 }
 
 impl Lanes {
-    /// Starts `ingest_lanes` lanes for documents and one for queries. `stages` gets those of documents.
+    /// Starts `ingest_lanes` lanes for documents and one for queries, and those for models elsewhere where there are any. `stages` gets
+    /// those of documents.
     pub(crate) fn start(
         ingest_lanes: usize,
+        has_remote: bool,
         stages: &mut Vec<Stage>,
         stop: &Stop,
     ) -> std::io::Result<(Self, Vec<JoinHandle<()>>)> {
         // Room for two jobs per lane: the lanes are busy while the scheduler prepares the next window.
         let (ingest, ingest_jobs) = bounded::<Job>(2 * ingest_lanes);
+        let (remote, remote_jobs) = bounded::<Job>(2 * REMOTE_LANES);
         let (query, query_jobs) = bounded::<Job>(WAITING_QUERIES);
         let (scoring, scorings) = bounded::<Scoring>(WAITING_QUERIES);
         let mut threads = Vec::new();
@@ -80,6 +90,12 @@ impl Lanes {
             stages.push(stage.clone());
             threads.push(start_lane(&name, ingest_jobs.clone(), 1, never(), stage, stop.clone())?);
         }
+        for lane in 0..if has_remote { REMOTE_LANES } else { 0 } {
+            let name = format!("encode-remote-{lane}");
+            let stage = Stage::new(name.as_str());
+            stages.push(stage.clone());
+            threads.push(start_lane(&name, remote_jobs.clone(), 1, never(), stage, stop.clone())?);
+        }
         threads.push(start_lane(
             "encode-query",
             query_jobs,
@@ -88,8 +104,22 @@ impl Lanes {
             Stage::new("encode-query"),
             stop.clone(),
         )?);
-        let lanes = Self { ingest, query, scoring };
+        let lanes = Self {
+            ingest,
+            remote,
+            query,
+            scoring,
+        };
         Ok((lanes, threads))
+    }
+
+    /// Where jobs of documents for this encoder go.
+    pub(crate) fn documents(&self, encoder: &dyn Encoder) -> &Sender<Job> {
+        if encoder.is_remote(Role::Document) {
+            &self.remote
+        } else {
+            &self.ingest
+        }
     }
 
     /// Encodes texts that a caller waits for: queries before all documents, documents in turn with those of the queue.
@@ -102,6 +132,9 @@ impl Lanes {
 
     /// Many queries of one caller take turns with those of others: each turn is one forward pass.
     fn encode_queries(&self, encoder: &Arc<dyn Encoder>, tokens: &[Tokens]) -> Result<Vec<Embedding>> {
+        if encoder.is_remote(Role::Query) {
+            return encoder.encode(tokens, Role::Query).map_err(WorkerError::Remote);
+        }
         let mut embeddings = Vec::with_capacity(tokens.len());
         for texts in turns(tokens, TokenBudget::default()) {
             let (job, result) = job(encoder, Role::Query, &texts, tokens);
@@ -142,7 +175,8 @@ impl Lanes {
         let mut waiting = Vec::new();
         for texts in turns(tokens, JOB_TOKENS) {
             let (job, result) = job(encoder, Role::Document, &texts, tokens);
-            self.ingest.send_timeout(job, PATIENCE).map_err(|error| match error {
+            let lanes = self.documents(encoder.as_ref());
+            lanes.send_timeout(job, PATIENCE).map_err(|error| match error {
                 SendTimeoutError::Timeout(_) => WorkerError::Busy,
                 SendTimeoutError::Disconnected(_) => WorkerError::Stopping,
             })?;
@@ -266,7 +300,10 @@ fn encode_each(encoder: &dyn Encoder, tokens: &[Tokens], role: Role) -> Vec<Text
     let outcome = catch_unwind(AssertUnwindSafe(|| encode(encoder, tokens, role)));
     let failure = match outcome {
         Ok(Ok(embeddings)) => return embeddings.into_iter().map(Ok).collect(),
-        Ok(Err(error)) if error.is_transient() => return vec![Err(Failure::from(&error)); tokens.len()],
+        // Every part of the batch would fail in the same way.
+        Ok(Err(error)) if error.is_transient() || !error.may_be_one_text() => {
+            return vec![Err(Failure::from(&error)); tokens.len()];
+        }
         Ok(Err(error)) => Failure::from(&error),
         Err(_) => Failure::transient(PANICKED),
     };
@@ -319,7 +356,12 @@ mod tests {
         // Nobody takes a job up.
         let (query, _query_jobs) = bounded(0);
         let (scoring, _scorings) = bounded(0);
-        let lanes = Lanes { ingest, query, scoring };
+        let lanes = Lanes {
+            remote: ingest.clone(),
+            ingest,
+            query,
+            scoring,
+        };
         let refused = lanes.encode(encoder, tokens, Role::Query);
         assert!(matches!(refused, Err(WorkerError::Busy)), "{refused:?}");
     }
@@ -330,7 +372,7 @@ mod tests {
         let model = Model::open(fixture, DeviceSpec::Cpu).unwrap();
         let texts: Vec<String> = (0..300).map(|n| "word ".repeat(n % 37) + &n.to_string()).collect();
         let (stopper, stop) = crate::stop::stop_signal();
-        let (lanes, threads) = Lanes::start(2, &mut Vec::new(), &stop).unwrap();
+        let (lanes, threads) = Lanes::start(2, false, &mut Vec::new(), &stop).unwrap();
         for role in [Role::Query, Role::Document] {
             let tokens = model.encoder().tokenizer(role).tokenize(&texts, role).unwrap();
             let encoded = lanes.encode(model.encoder().clone(), tokens, role).unwrap();
@@ -358,7 +400,7 @@ mod tests {
             .tokenize(&["a"], Role::Query)
             .unwrap();
         let (stopper, stop) = crate::stop::stop_signal();
-        let (lanes, threads) = Lanes::start(1, &mut Vec::new(), &stop).unwrap();
+        let (lanes, threads) = Lanes::start(1, false, &mut Vec::new(), &stop).unwrap();
         std::thread::scope(|scope| {
             let ranking = scope.spawn(|| lanes.score(&cross_encoder, &pairs).unwrap());
             let mut answered = 0;

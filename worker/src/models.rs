@@ -9,7 +9,8 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 use twofold_encode::{
-    Checkpoint, CrossEncoder, Device, EncodeError, EncodeOptions, Encoder, ModelFiles, TwoTowers, known_model, settled,
+    Checkpoint, CrossEncoder, Device, EncodeError, EncodeOptions, Encoder, Endpoints, ModelFiles, RemoteEncoder,
+    RemoteReranker, TwoTowers, known_model, settled,
 };
 use twofold_types::{EncoderParams, ModelId, ModelInfo, Precision};
 
@@ -21,6 +22,8 @@ use crate::error::{Result, WorkerError};
 /// when they take more memory than they may. Whoever holds an encoder goes on with it.
 pub struct Models {
     dir: ModelsDir,
+    /// Services that run models for this server; their models are not in memory.
+    endpoints: Endpoints,
     device: Device,
     /// The model where a request names none.
     default: Option<ModelId>,
@@ -29,10 +32,25 @@ pub struct Models {
     encoders: Mutex<HashMap<EncoderParams, Arc<dyn Encoder>>>,
 }
 
+/// What says how relevant texts are.
+pub enum Reranker {
+    /// In memory.
+    Local(Arc<CrossEncoder>),
+    /// At an endpoint.
+    Remote(RemoteReranker),
+}
+
 impl Models {
-    pub(crate) fn new(dir: PathBuf, device: Device, budget_bytes: u64, default: Option<ModelId>) -> Self {
+    pub(crate) fn new(
+        dir: PathBuf,
+        endpoints: Endpoints,
+        device: Device,
+        budget_bytes: u64,
+        default: Option<ModelId>,
+    ) -> Self {
         Self {
             dir: ModelsDir::new(dir),
+            endpoints,
             device,
             default,
             checkpoints: Loaded::new(budget_bytes),
@@ -46,7 +64,8 @@ impl Models {
         let params = &self.settled(params.clone());
         let known = self.encoders.lock().get(params).cloned();
         if let Some(encoder) = known {
-            weights(params).for_each(|weights| self.checkpoints.touch(&weights));
+            self.local_weights(params)
+                .for_each(|weights| self.checkpoints.touch(&weights));
             return Ok(encoder);
         }
         let mut encoder = self.tower(&params.model, params)?;
@@ -57,20 +76,34 @@ impl Models {
         }
         let encoder = self.encoders.lock().entry(params.clone()).or_insert(encoder).clone();
         // Unloaded meanwhile: kept, it would take memory that nobody counts.
-        if weights(params).any(|weights| !self.checkpoints.state(&weights).loaded) {
+        if self
+            .local_weights(params)
+            .any(|weights| !self.checkpoints.state(&weights).loaded)
+        {
             self.encoders.lock().remove(params);
         }
         Ok(encoder)
     }
 
-    /// The same, with a precision that was left to us chosen for this machine.
+    /// The same, with a precision that was left to us chosen for this machine. One that runs elsewhere gives numbers, whatever it
+    /// computes in.
     pub fn settled(&self, params: EncoderParams) -> EncoderParams {
-        let precision = settled(&params, &self.device);
+        let precision = match params.precision {
+            Precision::Auto if self.endpoints.of(&params.model).is_some() => Precision::F32,
+            _ => settled(&params, &self.device),
+        };
         EncoderParams { precision, ..params }
     }
 
-    /// The cross-encoder of that name, loaded as encoders are.
-    pub fn cross_encoder(&self, model: &ModelId) -> Result<Arc<CrossEncoder>> {
+    /// The reranker of that name: a cross-encoder, loaded as encoders are, or one of an endpoint.
+    pub fn reranker(&self, model: &ModelId) -> Result<Reranker> {
+        Ok(match self.endpoints.of(model) {
+            Some((endpoint, name)) => Reranker::Remote(RemoteReranker::new(endpoint, name, model.clone())),
+            None => Reranker::Local(self.cross_encoder(model)?),
+        })
+    }
+
+    fn cross_encoder(&self, model: &ModelId) -> Result<Arc<CrossEncoder>> {
         let checkpoint = self.checkpoint(model, Precision::F32, ModelFiles::check_cross_encoder)?;
         checkpoint.cross_encoder(model).map_err(because(model))
     }
@@ -138,12 +171,22 @@ impl Models {
 
     /// One tower as `params` describe it.
     fn tower(&self, model: &ModelId, params: &EncoderParams) -> Result<Arc<dyn Encoder>> {
-        let checkpoint = self.checkpoint(model, params.precision, ModelFiles::check_encoder)?;
         let params = EncoderParams {
             model: model.clone(),
             ..params.clone()
         };
+        if let Some((endpoint, name)) = self.endpoints.of(model) {
+            let encoder = RemoteEncoder::open(endpoint, name, &params).map_err(because(model))?;
+            tracing::info!(%model, space = %encoder.space(), "model of an endpoint opened");
+            return Ok(encoder);
+        }
+        let checkpoint = self.checkpoint(model, params.precision, ModelFiles::check_encoder)?;
         checkpoint.encoder(&params).map_err(because(model))
+    }
+
+    /// What of [`weights`] is of models that run here.
+    fn local_weights(&self, params: &EncoderParams) -> impl Iterator<Item = (ModelId, Precision)> {
+        weights(params).filter(|(model, _)| self.endpoints.of(model).is_none())
     }
 
     /// A model in memory. Unless `check` accepts it, it is not loaded.
@@ -216,7 +259,10 @@ mod tests {
             copy(&fixtures.join(model), &dir.path().join("t").join(model));
         }
         let device = DeviceSpec::Cpu.open().unwrap();
-        (Models::new(dir.path().to_owned(), device, budget_bytes, None), dir)
+        (
+            Models::new(dir.path().to_owned(), Endpoints::default(), device, budget_bytes, None),
+            dir,
+        )
     }
 
     fn copy(from: &Path, to: &Path) {

@@ -1,5 +1,8 @@
 //! Requests for the relevance of texts to a query.
 
+use std::sync::Arc;
+
+use twofold_encode::{CrossEncoder, EncodeError, RemoteReranker};
 use twofold_storage::InvalidInput;
 use twofold_types::ModelId;
 use twofold_types::rerank::TruncationDirection;
@@ -7,6 +10,7 @@ use twofold_types::rerank::TruncationDirection;
 use crate::embeddings::{MAX_TEXTS, TooLong};
 use crate::engine::Engine;
 use crate::error::{Result, WorkerError};
+use crate::models::Reranker;
 
 /// How texts are ranked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,7 +33,8 @@ pub struct Ranked {
 }
 
 impl Engine {
-    /// Scores every text with the query, in the lane of queries and in turns with them.
+    /// Scores every text with the query: in the lane of queries and in turns with them, or at an endpoint, for which the thread of
+    /// the request waits.
     pub fn rank(&self, model: &ModelId, query: &str, texts: &[String], options: RankOptions) -> Result<Ranked> {
         if texts.is_empty() {
             return Err(WorkerError::NoTexts);
@@ -42,7 +47,23 @@ impl Engine {
             }
             .into());
         }
-        let cross_encoder = self.models.cross_encoder(model)?;
+        let (scores, tokens) = match self.models.reranker(model)? {
+            Reranker::Local(cross_encoder) => self.scores(&cross_encoder, query, texts, options)?,
+            Reranker::Remote(reranker) => remote_scores(&reranker, model, query, texts, options)?,
+        };
+        let mut ranks: Vec<(usize, f32)> = scores.into_iter().enumerate().collect();
+        // Stable: of two that are as relevant, the first comes first.
+        ranks.sort_by(|(_, a), (_, b)| b.total_cmp(a));
+        Ok(Ranked { ranks, tokens })
+    }
+
+    fn scores(
+        &self,
+        cross_encoder: &Arc<CrossEncoder>,
+        query: &str,
+        texts: &[String],
+        options: RankOptions,
+    ) -> Result<(Vec<f32>, u64)> {
         let pairs = cross_encoder.pairs(query, texts, options.direction);
         let pairs = pairs.map_err(|error| WorkerError::Encoding(error.to_string()))?;
         if options.too_long == TooLong::Refuse
@@ -54,20 +75,37 @@ impl Engine {
                 most: pairs[index].len(),
             });
         }
-        let scores = self.lanes.score(&cross_encoder, &pairs)?;
-        let score = |raw| {
-            if options.raw {
-                raw
-            } else {
-                cross_encoder.activation().of(raw)
-            }
-        };
-        let mut ranks: Vec<(usize, f32)> = scores.into_iter().map(score).enumerate().collect();
-        // Stable: of two that are as relevant, the first comes first.
-        ranks.sort_by(|(_, a), (_, b)| b.total_cmp(a));
-        Ok(Ranked {
-            ranks,
-            tokens: pairs.iter().map(|pair| pair.len() as u64).sum(),
-        })
+        let mut scores = self.lanes.score(cross_encoder, &pairs)?;
+        if !options.raw {
+            let activation = cross_encoder.activation();
+            scores.iter_mut().for_each(|score| *score = activation.of(*score));
+        }
+        Ok((scores, pairs.iter().map(|pair| pair.len() as u64).sum()))
     }
+}
+
+/// How texts are cut is the service's to say.
+fn remote_scores(
+    reranker: &RemoteReranker,
+    model: &ModelId,
+    query: &str,
+    texts: &[String],
+    options: RankOptions,
+) -> Result<(Vec<f32>, u64)> {
+    let scored = match options {
+        RankOptions {
+            too_long: TooLong::Refuse,
+            ..
+        } => Err(EncodeError::RemoteParameter("truncate")),
+        RankOptions {
+            direction: TruncationDirection::Left,
+            ..
+        } => Err(EncodeError::RemoteParameter("truncation_direction")),
+        RankOptions { raw, .. } => reranker.score(query, texts, raw),
+    };
+    let scored = scored.map_err(|source| WorkerError::Model {
+        model: model.clone(),
+        source,
+    })?;
+    Ok((scored.scores, scored.tokens as u64))
 }

@@ -13,6 +13,7 @@ mod payload_index;
 mod placement;
 mod query;
 mod queue_model;
+mod remote;
 mod rerank;
 mod search;
 mod snapshots;

@@ -26,6 +26,12 @@ pub trait Encoder: Send + Sync {
     /// The tokenizer whose tokens this encoder takes for a role.
     fn tokenizer(&self, role: Role) -> &Tokenizer;
 
+    /// Whether encoding waits for another machine instead of working on this one: threads that are as many as there are cores
+    /// are not for it.
+    fn is_remote(&self, _role: Role) -> bool {
+        false
+    }
+
     /// One embedding per text, of this encoder's [kind](Self::kind), in the order of `batch`. A text's embedding does not depend on the
     /// texts beside it. `role` selects the tower where the two differ; prompts were applied by the tokenizer.
     ///

@@ -77,6 +77,9 @@ pub enum EncodeError {
         /// The largest value that is accepted.
         most: usize,
     },
+    /// A collection asks for something that is up to the service that runs the model.
+    #[error("`{0}` cannot be asked of this model: it runs elsewhere")]
+    RemoteParameter(&'static str),
     /// Embeddings are asked of a model that makes none.
     #[error("it is a cross-encoder: it scores a query with a document (`POST /rerank`) and makes no embeddings")]
     CrossEncoder,
@@ -169,5 +172,13 @@ impl EncodeError {
     /// batch fails again.
     pub fn is_transient(&self) -> bool {
         matches!(self, Self::Remote { source, .. } if source.is_transient())
+    }
+
+    /// Whether one text of a batch may be to blame, so that the others could be encoded without it.
+    pub fn may_be_one_text(&self) -> bool {
+        match self {
+            Self::Remote { source, .. } => matches!(source, RemoteError::Refused { .. }),
+            _ => true,
+        }
     }
 }

@@ -1,7 +1,8 @@
 //! Text to vectors, and pairs of texts to scores: model files, tokenisation, batching, the networks, their pooling and heads.
 //!
 //! The crate is blocking and keeps no threads: whoever calls [`Encoder::encode`] lends it the thread it runs on, and the
-//! rayon pool that thread belongs to. It downloads nothing and stores nothing; a model is a local directory.
+//! rayon pool that thread belongs to. It downloads nothing and stores nothing; a model is a local directory, or runs behind one
+//! of the [`Endpoints`] that the operator names.
 //!
 //! ```no_run
 //! use twofold_encode::{DeviceSpec, Model, cosine};
@@ -64,7 +65,7 @@ pub use known::{
 pub use model::Model;
 pub use pair::Pair;
 pub use precision::settled;
-pub use remote::RemoteError;
+pub use remote::{Endpoint, Endpoints, EndpointsError, RemoteEncoder, RemoteError, RemoteReranker, RemoteScores};
 pub use similarity::cosine;
 pub use tokenizer::{Tokenizer, Tokens};
 pub use towers::TwoTowers;

@@ -17,6 +17,8 @@ pub struct Tokens {
     prompt: usize,
     /// How many were cut off at the end.
     cut: usize,
+    /// The text, where its encoder takes texts.
+    text: Option<Arc<str>>,
 }
 
 impl Tokens {
@@ -33,6 +35,11 @@ impl Tokens {
     /// How many tokens of the text were cut off at its end because it was longer than the maximum.
     pub fn cut(&self) -> usize {
         self.cut
+    }
+
+    /// The text behind its prompt, cut as its tokens are; empty unless its tokenizer is that of an encoder that takes texts.
+    pub fn text(&self) -> &str {
+        self.text.as_deref().unwrap_or_default()
     }
 
     /// How many tokens there are.
@@ -56,6 +63,8 @@ pub struct Tokenizer {
     prompt_tokens: [usize; 2],
     max_tokens: usize,
     special_tokens: usize,
+    /// Whether texts are kept beside their tokens.
+    keeps_texts: bool,
 }
 
 impl Tokenizer {
@@ -91,7 +100,21 @@ impl Tokenizer {
             prompts,
             max_tokens,
             special_tokens,
+            keeps_texts: false,
         })
+    }
+
+    /// A tokenizer for an encoder that takes texts: it counts tokens, and cuts texts where they have too many. It counts no special
+    /// ones.
+    pub(crate) fn of_texts(inner: Arc<tokenizers::Tokenizer>, prompts: Prompts, max_tokens: usize) -> Self {
+        Self {
+            inner,
+            prompts,
+            prompt_tokens: [0; 2],
+            max_tokens,
+            special_tokens: 0,
+            keeps_texts: true,
+        }
     }
 
     /// The tokens of each text behind the role's prompt, in the order of the texts.
@@ -111,6 +134,9 @@ impl Tokenizer {
 
     fn tokenize_one(&self, text: &str, role: Role) -> tokenizers::Result<Tokens> {
         let prompted = format!("{}{text}", self.prompts.of(role));
+        if self.keeps_texts {
+            return self.cut_text(prompted);
+        }
         let mut encoding = self.inner.encode_fast(prompted, false)?;
         let room = self.max_tokens.saturating_sub(self.special_tokens);
         let cut = encoding.len().saturating_sub(room);
@@ -126,6 +152,24 @@ impl Tokenizer {
                 Role::Query => query,
                 Role::Document => document,
             },
+            text: None,
+        })
+    }
+
+    fn cut_text(&self, mut text: String) -> tokenizers::Result<Tokens> {
+        let encoding = self.inner.encode(text.as_str(), false)?;
+        let cut = encoding.len().saturating_sub(self.max_tokens);
+        let kept = encoding.len() - cut;
+        if cut > 0 {
+            let end = kept.checked_sub(1).map_or(0, |last| encoding.get_offsets()[last].1);
+            // Of a tokenizer by bytes, a token may end within a character.
+            text.truncate(text.floor_char_boundary(end));
+        }
+        Ok(Tokens {
+            ids: encoding.get_ids()[..kept].to_vec(),
+            prompt: 0,
+            cut,
+            text: Some(text.into()),
         })
     }
 

@@ -51,6 +51,10 @@ impl Encoder for TwoTowers {
         self.tower(role).tokenizer(role)
     }
 
+    fn is_remote(&self, role: Role) -> bool {
+        self.tower(role).is_remote(role)
+    }
+
     fn encode(&self, batch: &[Tokens], role: Role) -> Result<Vec<Embedding>, EncodeError> {
         self.tower(role).encode(batch, role)
     }

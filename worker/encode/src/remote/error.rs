@@ -24,6 +24,9 @@ pub enum RemoteError {
     /// Requests would have to wait longer for their turn under the configured rate than they may.
     #[error("the configured rate lets the request begin in {0:.0?} only")]
     Rate(Duration),
+    /// There is no key.
+    #[error("the environment variable {0}, which holds the key, is not set to one")]
+    NoKey(String),
     /// The service does not accept the key.
     #[error("HTTP {status}: the key is not accepted; it is read from the environment variable {variable}: {message}")]
     Key {
@@ -61,6 +64,9 @@ pub enum RemoteError {
         /// Components of the vector that came.
         received: usize,
     },
+    /// A vector has components that are no finite numbers.
+    #[error("a vector with components that are no finite numbers was answered")]
+    NotFinite,
 }
 
 impl RemoteError {
@@ -70,7 +76,20 @@ impl RemoteError {
             Self::Transport(_) | Self::Unavailable { .. } | Self::Rate(_) => true,
             // An answer that ends too early was cut off on its way.
             Self::Malformed(error) => error.is_eof(),
-            Self::Key { .. } | Self::Refused { .. } | Self::Count { .. } | Self::Dimensions { .. } => false,
+            Self::NoKey(_)
+            | Self::Key { .. }
+            | Self::Refused { .. }
+            | Self::Count { .. }
+            | Self::Dimensions { .. }
+            | Self::NotFinite => false,
+        }
+    }
+
+    pub(super) fn unavailable(status: u16, message: String, retry_after: Option<Duration>) -> Self {
+        Self::Unavailable {
+            status,
+            message,
+            retry_after,
         }
     }
 }
@@ -85,11 +104,7 @@ mod tests {
 
     #[test]
     fn what_passes_is_told_from_what_stays() {
-        let unavailable = RemoteError::Unavailable {
-            status: 429,
-            message: String::new(),
-            retry_after: None,
-        };
+        let unavailable = RemoteError::unavailable(429, String::new(), None);
         for transient in [
             unavailable,
             RemoteError::Transport("reset".into()),

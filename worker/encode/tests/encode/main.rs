@@ -10,4 +10,5 @@ mod mpnet;
 mod params;
 mod parity;
 mod precision;
+mod remote;
 mod support;

@@ -1,0 +1,199 @@
+//! Collections whose encoder runs elsewhere: a service in this process that speaks OpenAI's protocol.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::routing::post;
+use axum::{Json, Router};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use twofold_tests::Server;
+use twofold_types::api::CreateCollection;
+
+use crate::support::{BINARY, copy, document, documents, finished, from_json, name, send_json};
+
+/// How the service is.
+#[derive(Default)]
+struct Mood {
+    delay_millis: AtomicU64,
+    /// The status that it answers; 0: all is well.
+    status: AtomicU64,
+    asked: AtomicU64,
+}
+
+async fn embeddings(State(mood): State<Arc<Mood>>, Json(request): Json<Value>) -> (StatusCode, Json<Value>) {
+    mood.asked.fetch_add(1, Ordering::SeqCst);
+    tokio::time::sleep(Duration::from_millis(mood.delay_millis.load(Ordering::SeqCst))).await;
+    let status = mood.status.load(Ordering::SeqCst);
+    if status != 0 {
+        let body = json!({"error": {"message": "not now"}});
+        return (StatusCode::from_u16(status as u16).unwrap(), Json(body));
+    }
+    let texts = request["input"].as_array().unwrap().iter();
+    let datum =
+        |(index, text): (usize, &Value)| json!({"index": index, "embedding": vector_of(text.as_str().unwrap())});
+    (
+        StatusCode::OK,
+        Json(json!({"data": texts.enumerate().map(datum).collect::<Vec<_>>()})),
+    )
+}
+
+/// Texts that have the query in them are relevant.
+async fn rerank(Json(request): Json<Value>) -> Json<Value> {
+    let query = request["query"].as_str().unwrap();
+    let texts = request["documents"].as_array().unwrap().iter();
+    let score = |text: &Value| f32::from(u8::from(text.as_str().unwrap().contains(query)));
+    let result = |(index, text): (usize, &Value)| json!({"index": index, "relevance_score": score(text)});
+    Json(json!({"results": texts.enumerate().map(result).collect::<Vec<_>>()}))
+}
+
+/// Texts on cats, on dogs, and on neither.
+fn vector_of(text: &str) -> [f32; 3] {
+    let about = |word: &str| f32::from(u8::from(text.contains(word)));
+    [about("cat"), about("dog"), 0.1]
+}
+
+/// A server with the endpoint `fake`, and a small model of its own.
+async fn with_endpoint() -> (Server, Arc<Mood>, TempDir) {
+    let mood = Arc::new(Mood::default());
+    let service = Router::new()
+        .route("/embeddings", post(embeddings))
+        .route("/rerank", post(rerank))
+        .with_state(mood.clone());
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    tokio::spawn(async move { axum::serve(listener, service).await.unwrap() });
+
+    let dir = tempfile::tempdir().unwrap();
+    let endpoints = dir.path().join("endpoints.json");
+    let models = json!({"m": {"dimensions": 3, "max_tokens": 100}});
+    let endpoint = json!({"fake": {"protocol": "openai", "url": url, "models": models}});
+    std::fs::write(&endpoints, endpoint.to_string()).unwrap();
+    let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("../worker/encode/tests/fixtures/families/bert");
+    let models_dir = dir.path().join("models");
+    copy(&fixture, &models_dir.join("t/bert"));
+    let args = [
+        "--endpoints",
+        endpoints.to_str().unwrap(),
+        "--models-dir",
+        models_dir.to_str().unwrap(),
+    ];
+    let server = Server::start_with(Path::new(BINARY), &dir.path().join("data"), None, &args).await;
+    (server, mood, dir)
+}
+
+fn filled_by_fake() -> CreateCollection {
+    from_json(json!({"encoders": {"": {"model": "fake/m"}}}))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_collection_is_filled_and_asked_through_an_endpoint() {
+    let (server, mood, _dir) = with_endpoint().await;
+    let client = server.client();
+    let pets = name("pets");
+    client.create_collection(&pets, &filled_by_fake()).await.unwrap();
+    let added = [("c", "a cat"), ("d", "a dog"), ("n", "a stone")].map(|(id, text)| document(id, text));
+    let task = client.add_documents(&pets, &documents(added.into())).await.unwrap();
+    finished(&client, task).await;
+    let ask = async |text: &str| {
+        let query = json!({"query": {"text": text}, "limit": 1, "with_payload": true});
+        let found = client.query(&pets, &from_json(query)).await?;
+        Ok::<_, twofold_client::Error>(found[0].payload.as_ref().unwrap()["text"].clone())
+    };
+    assert_eq!(ask("which dog?").await.unwrap(), "a dog");
+    assert_eq!(ask("cats").await.unwrap(), "a cat");
+    let asked = mood.asked.load(Ordering::SeqCst);
+    assert_eq!(ask("cats").await.unwrap(), "a cat");
+    assert_eq!(
+        mood.asked.load(Ordering::SeqCst),
+        asked,
+        "a query that is asked again is not encoded again"
+    );
+
+    let body = json!({"model": "fake/m", "input": ["a dog"]}).to_string();
+    let (status, answer) = send_json(server.url(), "POST", "/v1/embeddings", &body).await;
+    assert_eq!(
+        (status, &answer["data"][0]["embedding"][1]),
+        (200, &json!(1.0)),
+        "{answer}"
+    );
+
+    mood.status.store(503, Ordering::SeqCst);
+    let error = ask("something else").await.unwrap_err();
+    assert!(
+        error.status() == Some(503) && error.to_string().contains("not now"),
+        "{error}"
+    );
+    mood.status.store(400, Ordering::SeqCst);
+    let error = ask("something else").await.unwrap_err();
+    assert!(
+        error.status() == Some(500) && error.to_string().contains("not now"),
+        "{error}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn only_endpoints_that_the_operator_names_are_called() {
+    let (server, mood, _dir) = with_endpoint().await;
+    let other: CreateCollection = from_json(json!({"encoders": {"": {"model": "other/m"}}}));
+    let error = server
+        .client()
+        .create_collection(&name("pets"), &other)
+        .await
+        .unwrap_err();
+    assert!(error.is_rejected() && error.to_string().contains("other/m"), "{error}");
+    let pooled: CreateCollection = from_json(json!({"encoders": {"": {"model": "fake/m", "pooling": "mean"}}}));
+    let error = server
+        .client()
+        .create_collection(&name("pets"), &pooled)
+        .await
+        .unwrap_err();
+    assert!(error.is_rejected() && error.to_string().contains("pooling"), "{error}");
+    assert_eq!(mood.asked.load(Ordering::SeqCst), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_slow_endpoint_keeps_nobody_from_models_of_this_machine() {
+    let (server, mood, _dir) = with_endpoint().await;
+    let client = server.client();
+    let pets = name("pets");
+    client.create_collection(&pets, &filled_by_fake()).await.unwrap();
+    mood.delay_millis.store(4_000, Ordering::SeqCst);
+    let long = "a cat. ".repeat(4_000);
+    let task = client
+        .add_documents(&pets, &documents(vec![document("c", &long)]))
+        .await
+        .unwrap();
+    while mood.asked.load(Ordering::SeqCst) < 2 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let started = Instant::now();
+    for input_type in ["document", "query"] {
+        let body = json!({"model": "t/bert", "input": ["a"], "input_type": input_type}).to_string();
+        let (status, _) = send_json(server.url(), "POST", "/v1/embeddings", &body).await;
+        assert_eq!(status, 200);
+    }
+    assert!(started.elapsed() < Duration::from_secs(3), "{:?}", started.elapsed());
+    finished(&client, task).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_endpoint_ranks_as_a_cross_encoder_of_this_machine_does() {
+    let (server, _mood, _dir) = with_endpoint().await;
+    let documents = ["a dog", "a cat", "a stone", "cat and dog"];
+    let request = json!({"model": "fake/m", "query": "cat", "documents": documents, "top_n": 2});
+    let ranked = server.client().rerank(&from_json(request)).await.unwrap();
+    let ranks: Vec<(usize, f32)> = ranked
+        .results
+        .iter()
+        .map(|result| (result.index, result.relevance_score))
+        .collect();
+    assert_eq!(ranks, [(1, 1.0), (3, 1.0)]);
+    let body = json!({"model": "fake/m", "query": "cat", "texts": documents, "truncate": false}).to_string();
+    let (status, answer) = send_json(server.url(), "POST", "/rerank", &body).await;
+    assert_eq!((status, &answer["error_type"]), (400, &json!("validation")), "{answer}");
+}
