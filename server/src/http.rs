@@ -62,6 +62,8 @@ pub fn router(engine: Arc<Engine>, limits: Limits) -> Router {
         .route("/v1/models", get(openai::models))
         .route("/v1/embeddings", post(openai::embeddings))
         .route("/embed", post(embed::embed))
+        .route("/embed_sparse", post(embed::embed_sparse))
+        .route("/embed_all", post(embed::embed_all))
         .route("/collections", get(collections::list))
         .nest("/collections/{collection}", collection)
         .route("/tasks", get(documents::tasks))

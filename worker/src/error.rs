@@ -149,7 +149,11 @@ impl WorkerError {
             | Self::Document { .. }
             | Self::Unsupported(_)
             | Self::Model {
-                source: EncodeError::Parameter { .. } | EncodeError::Towers { .. },
+                source:
+                    EncodeError::Parameter { .. }
+                    | EncodeError::OutOfRange { .. }
+                    | EncodeError::Inapplicable { .. }
+                    | EncodeError::Towers { .. },
                 ..
             } => Fault::Caller,
             Self::Busy | Self::Stopping => Fault::Unavailable,

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
-use twofold_encode::{Checkpoint, Device, EncodeOptions, Encoder, ModelFiles, TwoTowers, known_model};
+use twofold_encode::{Bm25Encoder, Checkpoint, Device, EncodeOptions, Encoder, ModelFiles, TwoTowers, known_model};
 use twofold_types::{EncoderParams, ModelId, ModelInfo};
 
 pub use self::directory::ModelsDir;
@@ -82,7 +82,7 @@ impl Models {
         let with_state = |info: ModelInfo| {
             let state = self.checkpoints.state(&info.id);
             ModelInfo {
-                loaded: state.loaded,
+                loaded: info.loaded || state.loaded,
                 error: info.error.or(state.error),
                 ..info
             }
@@ -111,6 +111,9 @@ impl Models {
             model: model.clone(),
             source,
         };
+        if Bm25Encoder::is_meant(model) {
+            return Ok(Arc::new(Bm25Encoder::new(params).map_err(because)?));
+        }
         let files = ModelFiles::open(self.dir.find(model)?).map_err(because)?;
         let bytes = files.weight_bytes().map_err(because)?;
         let load = || {
@@ -141,9 +144,10 @@ fn query_model(params: &EncoderParams) -> Option<ModelId> {
     query_model.filter(|query_model| *query_model != params.model)
 }
 
-/// The models of both towers.
+/// The models of both towers that have weights to load.
 fn models(params: &EncoderParams) -> impl Iterator<Item = ModelId> {
-    std::iter::once(params.model.clone()).chain(query_model(params))
+    let models = std::iter::once(params.model.clone()).chain(query_model(params));
+    models.filter(|model| !Bm25Encoder::is_meant(model))
 }
 
 #[cfg(test)]
@@ -151,7 +155,7 @@ mod tests {
     use std::num::NonZeroUsize;
     use std::path::Path;
 
-    use twofold_encode::DeviceSpec;
+    use twofold_encode::{BM25, DeviceSpec};
     use twofold_types::{Embedding, Role};
 
     use super::*;
@@ -185,7 +189,8 @@ mod tests {
 
     fn loaded(models: &Models) -> Vec<(String, bool)> {
         let list = models.list().into_iter();
-        list.map(|info| (info.id.to_string(), info.loaded)).collect()
+        let with_files = list.filter(|info| info.id.as_str() != BM25);
+        with_files.map(|info| (info.id.to_string(), info.loaded)).collect()
     }
 
     fn embed(encoder: &dyn Encoder) -> Embedding {
@@ -241,7 +246,8 @@ mod tests {
         assert_eq!(error(&models, 1), "", "its tokenizer is read when it is loaded");
         assert!(models.get(&params("t/roberta")).is_err());
         assert!(error(&models, 1).contains("not a tokenizer"), "{}", error(&models, 1));
-        assert_eq!(models.list().len(), 2);
+        let names: Vec<String> = models.list().iter().map(|info| info.id.to_string()).collect();
+        assert_eq!(names, ["t/bert", "t/roberta", "Qdrant/bm25"]);
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::num::NonZeroUsize;
 
 use serde::{Deserialize, Serialize};
 
-use crate::ModelId;
+use crate::{Bm25Options, ModelId};
 
 /// The encoder that fills one vector of a collection.
 ///
@@ -35,6 +35,9 @@ pub struct EncoderParams {
     /// positions for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_tokens: Option<NonZeroUsize>,
+    /// How BM25 weighs terms and what a term is; of `Qdrant/bm25` only, which has none of the above.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub options: Option<Bm25Options>,
 }
 
 impl EncoderParams {
@@ -48,6 +51,7 @@ impl EncoderParams {
             normalize: None,
             dimensions: None,
             max_tokens: None,
+            options: None,
         }
     }
 }
@@ -113,6 +117,7 @@ mod tests {
             (r#"{"model": "a", "dimension": 3}"#, "`dimensions`"),
             (r#"{"model": "a", "dimensions": 0}"#, "nonzero"),
             (r#"{"model": "a", "max_tokens": 0}"#, "nonzero"),
+            (r#"{"model": "a", "options": {"k1": 1}}"#, "`avg_len`"),
             (r#"{"model": "a", "prompts": {"passage": "p: "}}"#, "`document`"),
         ] {
             let error = parse(json).unwrap_err();

@@ -14,6 +14,7 @@
 //! ```
 
 pub mod api;
+mod bm25;
 mod collection;
 mod datetime;
 mod embedding;
@@ -28,6 +29,7 @@ mod payload_schema;
 mod point;
 mod task;
 
+pub use bm25::{Bm25Options, Language};
 pub use collection::{
     ChunkingParams, CollectionConfig, CollectionName, Datatype, Distance, InvalidCollectionName, VectorParams,
     VectorsConfig,

@@ -6,9 +6,10 @@ use std::sync::Arc;
 use twofold_types::{EncoderParams, ModelId};
 
 use crate::{
-    DenseEncoder, Device, EncodeError, EncodeOptions, Encoder, ModelFiles, Tokens, batch,
-    files::StageModule,
-    network::{Linear, Network},
+    ColbertEncoder, DenseEncoder, Device, EncodeError, EncodeOptions, Encoder, ModelFiles, SpladeEncoder, Tokens,
+    batch,
+    files::{Head, StageModule},
+    network::{Linear, Network, VocabularyHead},
     pooling::Stage,
     tokenizer,
     weights::Weights,
@@ -20,7 +21,9 @@ pub struct Checkpoint {
     pub(crate) options: EncodeOptions,
     pub(crate) tokenizer: Arc<tokenizers::Tokenizer>,
     pub(crate) network: Network,
-    /// The dense modules behind the pooling, in their order.
+    /// Of a sparse model.
+    vocabulary: Option<Arc<VocabularyHead>>,
+    /// The dense modules behind the pooling or the network, in their order.
     dense: Vec<Stage>,
 }
 
@@ -35,6 +38,7 @@ impl Checkpoint {
             options,
             tokenizer: Arc::new(tokenizer::load(files)?),
             network: Network::open(files, device)?,
+            vocabulary: load_vocabulary(files, device)?,
             dense: dense.collect::<Result<_, _>>()?,
             files: files.clone(),
         }))
@@ -45,7 +49,12 @@ impl Checkpoint {
     /// # Errors
     /// [`EncodeError::Parameter`] where the model cannot do what is asked for.
     pub fn encoder(self: &Arc<Self>, params: &EncoderParams) -> Result<Arc<dyn Encoder>, EncodeError> {
-        Ok(Arc::new(DenseEncoder::new(self.clone(), params)?))
+        let encoder: Arc<dyn Encoder> = match (self.files.head(), &self.vocabulary) {
+            (Head::Tokens(late), _) => Arc::new(ColbertEncoder::new(self.clone(), late, params)?),
+            (_, Some(head)) => Arc::new(SpladeEncoder::new(self.clone(), head.clone(), params)?),
+            (_, None) => Arc::new(DenseEncoder::new(self.clone(), params)?),
+        };
+        Ok(encoder)
     }
 
     /// Calls `forward` with parts of `batch` that keep to the budget; what it makes of each text comes back in the order of
@@ -84,6 +93,17 @@ impl Checkpoint {
         });
         loaded.collect()
     }
+}
+
+/// Loads the head of a sparse model.
+fn load_vocabulary(files: &ModelFiles, device: &Device) -> Result<Option<Arc<VocabularyHead>>, EncodeError> {
+    let Head::Vocabulary(names) = files.head() else {
+        return Ok(None);
+    };
+    let weights = Weights::open(files.weights(), device)?;
+    let head = VocabularyHead::load(&weights, files.description(), *names);
+    let head = head.map_err(|source| files.weights().at_fault(source))?;
+    Ok(Some(Arc::new(head)))
 }
 
 /// Loads a stage that has weights.

@@ -1,6 +1,7 @@
 //! A model's directory, read and checked but not loaded: the hub's layout as sentence-transformers writes it.
 
 mod dense;
+mod late;
 mod modules;
 mod pooling;
 mod prompts;
@@ -12,10 +13,21 @@ use serde::{Deserialize, de::DeserializeOwned};
 
 use twofold_types::{Distance, Pooling};
 
+pub(crate) use self::late::{Expansion, LateInteraction};
 pub(crate) use self::modules::StageModule;
 pub use self::prompts::Prompts;
-use self::{modules::Modules, pooling::PoolingModule, prompts::Usage};
-use crate::{EncodeError, families, network::Description, weights::WeightFiles};
+use self::{
+    dense::DenseModule,
+    modules::{Ending, Modules},
+    pooling::PoolingModule,
+    prompts::Usage,
+};
+use crate::{
+    EncodeError,
+    families::{self, Architecture},
+    network::{Description, HeadNames},
+    weights::WeightFiles,
+};
 
 /// What a directory of model files describes. Inert: opening it reads the small files only, so every mistake in them is
 /// known before gigabytes of weights move.
@@ -28,10 +40,22 @@ pub struct ModelFiles {
     weights: WeightFiles,
     max_tokens: usize,
     lower_case: bool,
+    head: Head,
     pooling: Option<PoolingModule>,
     stages: Vec<StageModule>,
     prompts: Prompts,
     distance: Option<Distance>,
+}
+
+/// What makes embeddings of the network's vectors.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Head {
+    /// A pooling, and what follows it: one vector.
+    Pooled,
+    /// Scores of words: a sparse vector.
+    Vocabulary(HeadNames),
+    /// What follows the network, for every token: a vector each.
+    Tokens(LateInteraction),
 }
 
 /// `sentence_bert_config.json`.
@@ -62,11 +86,38 @@ impl ModelFiles {
         let dir = dir.as_ref().to_owned();
         let Modules {
             transformer,
+            ending,
             pooling,
-            stages,
+            mut stages,
         } = modules::read(&dir)?;
         let transformer = dir.join(transformer);
-        let description = families::describe(&transformer.join("config.json"))?;
+        let config = transformer.join("config.json");
+        let description = families::describe(&config)?;
+        let weights = weights::find(&transformer)?;
+        let usage = dir.join("config_sentence_transformers.json");
+        let head = match (ending, families::architecture(&config)?) {
+            (Some(Ending::Pooled), _) | (None, None) => Head::Pooled,
+            (Some(Ending::Vocabulary) | None, Some(Architecture::Vocabulary(names))) => Head::Vocabulary(names),
+            (Some(Ending::Tokens), _) => Head::Tokens(LateInteraction::of_pylate(&usage)?),
+            (None, Some(Architecture::Colbert)) => {
+                let (late, dimensions) = LateInteraction::of_artifact(&dir.join("artifact.metadata"))?;
+                stages.push(StageModule::Dense(DenseModule {
+                    shape: [description.hidden, dimensions],
+                    bias: false,
+                    activation: None,
+                    weights: weights.clone(),
+                }));
+                Head::Tokens(late)
+            }
+            (Some(Ending::Vocabulary), _) => {
+                return Err(EncodeError::Unsupported {
+                    path: config,
+                    field: "architectures",
+                    found: format!("none with a head for {}", description.family),
+                    supported: &["BertForMaskedLM", "DistilBertForMaskedLM"],
+                });
+            }
+        };
         let sentence: SentenceConfig =
             read_json_if_there(&transformer.join("sentence_bert_config.json"))?.unwrap_or_default();
         let tokenizer: TokenizerConfig =
@@ -76,11 +127,16 @@ impl ModelFiles {
             .max_seq_length
             // A float beyond usize saturates.
             .or(tokenizer.model_max_length.map(|length| length as usize));
-        let Usage { prompts, distance } = Usage::read(&dir.join("config_sentence_transformers.json"))?;
+        let stated = match &head {
+            Head::Tokens(late) => Some(late.document_tokens),
+            Head::Pooled | Head::Vocabulary(_) => stated,
+        };
+        let Usage { prompts, distance } = Usage::read(&usage)?;
         let files = Self {
             max_tokens: stated.map_or(positions, |length| length.min(positions)),
             lower_case: sentence.do_lower_case,
-            weights: weights::find(&transformer)?,
+            weights,
+            head,
             pooling,
             stages,
             prompts,
@@ -125,7 +181,7 @@ impl ModelFiles {
         self.description.family
     }
 
-    /// Length of the model's embeddings.
+    /// Length of the model's vectors; of a sparse model's network, whose embeddings have no length.
     pub fn dimensions(&self) -> usize {
         let width = |stage: &StageModule| match stage {
             StageModule::Dense(dense) => Some(dense.shape[1]),
@@ -138,7 +194,12 @@ impl ModelFiles {
             .unwrap_or(self.description.hidden)
     }
 
-    /// Longest text in tokens, special tokens included.
+    /// What makes embeddings of the network's vectors.
+    pub(crate) fn head(&self) -> &Head {
+        &self.head
+    }
+
+    /// Longest text in tokens, special tokens included; of late interaction the longest document.
     pub fn max_tokens(&self) -> usize {
         self.max_tokens
     }

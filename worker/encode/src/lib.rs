@@ -27,7 +27,9 @@
 //! [`Encoder::encode`] on the thread that owns the device.
 
 mod batch;
+mod bm25;
 mod checkpoint;
+mod colbert;
 mod cpu;
 mod dense;
 mod details;
@@ -42,12 +44,15 @@ mod network;
 mod pooling;
 mod settings;
 mod similarity;
+mod splade;
 mod tokenizer;
 mod towers;
 mod weights;
 
 pub use batch::{TokenBudget, in_order, plan};
+pub use bm25::{BM25, Bm25Encoder};
 pub use checkpoint::Checkpoint;
+pub use colbert::ColbertEncoder;
 pub use dense::DenseEncoder;
 pub use device::{Device, DeviceSpec};
 pub use encoder::{EncodeOptions, Encoder, open_encoder};
@@ -56,5 +61,6 @@ pub use files::{ModelFiles, Prompts};
 pub use known::{KnownModel, Pinned, known_model, known_models};
 pub use model::Model;
 pub use similarity::cosine;
+pub use splade::SpladeEncoder;
 pub use tokenizer::{Tokenizer, Tokens};
 pub use towers::TwoTowers;

@@ -17,6 +17,7 @@ mod offsets;
 mod packed;
 mod rotary;
 mod rows;
+mod vocabulary_head;
 
 use candle_core::{Device, Result, Tensor};
 
@@ -27,6 +28,7 @@ pub(crate) use self::{
     norm::{Formula, NormKind},
     offsets::Reach,
     packed::ranges,
+    vocabulary_head::{HeadNames, VocabularyHead},
 };
 use self::{
     layer::Layer,
@@ -110,7 +112,14 @@ impl Network {
 
     /// The vectors of all tokens of the texts, one text after another: `[n, hidden]`.
     pub fn forward(&self, texts: &[&[u32]]) -> Result<Tensor> {
-        let batch = Packed::new(texts, &self.device)?;
+        let lengths: Vec<usize> = texts.iter().map(|text| text.len()).collect();
+        self.forward_seeing(texts, &lengths)
+    }
+
+    /// The same where only so many tokens of each text, from its first on, are attended to. Within a family of short reach, those
+    /// behind them are within reach of one.
+    pub fn forward_seeing(&self, texts: &[&[u32]], seen: &[usize]) -> Result<Tensor> {
+        let batch = Packed::new(texts, seen, &self.device)?;
         let mut hidden = self.embed(texts, &batch)?;
         let turns: Vec<Turns> = self
             .rotaries

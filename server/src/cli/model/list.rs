@@ -46,7 +46,7 @@ pub(in super::super) fn list(options: &ListOptions) -> anyhow::Result<()> {
     if options.json {
         return print_json(&models);
     }
-    if models.is_empty() {
+    if dir.names().is_empty() {
         eprintln!(
             "no models in {}: fetch one with `twofold model pull`",
             dir.path().display()
@@ -91,7 +91,7 @@ fn table(models: &[ModelInfo]) -> String {
             (Some(details), _) => format!(
                 "{:<24}  {:>5} tokens  {:>10}  {}",
                 details.space.to_string(),
-                details.max_tokens,
+                any_or(details.max_tokens),
                 HumanBytes(details.weight_bytes).to_string(),
                 details.licence.as_deref().unwrap_or("licence unknown"),
             ),
@@ -110,8 +110,13 @@ fn sheet(model: &ModelId, details: &ModelDetails) -> String {
         ("model", plain(model.as_str())),
         ("family", details.family.clone()),
         ("embeddings", details.space.to_string()),
-        ("max tokens", details.max_tokens.to_string()),
-        ("pooling", as_word(&details.pooling)),
+        ("max tokens", any_or(details.max_tokens)),
+        (
+            "pooling",
+            details
+                .pooling
+                .map_or_else(|| "none".to_owned(), |pooling| as_word(&pooling)),
+        ),
         ("normalised", if details.normalize { "yes" } else { "no" }.to_owned()),
         ("distance", as_word(&details.space.distance())),
         ("query prompt", quoted(&details.prompts.query)),
@@ -126,6 +131,11 @@ fn sheet(model: &ModelId, details: &ModelDetails) -> String {
     lines.into_iter().fold(String::new(), |sheet, (name, value)| {
         sheet + &format!("{name:<16}{value}\n")
     })
+}
+
+/// A largest number, where there is one.
+fn any_or(most: Option<usize>) -> String {
+    most.map_or_else(|| "any".to_owned(), |most| most.to_string())
 }
 
 /// A unit variant as the API writes it.

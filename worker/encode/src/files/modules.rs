@@ -16,12 +16,24 @@ use crate::EncodeError;
 pub(super) struct Modules {
     /// Folder of the transformer below the model's directory, often empty.
     pub transformer: String,
-    /// `None` without `modules.json`.
+    /// What the modules make of the network's vectors; `None` without `modules.json`.
+    pub ending: Option<Ending>,
     pub pooling: Option<PoolingModule>,
     pub stages: Vec<StageModule>,
 }
 
-/// A step behind the pooling.
+/// What kind of embedding the modules end in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Ending {
+    /// One vector.
+    Pooled,
+    /// Weights of words.
+    Vocabulary,
+    /// A vector a token.
+    Tokens,
+}
+
+/// A step behind the pooling, or behind the network where there is none.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum StageModule {
     Dense(DenseModule),
@@ -36,7 +48,11 @@ struct Module {
     kind: String,
 }
 
-const SUPPORTED: &[&str] = &["Transformer, Pooling and then any of Dense and Normalize"];
+const SUPPORTED: &[&str] = &[
+    "Transformer, Pooling and then any of Dense and Normalize",
+    "MLMTransformer, SpladePooling",
+    "Transformer and then any of Dense",
+];
 
 /// Reads the list; `sentence_transformers.models.Pooling` and later spellings of the same are told apart by their last
 /// part. Anything but the supported sequences is an error: without it the vectors would be others than the publisher's.
@@ -62,17 +78,31 @@ pub(super) fn read(dir: &Path) -> Result<Modules, EncodeError> {
             supported: SUPPORTED,
         }
     };
-    let ["Transformer", "Pooling", rest @ ..] = &kinds[..] else {
-        return Err(unsupported());
+    let (ending, behind) = match &kinds[..] {
+        ["Transformer", "Pooling", ..] => (Ending::Pooled, 2),
+        ["MLMTransformer" | "Transformer", "SpladePooling"] => (Ending::Vocabulary, 2),
+        ["Transformer", rest @ ..] if rest.contains(&"Dense") => (Ending::Tokens, 1),
+        _ => return Err(unsupported()),
     };
-    let stages = rest.iter().zip(&modules[2..]).map(|(kind, module)| match *kind {
-        "Dense" => DenseModule::read(&dir.join(&module.path)).map(StageModule::Dense),
-        "Normalize" => Ok(StageModule::Normalize),
+    let stages = kinds.iter().zip(&modules).skip(behind);
+    let stages = stages.map(|(kind, module)| match (*kind, ending) {
+        ("Dense", _) => DenseModule::read(&dir.join(&module.path)).map(StageModule::Dense),
+        ("Normalize", Ending::Pooled) => Ok(StageModule::Normalize),
         _ => Err(unsupported()),
     });
+    let config_of = |module: &Module| dir.join(&module.path).join("config.json");
+    let pooling = match ending {
+        Ending::Pooled => Some(pooling::read(&config_of(&modules[1]))?),
+        Ending::Vocabulary => {
+            pooling::check_splade(&config_of(&modules[1]))?;
+            None
+        }
+        Ending::Tokens => None,
+    };
     Ok(Modules {
         stages: stages.collect::<Result<_, _>>()?,
-        pooling: Some(pooling::read(&dir.join(&modules[1].path).join("config.json"))?),
+        ending: Some(ending),
+        pooling,
         transformer: modules[0].path.clone(),
     })
 }

@@ -2,9 +2,11 @@
 //! (`scripts/reference_vectors.py`), and on tiny models of every family (`scripts/family_fixtures.py`).
 
 mod batches;
+mod bm25;
 mod candle;
 mod families;
 mod files;
+mod kinds;
 mod mpnet;
 mod params;
 mod parity;
