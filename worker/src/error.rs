@@ -147,9 +147,11 @@ impl WorkerError {
             | Self::Model {
                 source:
                     EncodeError::Parameter { .. }
-                    | EncodeError::Towers { .. }
                     | EncodeError::CrossEncoder
-                    | EncodeError::NoCrossEncoder,
+                    | EncodeError::NoCrossEncoder
+                    | EncodeError::OutOfRange { .. }
+                    | EncodeError::Inapplicable { .. }
+                    | EncodeError::Towers { .. },
                 ..
             } => Fault::Caller,
             Self::Busy | Self::Stopping => Fault::Unavailable,

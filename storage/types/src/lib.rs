@@ -14,6 +14,7 @@
 //! ```
 
 pub mod api;
+mod bm25;
 mod collection;
 mod datetime;
 mod embedding;
@@ -32,6 +33,7 @@ pub mod rerank;
 mod snapshot;
 mod task;
 
+pub use bm25::{Bm25Options, Language};
 pub use collection::{
     ChunkingParams, CollectionConfig, CollectionName, Comparator, Datatype, Distance, InvalidCollectionName, Modifier,
     MultivectorConfig, SparseVectorParams, VectorParams, VectorsConfig,

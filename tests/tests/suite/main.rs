@@ -6,6 +6,7 @@ mod crash;
 mod embeddings;
 mod freshness;
 mod ingest;
+mod kinds;
 mod model;
 mod payload_index;
 mod placement;

@@ -27,7 +27,9 @@
 //! [`Encoder::encode`] on the thread that owns the device.
 
 mod batch;
+mod bm25;
 mod checkpoint;
+mod colbert;
 mod cpu;
 mod cross_encoder;
 mod dense;
@@ -46,12 +48,15 @@ mod precision;
 mod remote;
 mod settings;
 mod similarity;
+mod splade;
 mod tokenizer;
 mod towers;
 mod weights;
 
 pub use batch::{TokenBudget, in_order, plan};
+pub use bm25::{BM25, Bm25Encoder};
 pub use checkpoint::Checkpoint;
+pub use colbert::ColbertEncoder;
 pub use cross_encoder::CrossEncoder;
 pub use dense::DenseEncoder;
 pub use device::{Device, DeviceSpec};
@@ -66,5 +71,6 @@ pub use pair::Pair;
 pub use precision::settled;
 pub use remote::RemoteError;
 pub use similarity::cosine;
+pub use splade::SpladeEncoder;
 pub use tokenizer::{Tokenizer, Tokens};
 pub use towers::TwoTowers;
