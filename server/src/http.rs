@@ -142,6 +142,8 @@ pub fn router(engine: Arc<Engine>, options: HttpOptions, stopping: watch::Receiv
         .route("/rerank", post(rerank::rank))
         .route("/v1/rerank", post(rerank::rerank))
         .route("/v2/rerank", post(rerank::rerank))
+        .route("/embed_sparse", post(embed::embed_sparse))
+        .route("/embed_all", post(embed::embed_all))
         .route("/collections", get(collections::list))
         .route("/collections/aliases", post(aliases::change))
         .route("/aliases", get(aliases::list))

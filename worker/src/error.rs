@@ -150,10 +150,12 @@ impl WorkerError {
             | Self::Model {
                 source:
                     EncodeError::Parameter { .. }
-                    | EncodeError::Towers { .. }
                     | EncodeError::CrossEncoder
                     | EncodeError::RemoteParameter(_)
-                    | EncodeError::NoCrossEncoder,
+                    | EncodeError::NoCrossEncoder
+                    | EncodeError::OutOfRange { .. }
+                    | EncodeError::Inapplicable { .. }
+                    | EncodeError::Towers { .. },
                 ..
             } => Fault::Caller,
             Self::Busy | Self::Stopping => Fault::Unavailable,

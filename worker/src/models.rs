@@ -9,8 +9,8 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 use twofold_encode::{
-    Checkpoint, CrossEncoder, Device, EncodeError, EncodeOptions, Encoder, Endpoints, ModelFiles, RemoteEncoder,
-    RemoteReranker, TwoTowers, known_model, settled,
+    Bm25Encoder, Checkpoint, CrossEncoder, Device, EncodeError, EncodeOptions, Encoder, Endpoints, ModelFiles,
+    RemoteEncoder, RemoteReranker, TwoTowers, known_model, settled,
 };
 use twofold_types::{EncoderParams, ModelId, ModelInfo, Precision};
 
@@ -146,7 +146,7 @@ impl Models {
                 self.checkpoints.state(&weights)
             });
             ModelInfo {
-                loaded: states.iter().any(|state| state.loaded),
+                loaded: info.loaded || states.iter().any(|state| state.loaded),
                 error: info.error.or(states.into_iter().find_map(|state| state.error)),
                 ..info
             }
@@ -171,6 +171,9 @@ impl Models {
 
     /// One tower as `params` describe it.
     fn tower(&self, model: &ModelId, params: &EncoderParams) -> Result<Arc<dyn Encoder>> {
+        if Bm25Encoder::is_meant(model) {
+            return Ok(Arc::new(Bm25Encoder::new(params).map_err(because(model))?));
+        }
         let params = EncoderParams {
             model: model.clone(),
             ..params.clone()
@@ -234,10 +237,12 @@ fn query_model(params: &EncoderParams) -> Option<ModelId> {
     query_model.filter(|query_model| *query_model != params.model)
 }
 
-/// The models of both towers, in what they compute.
+/// The models of both towers that have weights to load, in what they compute.
 fn weights(params: &EncoderParams) -> impl Iterator<Item = (ModelId, Precision)> {
     let models = std::iter::once(params.model.clone()).chain(query_model(params));
-    models.map(|model| (model, params.precision))
+    models
+        .filter(|model| !Bm25Encoder::is_meant(model))
+        .map(|model| (model, params.precision))
 }
 
 #[cfg(test)]
@@ -245,7 +250,7 @@ mod tests {
     use std::num::NonZeroUsize;
     use std::path::Path;
 
-    use twofold_encode::DeviceSpec;
+    use twofold_encode::{BM25, DeviceSpec};
     use twofold_storage::Fault;
     use twofold_types::{Details, Embedding, Role};
 
@@ -283,7 +288,8 @@ mod tests {
 
     fn loaded(models: &Models) -> Vec<(String, bool)> {
         let list = models.list().into_iter();
-        list.map(|info| (info.id.to_string(), info.loaded)).collect()
+        let with_files = list.filter(|info| info.id.as_str() != BM25);
+        with_files.map(|info| (info.id.to_string(), info.loaded)).collect()
     }
 
     fn embed(encoder: &dyn Encoder) -> Embedding {
@@ -359,7 +365,8 @@ mod tests {
         assert_eq!(error(&models, 1), "", "its tokenizer is read when it is loaded");
         assert!(models.get(&params("t/roberta")).is_err());
         assert!(error(&models, 1).contains("not a tokenizer"), "{}", error(&models, 1));
-        assert_eq!(models.list().len(), 2);
+        let names: Vec<String> = models.list().iter().map(|info| info.id.to_string()).collect();
+        assert_eq!(names, ["t/bert", "t/roberta", "Qdrant/bm25"]);
     }
 
     #[test]

@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 use indicatif::HumanBytes;
-use twofold_encode::{known_cross_encoder, known_model};
+use twofold_encode::{BM25, known_cross_encoder, known_model};
 
 use self::files::{INDEX, Layout, MODULES, PICKLE, WEIGHTS};
 use self::hub::Hub;
@@ -103,6 +103,9 @@ impl std::fmt::Display for Source {
 
 /// Pulls a model, or says that it is there.
 pub(super) async fn pull(options: PullOptions) -> anyhow::Result<()> {
+    if options.model.eq_ignore_ascii_case(BM25) {
+        return print(&format!("{BM25} is built in: there is nothing to pull\n"));
+    }
     let models_dir = options.models_dir.clone().map_or_else(default_models_dir, Ok)?;
     let known = known_model(&options.model);
     let pinned = known.and_then(|known| known.pinned);

@@ -5,9 +5,9 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use twofold_storage::{InvalidInput, StorageError};
-use twofold_types::embeddings::{Embed, EmbedError, TextsInput};
-use twofold_types::{Embedding, EmbeddingKind, EncoderParams, Role};
-use twofold_worker::{TooLong, WorkerError};
+use twofold_types::embeddings::{Embed, EmbedError, EmbedTerms, SparseValue, TextsInput};
+use twofold_types::{Embedding, EmbeddingKind, EncoderParams, ModelId, OtherKind, Role};
+use twofold_worker::{Engine, TooLong, WorkerError};
 
 use super::blocking::Api;
 use super::error::ApiError;
@@ -31,15 +31,9 @@ pub(super) async fn embed(
         return Err(WorkerError::Tokens.into());
     };
     let role = request.prompt_name.map_or(Role::Document, Role::from);
-    let too_long = match request.truncate {
-        Some(false) => TooLong::Refuse,
-        None | Some(true) => TooLong::Cut,
-    };
+    let too_long = too_long(request.truncate);
     let embedded = api.call(move |engine| {
-        let model = match request.model {
-            Some(model) => model,
-            None => engine.models().default_model()?,
-        };
+        let model = model_of(engine, request.model)?;
         let params = EncoderParams {
             normalize: Some(request.normalize.unwrap_or(true)),
             dimensions: request.dimensions,
@@ -50,6 +44,61 @@ pub(super) async fn embed(
         Ok(vectors.collect::<Result<_, _>>()?)
     });
     Ok(Json(embedded.await?))
+}
+
+pub(super) async fn embed_sparse(
+    State(api): State<Api>,
+    request: Result<Body<EmbedTerms>, ApiError>,
+) -> Result<Json<Vec<Vec<SparseValue>>>, Failure> {
+    let values = |embedding: Embedding| {
+        let vector = embedding.into_sparse()?;
+        Ok(vector
+            .iter()
+            .map(|(index, value)| SparseValue { index, value })
+            .collect())
+    };
+    embed_terms(api, request?, EmbeddingKind::Sparse, values).await
+}
+
+pub(super) async fn embed_all(
+    State(api): State<Api>,
+    request: Result<Body<EmbedTerms>, ApiError>,
+) -> Result<Json<Vec<Vec<Vec<f32>>>>, Failure> {
+    embed_terms(api, request?, EmbeddingKind::Multi, Embedding::into_multi).await
+}
+
+/// Answers with what `write` makes of embeddings of that kind.
+async fn embed_terms<T: Send + 'static>(
+    api: Api,
+    Body(request): Body<EmbedTerms>,
+    kind: EmbeddingKind,
+    write: impl Fn(Embedding) -> Result<T, OtherKind> + Send + 'static,
+) -> Result<Json<Vec<T>>, Failure> {
+    let TextsInput::Texts(texts) = request.inputs else {
+        return Err(WorkerError::Tokens.into());
+    };
+    let role = request.prompt_name.map_or(Role::Document, Role::from);
+    let too_long = too_long(request.truncate);
+    let written = api.call(move |engine| {
+        let params = EncoderParams {
+            options: request.options,
+            ..EncoderParams::new(model_of(engine, request.model)?)
+        };
+        let embedded = engine.embed(&params, kind, &texts, role, too_long)?;
+        Ok(embedded.embeddings.into_iter().map(write).collect::<Result<_, _>>()?)
+    });
+    Ok(Json(written.await?))
+}
+
+fn too_long(truncate: Option<bool>) -> TooLong {
+    match truncate {
+        Some(false) => TooLong::Refuse,
+        None | Some(true) => TooLong::Cut,
+    }
+}
+
+fn model_of(engine: &Engine, named: Option<ModelId>) -> Result<ModelId, WorkerError> {
+    named.map_or_else(|| engine.models().default_model(), Ok)
 }
 
 impl IntoResponse for Failure {

@@ -12,7 +12,7 @@ use twofold_types::embeddings::{
     CreateEmbeddings, EmbeddingObject, EmbeddingValue, Embeddings, EncodingFormat, List, ModelObject, OpenAiError,
     OpenAiErrorBody, TextsInput, Usage,
 };
-use twofold_types::{Embedding, EmbeddingKind, EncoderParams, ModelInfo, Role};
+use twofold_types::{Details, Embedding, EmbeddingKind, EncoderParams, ModelInfo, Role};
 use twofold_worker::{ModelsDir, TooLong, WorkerError};
 
 use super::blocking::Api;
@@ -73,11 +73,15 @@ fn written(embedding: Vec<f32>, format: EncodingFormat) -> EmbeddingValue {
     }
 }
 
-/// Models that can be used; `GET /models` lists the others as well.
+/// Models that can be used here; `GET /models` lists the others as well.
 pub(super) async fn models(State(api): State<Api>) -> Result<Json<List<ModelObject>>, Failure> {
     let models = api.call(|engine| {
         let models = engine.models().list().into_iter();
-        let usable = models.filter(|model| model.error.is_none());
+        let is_dense = |model: &ModelInfo| match &model.details {
+            Some(Details::Encoder(details)) => details.space.kind() == EmbeddingKind::Dense,
+            Some(Details::CrossEncoder(_)) | None => false,
+        };
+        let usable = models.filter(|model| model.error.is_none() && is_dense(model));
         Ok(usable.map(|model| model_object(model, engine.models().dir())).collect())
     });
     Ok(Json(List::new(models.await?)))
@@ -127,7 +131,7 @@ impl IntoResponse for Failure {
 fn culprit(cause: &WorkerError) -> Option<&'static str> {
     match cause {
         WorkerError::Model {
-            source: EncodeError::Parameter { name, .. },
+            source: EncodeError::Parameter { name, .. } | EncodeError::Inapplicable { name, .. },
             ..
         } => Some(name),
         WorkerError::OtherKind { .. } => Some("model"),

@@ -6,7 +6,7 @@ use std::num::NonZeroUsize;
 use serde::de::{IgnoredAny, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 
-use crate::{ModelId, Role};
+use crate::{Bm25Options, ModelId, Role};
 
 /// One text or several.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -232,6 +232,39 @@ pub struct Embed {
     /// How many of the first dimensions are kept; see [`EncoderParams::dimensions`](crate::EncoderParams::dimensions).
     #[serde(default)]
     pub dimensions: Option<NonZeroUsize>,
+}
+
+/// A request for sparse embeddings (`POST /embed_sparse`) or for a vector a token (`POST /embed_all`) in the shape of
+/// text-embeddings-inference; `model` and `options` are ours. The answer is an array with, for each text, an array of
+/// [`SparseValue`]s, or of vectors.
+#[derive(Debug, Clone, Deserialize)]
+pub struct EmbedTerms {
+    /// The texts.
+    pub inputs: TextsInput,
+    /// As in [`Embed`].
+    #[serde(default)]
+    pub model: Option<ModelId>,
+    /// As in [`EncoderParams`](crate::EncoderParams).
+    #[serde(default)]
+    pub options: Option<Bm25Options>,
+    /// As in [`Embed`].
+    #[serde(default)]
+    pub truncate: Option<bool>,
+    /// As in [`Embed`].
+    #[serde(default)]
+    pub truncation_direction: Option<TruncationDirection>,
+    /// As in [`Embed`].
+    #[serde(default)]
+    pub prompt_name: Option<PromptName>,
+}
+
+/// A term of a sparse embedding.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct SparseValue {
+    /// The term.
+    pub index: u32,
+    /// Its weight.
+    pub value: f32,
 }
 
 /// Where texts are cut.

@@ -4,7 +4,7 @@ use std::num::NonZeroUsize;
 
 use serde::{Deserialize, Serialize};
 
-use crate::ModelId;
+use crate::{Bm25Options, ModelId};
 
 /// The encoder that fills one vector of a collection.
 ///
@@ -38,6 +38,9 @@ pub struct EncoderParams {
     /// What the network computes in. Default: f32.
     #[serde(default, skip_serializing_if = "Precision::is_f32")]
     pub precision: Precision,
+    /// How BM25 weighs terms and what a term is; of `Qdrant/bm25` only, which has none of the above.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub options: Option<Bm25Options>,
 }
 
 impl EncoderParams {
@@ -52,6 +55,7 @@ impl EncoderParams {
             dimensions: None,
             max_tokens: None,
             precision: Precision::F32,
+            options: None,
         }
     }
 }
@@ -138,6 +142,7 @@ mod tests {
             (r#"{"model": "a", "dimensions": 0}"#, "nonzero"),
             (r#"{"model": "a", "max_tokens": 0}"#, "nonzero"),
             (r#"{"model": "a", "precision": "int4"}"#, "`auto`"),
+            (r#"{"model": "a", "options": {"k1": 1}}"#, "`avg_len`"),
             (r#"{"model": "a", "prompts": {"passage": "p: "}}"#, "`document`"),
         ] {
             let error = parse(json).unwrap_err();

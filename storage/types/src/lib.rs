@@ -14,6 +14,7 @@
 //! ```
 
 pub mod api;
+mod bm25;
 mod collection;
 mod datetime;
 mod embedding;
@@ -33,6 +34,7 @@ pub mod rerank;
 mod snapshot;
 mod task;
 
+pub use bm25::{Bm25Options, Language};
 pub use collection::{
     ChunkingParams, ChunkingStrategy, CollectionConfig, CollectionName, Comparator, Datatype, Distance,
     InvalidCollectionName, Modifier, MultivectorConfig, SparseVectorParams, VectorParams, VectorsConfig,

@@ -96,11 +96,13 @@ pub struct ModelDetails {
     /// What kind of embedding it makes, of how many dimensions, and how they are compared.
     #[serde(flatten)]
     pub space: EmbeddingSpace,
-    /// Longest text in tokens; what is longer is cut.
-    pub max_tokens: usize,
-    /// How the vectors of a text's tokens become one.
-    pub pooling: Pooling,
-    /// Whether embeddings have unit length.
+    /// Longest text in tokens; what is longer is cut. None of BM25, which takes any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_tokens: Option<usize>,
+    /// How the vectors of a text's tokens become one, where they do.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pooling: Option<Pooling>,
+    /// Whether vectors have unit length.
     pub normalize: bool,
     /// What is put before texts.
     pub prompts: PromptParams,

@@ -5,6 +5,7 @@ use std::path::Path;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use twofold_tests::{MODEL, Server};
+use twofold_types::embeddings::SparseValue;
 
 use crate::support::{BINARY, copy, encoded_collection, from_json, name, send_json, server};
 
@@ -351,4 +352,66 @@ async fn mistakes_are_answered_in_the_shape_of_each_api() {
         assert!(answer["error"].as_str().unwrap().contains(part), "{answer}");
     }
     post(&server, "/embed", json!({"inputs": long, "model": "t/bert"})).await;
+}
+
+#[tokio::test]
+async fn sparse_embeddings_need_no_files_and_are_refused_where_dense_ones_are_needed() {
+    let (server, _dir) = with_small_models(&["bert"], &[]).await;
+    let request = json!({"model": "qdrant/BM25", "inputs": ["The cats sat", "a dog"], "prompt_name": "query"});
+    let queries = post(&server, "/embed_sparse", request).await;
+    let terms: Vec<Vec<SparseValue>> = from_json(queries);
+    assert_eq!(terms.iter().map(Vec::len).collect::<Vec<_>>(), [2, 1]);
+    assert!(terms.concat().iter().all(|term| term.value == 1.0));
+
+    let options = json!({"language": "german", "avg_len": 3});
+    let request = json!({"model": "Qdrant/bm25", "inputs": "Die Katzen und die Katze", "options": options});
+    let terms: Vec<Vec<SparseValue>> = from_json(post(&server, "/embed_sparse", request).await);
+    let words = terms[0].iter().map(|term| term.value);
+    // One stem, twice in a document of two words.
+    let expected = 2.0 * 2.2 / (2.0 + 1.2 * (0.25 + 0.75 * 2.0 / 3.0));
+    assert_eq!(
+        words.map(|weight| (weight - expected).abs() < 1e-6).collect::<Vec<_>>(),
+        [true]
+    );
+
+    for (path, body, status, parts) in [
+        (
+            "/v1/embeddings",
+            json!({"model": "Qdrant/bm25", "input": "a"}),
+            400,
+            ["sparse", "dense"],
+        ),
+        (
+            "/embed_sparse",
+            json!({"model": "t/bert", "inputs": "a"}),
+            400,
+            ["dense", "sparse"],
+        ),
+        (
+            "/embed_all",
+            json!({"model": "t/bert", "inputs": "a"}),
+            400,
+            ["dense", "multi"],
+        ),
+        (
+            "/embed_sparse",
+            json!({"model": "t/bert", "inputs": "a", "options": {"k": 1}}),
+            400,
+            ["`options`", "t/bert"],
+        ),
+        (
+            "/embed_sparse",
+            json!({"model": "Qdrant/bm25", "inputs": "a", "options": {"k1": 1}}),
+            400,
+            ["`k1`", "`avg_len`"],
+        ),
+    ] {
+        let (received, answer) = send_json(server.url(), "POST", path, &body.to_string()).await;
+        let answer = answer.to_string();
+        assert_eq!(received, status, "{answer}");
+        assert!(parts.iter().all(|part| answer.contains(part)), "{answer}");
+    }
+    let listed = models(&server).await;
+    let last = listed["models"].as_array().unwrap().last().unwrap();
+    assert_eq!((&last["id"], &last["kind"]), (&json!("Qdrant/bm25"), &json!("sparse")));
 }

@@ -8,6 +8,7 @@ mod embeddings;
 mod freshness;
 mod ingest;
 mod ingestion;
+mod kinds;
 mod model;
 mod payload_index;
 mod placement;

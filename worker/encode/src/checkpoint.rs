@@ -6,9 +6,10 @@ use std::sync::Arc;
 use twofold_types::{EncoderParams, ModelId, Precision};
 
 use crate::{
-    CrossEncoder, DenseEncoder, Device, EncodeError, EncodeOptions, Encoder, ModelFiles, Tokens, batch,
-    files::{Classifier, StageModule},
-    network::{Head, Linear, Network},
+    ColbertEncoder, CrossEncoder, DenseEncoder, Device, EncodeError, EncodeOptions, Encoder, ModelFiles, SpladeEncoder,
+    Tokens, batch,
+    files::{Head, StageModule},
+    network::{self, Linear, Network, VocabularyHead},
     pooling::Stage,
     precision, tokenizer,
     weights::Weights,
@@ -20,10 +21,18 @@ pub struct Checkpoint {
     pub(crate) options: EncodeOptions,
     pub(crate) tokenizer: Arc<tokenizers::Tokenizer>,
     pub(crate) network: Network,
-    /// The dense modules behind the pooling, in their order.
+    head: LoadedHead,
+    /// The dense modules behind the pooling or the network, in their order.
     dense: Vec<Stage>,
-    /// What makes scores of pairs, in a cross-encoder.
-    head: Option<Arc<Head>>,
+}
+
+/// What has weights of its own behind the network, beside the dense modules.
+enum LoadedHead {
+    None,
+    /// A sparse model's.
+    Vocabulary(Arc<VocabularyHead>),
+    /// A cross-encoder's.
+    Pairs(Arc<network::Head>),
 }
 
 impl Checkpoint {
@@ -43,10 +52,7 @@ impl Checkpoint {
             options,
             tokenizer: Arc::new(tokenizer),
             network,
-            head: files
-                .classifier()
-                .map(|classifier| load_head(files, classifier, device))
-                .transpose()?,
+            head: LoadedHead::load(files, device)?,
             dense: dense.collect::<Result<_, _>>()?,
             files: files.clone(),
         }))
@@ -58,8 +64,13 @@ impl Checkpoint {
     /// [`EncodeError::Parameter`] where the model cannot do what is asked for, [`EncodeError::CrossEncoder`] where it makes no
     /// embeddings.
     pub fn encoder(self: &Arc<Self>, params: &EncoderParams) -> Result<Arc<dyn Encoder>, EncodeError> {
-        self.files.check_encoder()?;
-        Ok(Arc::new(DenseEncoder::new(self.clone(), params)?))
+        let encoder: Arc<dyn Encoder> = match (self.files.head(), &self.head) {
+            (_, LoadedHead::Pairs(_)) => return Err(EncodeError::CrossEncoder),
+            (_, LoadedHead::Vocabulary(head)) => Arc::new(SpladeEncoder::new(self.clone(), head.clone(), params)?),
+            (Head::Tokens(late), LoadedHead::None) => Arc::new(ColbertEncoder::new(self.clone(), late, params)?),
+            (_, LoadedHead::None) => Arc::new(DenseEncoder::new(self.clone(), params)?),
+        };
+        Ok(encoder)
     }
 
     /// Calls `forward` with parts of `batch` that keep to the budget; what it makes of each text comes back in the order of
@@ -93,7 +104,7 @@ impl Checkpoint {
     /// # Errors
     /// [`EncodeError::NoCrossEncoder`] where it is none.
     pub fn cross_encoder(self: &Arc<Self>, model: &ModelId) -> Result<Arc<CrossEncoder>, EncodeError> {
-        let (Some(head), Some(classifier)) = (&self.head, self.files.classifier()) else {
+        let (LoadedHead::Pairs(head), Some(classifier)) = (&self.head, self.files.classifier()) else {
             return Err(EncodeError::NoCrossEncoder);
         };
         let cross_encoder = CrossEncoder::new(model.clone(), self.clone(), head.clone(), classifier.activation);
@@ -112,6 +123,24 @@ impl Checkpoint {
     }
 }
 
+impl LoadedHead {
+    fn load(files: &ModelFiles, device: &Device) -> Result<Self, EncodeError> {
+        let weights = || Weights::open(files.weights(), device);
+        let head = match files.head() {
+            Head::Pooled | Head::Tokens(_) => return Ok(Self::None),
+            Head::Vocabulary(names) => {
+                let head = VocabularyHead::load(&weights()?, files.description(), *names);
+                head.map(|head| Self::Vocabulary(Arc::new(head)))
+            }
+            Head::Pairs(classifier) => {
+                let head = network::Head::load(&weights()?, &classifier.head, files.description().hidden);
+                head.map(|head| Self::Pairs(Arc::new(head)))
+            }
+        };
+        head.map_err(|source| files.weights().at_fault(source))
+    }
+}
+
 /// Loads a stage that has weights.
 fn load_dense(stage: &StageModule, device: &Device) -> Option<Result<Stage, EncodeError>> {
     let StageModule::Dense(dense) = stage else { return None };
@@ -122,10 +151,4 @@ fn load_dense(stage: &StageModule, device: &Device) -> Option<Result<Stage, Enco
         Ok(Stage::Dense(Arc::new(linear), dense.activation))
     };
     Some(load())
-}
-
-fn load_head(files: &ModelFiles, classifier: &Classifier, device: &Device) -> Result<Arc<Head>, EncodeError> {
-    let weights = Weights::open(files.weights(), device)?;
-    let head = Head::load(&weights, &classifier.head, files.description().hidden);
-    head.map(Arc::new).map_err(|source| files.weights().at_fault(source))
 }

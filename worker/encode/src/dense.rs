@@ -3,13 +3,14 @@
 use std::sync::Arc;
 
 use candle_core::{Result, Tensor};
-use twofold_types::{Embedding, EmbeddingSpace, EncoderParams, ModelId, Role};
+use twofold_types::{Embedding, EmbeddingKind, EmbeddingSpace, EncoderParams, ModelId, Role};
 
 use crate::{
     Checkpoint, EncodeError, Encoder, Tokenizer, Tokens,
     network::ranges,
     pooling::{Stage, normalise, pool},
-    settings::Settings,
+    settings::{Settings, refuse},
+    tokenizer::Pieces,
 };
 
 /// A sentence encoder of any family, in f32. One set of weights serves both roles.
@@ -23,10 +24,11 @@ pub struct DenseEncoder {
 
 impl DenseEncoder {
     pub(crate) fn new(checkpoint: Arc<Checkpoint>, params: &EncoderParams) -> std::result::Result<Self, EncodeError> {
+        refuse(params, EmbeddingKind::Dense, &[("options", params.options.is_some())])?;
         let settings = Settings::resolve(&checkpoint.files, params)?;
         Ok(Self {
             model: params.model.clone(),
-            tokenizer: Tokenizer::new(checkpoint.tokenizer.clone(), &checkpoint.files, params)?,
+            tokenizer: Tokenizer::Pieces(Pieces::new(checkpoint.tokenizer.clone(), &checkpoint.files, params)?),
             stages: checkpoint.stages(&settings.stages),
             settings,
             checkpoint,

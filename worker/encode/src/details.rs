@@ -7,9 +7,12 @@ use twofold_types::{
 
 use crate::{
     DeviceSpec, EncodeError, ModelFiles,
-    files::StageModule,
+    colbert::late_space,
+    files::{Head, StageModule},
     known_cross_encoder, known_model,
+    network::Description,
     settings::Settings,
+    splade,
     weights::{WeightFiles, Weights},
 };
 
@@ -33,15 +36,23 @@ impl ModelFiles {
         let settings = Settings::resolve(self, &EncoderParams::new(model.clone()))?;
         let known = known_model(model.as_str());
         let prompt = |role| Some(settings.prompts.of(role).to_owned()).filter(|prompt| !prompt.is_empty());
+        let (space, normalize) = match self.head() {
+            Head::Pooled | Head::Pairs(_) => (
+                EmbeddingSpace::Dense {
+                    dimensions: settings.dimensions,
+                    distance: settings.distance,
+                },
+                settings.stages.last() == Some(&StageModule::Normalize),
+            ),
+            Head::Vocabulary(_) => (splade::SPACE, false),
+            Head::Tokens(_) => (late_space(self), true),
+        };
         Ok(Details::Encoder(ModelDetails {
             family: self.family().to_owned(),
-            space: EmbeddingSpace::Dense {
-                dimensions: settings.dimensions,
-                distance: settings.distance,
-            },
-            max_tokens: settings.max_tokens,
-            pooling: settings.pooling,
-            normalize: settings.stages.last() == Some(&StageModule::Normalize),
+            space,
+            max_tokens: Some(settings.max_tokens),
+            pooling: matches!(self.head(), Head::Pooled).then_some(settings.pooling),
+            normalize,
             prompts: PromptParams {
                 query: prompt(Role::Query),
                 document: prompt(Role::Document),
@@ -60,9 +71,29 @@ impl ModelFiles {
         let device = DeviceSpec::Cpu.open()?;
         let bytes = |weights: &WeightFiles| Ok(Weights::open(weights, &device)?.bytes());
         let dense = self.stages().iter().filter_map(|stage| match stage {
-            StageModule::Dense(dense) => Some(&dense.weights),
-            StageModule::Normalize => None,
+            // ColBERT's linear layer lies beside the network.
+            StageModule::Dense(dense) if dense.weights != *self.weights() => Some(&dense.weights),
+            StageModule::Dense(_) | StageModule::Normalize => None,
         });
-        std::iter::once(self.weights()).chain(dense).map(bytes).sum()
+        let files: u64 = std::iter::once(self.weights())
+            .chain(dense)
+            .map(bytes)
+            .sum::<Result<u64, EncodeError>>()?;
+        Ok(files + self.tied_bytes()?)
+    }
+
+    /// Bytes of a decoder that is the table of words: it is packed for products beside the table.
+    fn tied_bytes(&self) -> Result<u64, EncodeError> {
+        let Head::Vocabulary(names) = self.head() else {
+            return Ok(0);
+        };
+        let weights = Weights::open(self.weights(), &DeviceSpec::Cpu.open()?)?;
+        let Description { vocabulary, hidden, .. } = self.description();
+        let tied = !weights.contains(&format!("{}.weight", names.decoder));
+        Ok(if tied {
+            (vocabulary * hidden * size_of::<f32>()) as u64
+        } else {
+            0
+        })
     }
 }

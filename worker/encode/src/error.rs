@@ -2,7 +2,7 @@
 
 use std::{io, path::PathBuf};
 
-use twofold_types::{EmbeddingSpace, ModelId, OtherKind, Precision};
+use twofold_types::{EmbeddingKind, EmbeddingSpace, ModelId, OtherKind, Precision};
 
 use crate::{DeviceSpec, RemoteError};
 
@@ -93,6 +93,26 @@ pub enum EncodeError {
         precision: Precision,
         /// Where encoders run.
         device: String,
+    },
+    /// A collection asks for a number that is out of its range.
+    #[error("{name} is {received}; accepted: {accepted}")]
+    OutOfRange {
+        /// The option's name.
+        name: &'static str,
+        /// Its value.
+        received: f64,
+        /// What is accepted.
+        accepted: &'static str,
+    },
+    /// A collection asks for something that only encoders of other kinds have.
+    #[error("`{name}` has no meaning for {model}, whose embeddings are {kind}")]
+    Inapplicable {
+        /// The model.
+        model: ModelId,
+        /// The parameter's name.
+        name: &'static str,
+        /// The kind of its embeddings.
+        kind: EmbeddingKind,
     },
     /// Two models whose vectors cannot be compared.
     #[error("embeddings of {query} are {query_space}, those of {document} are {document_space}: two towers share both")]

@@ -16,7 +16,7 @@ use serde_json::Value;
 
 use crate::{
     EncodeError,
-    network::{Activation, Description},
+    network::{Activation, Description, HeadNames},
 };
 
 /// The values of `model_type` that are understood.
@@ -87,6 +87,33 @@ pub(crate) fn describe(path: &Path) -> Result<Description, EncodeError> {
             SUPPORTED,
         )),
     }
+}
+
+/// What the architecture that the `config.json` at `path` names puts behind the network.
+///
+/// # Errors
+/// [`EncodeError::ReadFile`] and [`EncodeError::ParseFile`], naming the file.
+pub(crate) fn architecture(path: &Path) -> Result<Option<Architecture>, EncodeError> {
+    #[derive(Deserialize)]
+    struct Named {
+        #[serde(default)]
+        architectures: Vec<String>,
+    }
+    let Named { architectures } = crate::files::read_json(path)?;
+    Ok(architectures.iter().find_map(|name| match name.as_str() {
+        "BertForMaskedLM" => Some(Architecture::Vocabulary(HeadNames::BERT)),
+        "DistilBertForMaskedLM" => Some(Architecture::Vocabulary(HeadNames::DISTILBERT)),
+        "HF_ColBERT" => Some(Architecture::Colbert),
+        _ => None,
+    }))
+}
+
+/// What stands behind a network beside a pooling.
+pub(crate) enum Architecture {
+    /// Scores of all words.
+    Vocabulary(HeadNames),
+    /// A linear layer over every token.
+    Colbert,
 }
 
 /// A `config.json`, and where it is.

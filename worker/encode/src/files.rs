@@ -2,6 +2,7 @@
 
 mod classifier;
 mod dense;
+mod late;
 mod modules;
 mod pooling;
 mod prompts;
@@ -14,10 +15,21 @@ use serde::{Deserialize, de::DeserializeOwned};
 use twofold_types::{Distance, Pooling};
 
 pub(crate) use self::classifier::Classifier;
+pub(crate) use self::late::{Expansion, LateInteraction};
 pub(crate) use self::modules::StageModule;
 pub use self::prompts::Prompts;
-use self::{modules::Modules, pooling::PoolingModule, prompts::Usage};
-use crate::{EncodeError, families, network::Description, weights::WeightFiles};
+use self::{
+    dense::DenseModule,
+    modules::{Ending, Modules},
+    pooling::PoolingModule,
+    prompts::Usage,
+};
+use crate::{
+    EncodeError,
+    families::{self, Architecture},
+    network::{Description, HeadNames},
+    weights::WeightFiles,
+};
 
 /// What a directory of model files describes. Inert: opening it reads the small files only, so every mistake in them is
 /// known before gigabytes of weights move.
@@ -30,11 +42,24 @@ pub struct ModelFiles {
     weights: WeightFiles,
     max_tokens: usize,
     lower_case: bool,
+    head: Head,
     pooling: Option<PoolingModule>,
     stages: Vec<StageModule>,
     prompts: Prompts,
     distance: Option<Distance>,
-    classifier: Option<Classifier>,
+}
+
+/// What becomes of the network's vectors.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Head {
+    /// A pooling, and what follows it: one vector.
+    Pooled,
+    /// Scores of words: a sparse vector.
+    Vocabulary(HeadNames),
+    /// What follows the network, for every token: a vector each.
+    Tokens(LateInteraction),
+    /// A score, of a query and a document that were read together.
+    Pairs(Classifier),
 }
 
 /// `sentence_bert_config.json`.
@@ -65,18 +90,44 @@ impl ModelFiles {
         let dir = dir.as_ref().to_owned();
         let Modules {
             transformer,
+            ending,
             pooling,
-            stages,
-            is_listed,
+            mut stages,
         } = modules::read(&dir)?;
         let transformer = dir.join(transformer);
         let config = transformer.join("config.json");
         let description = families::describe(&config)?;
+        let weights = weights::find(&transformer)?;
         let usage = dir.join("config_sentence_transformers.json");
-        // Whatever the network once was, what is behind a pooling makes embeddings.
-        let classifier = match pooling {
-            Some(_) => None,
-            None => classifier::read(&config, description.head.as_ref(), &usage)?,
+        let head = match (ending, families::architecture(&config)?) {
+            // Whatever the network once was, what is behind a pooling makes embeddings.
+            (Some(Ending::Pooled), _) => Head::Pooled,
+            (Some(Ending::Score) | None, None) => match classifier::read(&config, description.head.as_ref(), &usage)? {
+                Some(classifier) => Head::Pairs(classifier),
+                None if ending.is_none() => Head::Pooled,
+                None => return Err(modules::without_pooling(&dir)),
+            },
+            (Some(Ending::Score), Some(_)) => return Err(modules::without_pooling(&dir)),
+            (Some(Ending::Vocabulary) | None, Some(Architecture::Vocabulary(names))) => Head::Vocabulary(names),
+            (Some(Ending::Tokens), _) => Head::Tokens(LateInteraction::of_pylate(&usage)?),
+            (None, Some(Architecture::Colbert)) => {
+                let (late, dimensions) = LateInteraction::of_artifact(&dir.join("artifact.metadata"))?;
+                stages.push(StageModule::Dense(DenseModule {
+                    shape: [description.hidden, dimensions],
+                    bias: false,
+                    activation: None,
+                    weights: weights.clone(),
+                }));
+                Head::Tokens(late)
+            }
+            (Some(Ending::Vocabulary), _) => {
+                return Err(EncodeError::Unsupported {
+                    path: config,
+                    field: "architectures",
+                    found: format!("none with a head for {}", description.family),
+                    supported: &["BertForMaskedLM", "DistilBertForMaskedLM"],
+                });
+            }
         };
         let sentence: SentenceConfig =
             read_json_if_there(&transformer.join("sentence_bert_config.json"))?.unwrap_or_default();
@@ -87,24 +138,25 @@ impl ModelFiles {
             .max_seq_length
             // A float beyond usize saturates.
             .or(tokenizer.model_max_length.map(|length| length as usize));
+        let stated = match &head {
+            Head::Tokens(late) => Some(late.document_tokens),
+            Head::Pooled | Head::Vocabulary(_) | Head::Pairs(_) => stated,
+        };
         let Usage { prompts, distance } = Usage::read(&usage)?;
         let files = Self {
             max_tokens: stated.map_or(positions, |length| length.min(positions)),
             lower_case: sentence.do_lower_case,
-            weights: weights::find(&transformer)?,
+            weights,
+            head,
             pooling,
             stages,
             prompts,
             distance,
-            classifier,
             dir,
             transformer,
             description,
         };
         files.check_stages()?;
-        if is_listed && files.pooling.is_none() && files.classifier.is_none() {
-            return Err(modules::without_pooling(&files.dir));
-        }
         let path = files.tokenizer_path();
         std::fs::metadata(&path).map_err(|source| EncodeError::ReadFile { path, source })?;
         Ok(files)
@@ -140,7 +192,7 @@ impl ModelFiles {
         self.description.family
     }
 
-    /// Length of the model's embeddings.
+    /// Length of the model's vectors; of a sparse model's network, whose embeddings have no length.
     pub fn dimensions(&self) -> usize {
         let width = |stage: &StageModule| match stage {
             StageModule::Dense(dense) => Some(dense.shape[1]),
@@ -153,7 +205,12 @@ impl ModelFiles {
             .unwrap_or(self.description.hidden)
     }
 
-    /// Longest text in tokens, special tokens included.
+    /// What becomes of the network's vectors.
+    pub(crate) fn head(&self) -> &Head {
+        &self.head
+    }
+
+    /// Longest text in tokens, special tokens included; of late interaction the longest document.
     pub fn max_tokens(&self) -> usize {
         self.max_tokens
     }
@@ -190,27 +247,29 @@ impl ModelFiles {
 
     /// Whether the model scores pairs of texts and makes no embeddings.
     pub fn is_cross_encoder(&self) -> bool {
-        self.classifier.is_some()
+        self.classifier().is_some()
     }
 
     /// # Errors
     /// [`EncodeError::CrossEncoder`] where the model makes no embeddings.
     pub fn check_encoder(&self) -> Result<(), EncodeError> {
-        self.classifier.is_none().then_some(()).ok_or(EncodeError::CrossEncoder)
+        (!self.is_cross_encoder())
+            .then_some(())
+            .ok_or(EncodeError::CrossEncoder)
     }
 
     /// # Errors
     /// [`EncodeError::NoCrossEncoder`] where the model scores no pairs.
     pub fn check_cross_encoder(&self) -> Result<(), EncodeError> {
-        self.classifier
-            .is_some()
-            .then_some(())
-            .ok_or(EncodeError::NoCrossEncoder)
+        self.is_cross_encoder().then_some(()).ok_or(EncodeError::NoCrossEncoder)
     }
 
     /// What makes it a cross-encoder.
     pub(crate) fn classifier(&self) -> Option<&Classifier> {
-        self.classifier.as_ref()
+        match &self.head {
+            Head::Pairs(classifier) => Some(classifier),
+            Head::Pooled | Head::Vocabulary(_) | Head::Tokens(_) => None,
+        }
     }
 
     /// What follows the pooling.

@@ -4,7 +4,7 @@
 mod cross_encoders;
 mod table;
 
-use twofold_types::{Distance, Pooling};
+use twofold_types::{Distance, EmbeddingKind, Pooling};
 
 use self::cross_encoders::CROSS_ENCODERS;
 use self::table::TABLE;
@@ -14,11 +14,13 @@ use self::table::TABLE;
 pub struct KnownModel {
     /// As its publisher writes it.
     pub id: &'static str,
-    /// Length of its embeddings.
+    /// What its embeddings are.
+    pub kind: EmbeddingKind,
+    /// Length of its vectors; of sparse ones how many terms there are.
     pub dimensions: usize,
     /// Longest text in tokens.
     pub max_tokens: usize,
-    /// How its token vectors become one.
+    /// How its token vectors become one, if it is dense.
     pub pooling: Pooling,
     /// Whether its embeddings have unit length.
     pub normalizes: bool,
@@ -111,6 +113,17 @@ mod tests {
                 known.id
             );
             assert_eq!(known_model(known.id), None);
+        }
+    }
+
+    #[test]
+    fn kinds_are_told() {
+        for (id, kind) in [
+            ("naver/splade-cocondenser-ensembledistil", EmbeddingKind::Sparse),
+            ("colbert-ir/colbertv2.0", EmbeddingKind::Multi),
+            ("intfloat/e5-large-v2", EmbeddingKind::Dense),
+        ] {
+            assert_eq!(known_model(id).map(|known| known.kind), Some(kind), "{id}");
         }
     }
 

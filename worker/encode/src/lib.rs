@@ -28,7 +28,9 @@
 //! [`Encoder::encode`] on the thread that owns the device.
 
 mod batch;
+mod bm25;
 mod checkpoint;
+mod colbert;
 mod cpu;
 mod cross_encoder;
 mod dense;
@@ -47,12 +49,15 @@ mod precision;
 mod remote;
 mod settings;
 mod similarity;
+mod splade;
 mod tokenizer;
 mod towers;
 mod weights;
 
 pub use batch::{TokenBudget, in_order, plan};
+pub use bm25::{BM25, Bm25Encoder};
 pub use checkpoint::Checkpoint;
+pub use colbert::ColbertEncoder;
 pub use cross_encoder::CrossEncoder;
 pub use dense::DenseEncoder;
 pub use device::{Device, DeviceSpec};
@@ -67,5 +72,6 @@ pub use pair::Pair;
 pub use precision::settled;
 pub use remote::{Endpoint, Endpoints, EndpointsError, RemoteEncoder, RemoteError, RemoteReranker, RemoteScores};
 pub use similarity::cosine;
+pub use splade::SpladeEncoder;
 pub use tokenizer::{Tokenizer, Tokens};
 pub use towers::TwoTowers;

@@ -18,6 +18,7 @@ mod offsets;
 mod packed;
 mod rotary;
 mod rows;
+mod vocabulary_head;
 
 use candle_core::{Device, Result, Tensor};
 
@@ -29,6 +30,7 @@ pub(crate) use self::{
     norm::{Formula, NormKind},
     offsets::Reach,
     packed::ranges,
+    vocabulary_head::{HeadNames, VocabularyHead},
 };
 use self::{
     layer::Layer,
@@ -132,7 +134,7 @@ impl Network {
 
     /// The vectors of all tokens of the texts, one text after another: `[n, hidden]`.
     pub fn forward(&self, texts: &[&[u32]]) -> Result<Tensor> {
-        self.run(texts, self.positions.rows_of(texts))
+        self.run(texts, self.positions.rows_of(texts), &lengths(texts))
     }
 
     /// The same for texts of several segments: of every token the number of its segment.
@@ -146,12 +148,18 @@ impl Network {
                 *row += segment * positions;
             }
         }
-        self.run(texts, rows)
+        self.run(texts, rows, &lengths(texts))
+    }
+
+    /// The same where only so many tokens of each text, from its first on, are attended to. Within a family of short reach, those
+    /// behind them are within reach of one.
+    pub fn forward_seeing(&self, texts: &[&[u32]], seen: &[usize]) -> Result<Tensor> {
+        self.run(texts, self.positions.rows_of(texts), seen)
     }
 
     /// `rows` are those of `places`, for every token.
-    fn run(&self, texts: &[&[u32]], rows: Vec<u32>) -> Result<Tensor> {
-        let batch = Packed::new(texts, &self.device)?;
+    fn run(&self, texts: &[&[u32]], rows: Vec<u32>, seen: &[usize]) -> Result<Tensor> {
+        let batch = Packed::new(texts, seen, &self.device)?;
         let mut hidden = self.embed(rows, &batch)?;
         let turns: Vec<Turns> = self
             .rotaries
@@ -231,6 +239,10 @@ fn places(weights: &Weights, description: &Description) -> Result<Option<Tensor>
         }
         (positions, segments) => Ok(positions.or(segments)),
     }
+}
+
+fn lengths(texts: &[&[u32]]) -> Vec<usize> {
+    texts.iter().map(|text| text.len()).collect()
 }
 
 fn offsets_of(weights: &Weights, description: &Description, reach: Reach, device: &Device) -> Result<Option<Offsets>> {

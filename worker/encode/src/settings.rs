@@ -1,7 +1,7 @@
 //! What an encoder does around its network: what the collection asks for, else what the model's files say, else what is
 //! known of a model of that name, else what sentence-transformers would do.
 
-use twofold_types::{Distance, EncoderParams, Pooling};
+use twofold_types::{Distance, EmbeddingKind, EncoderParams, Pooling};
 
 use crate::{EncodeError, ModelFiles, Prompts, files::StageModule, known::known_model};
 
@@ -62,6 +62,25 @@ impl Settings {
                 .or(known.map(|known| known.distance))
                 .unwrap_or(Distance::Cosine),
         })
+    }
+}
+
+/// Refuses what is given among the parameters by name although embeddings of this kind have no use for it.
+///
+/// # Errors
+/// [`EncodeError::Inapplicable`] with the first of them.
+pub(crate) fn refuse(
+    params: &EncoderParams,
+    kind: EmbeddingKind,
+    given: &[(&'static str, bool)],
+) -> Result<(), EncodeError> {
+    match given.iter().find(|(_, given)| *given) {
+        None => Ok(()),
+        Some(&(name, _)) => Err(EncodeError::Inapplicable {
+            model: params.model.clone(),
+            name,
+            kind,
+        }),
     }
 }
 

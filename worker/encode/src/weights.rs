@@ -121,6 +121,11 @@ impl Weights {
         }
     }
 
+    /// Whether there is a tensor called `name` below the prefix.
+    pub fn contains(&self, name: &str) -> bool {
+        self.source.spelling(&format!("{}{name}", self.prefix)).is_some()
+    }
+
     /// The tensor called `name` below the prefix.
     pub fn get(&self, name: &str, shape: impl Into<Shape>) -> Result<Tensor> {
         let full = format!("{}{name}", self.prefix);

@@ -2,8 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use twofold_encode::{EncodeError, ModelFiles};
-use twofold_types::{ModelId, ModelInfo};
+use twofold_encode::{BM25, Bm25Encoder, EncodeError, ModelFiles};
+use twofold_types::{Details, ModelId, ModelInfo};
 
 use crate::error::{Result, WorkerError};
 
@@ -56,7 +56,7 @@ impl ModelsDir {
         names.into_iter().map(ModelId::new).collect()
     }
 
-    /// What is known of all models without loading them, and why some cannot be opened.
+    /// What is known of all models without loading them, and why some cannot be opened; those that have no files come last.
     pub fn list(&self) -> Vec<ModelInfo> {
         let info = |model: ModelId| {
             let details = self.info(&model);
@@ -72,7 +72,8 @@ impl ModelsDir {
                 error,
             }
         };
-        self.names().into_iter().map(info).collect()
+        let built_in = std::iter::once(ModelId::new(BM25));
+        self.names().into_iter().chain(built_in).map(info).collect()
     }
 
     /// What is known of one model without loading it.
@@ -80,6 +81,14 @@ impl ModelsDir {
     /// # Errors
     /// Those of [`find`](Self::find), and [`WorkerError::Model`].
     pub fn info(&self, model: &ModelId) -> Result<ModelInfo> {
+        if Bm25Encoder::is_meant(model) {
+            return Ok(ModelInfo {
+                id: ModelId::new(BM25),
+                loaded: true,
+                details: Some(Details::Encoder(Bm25Encoder::details())),
+                error: None,
+            });
+        }
         let dir = self.find(model)?;
         let details = ModelFiles::open(dir).and_then(|files: ModelFiles| files.details(model));
         let details = details.map_err(|source: EncodeError| WorkerError::Model {

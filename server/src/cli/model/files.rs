@@ -39,7 +39,8 @@ impl Layout {
         let mut layout = Self::default();
         for module in modules {
             check_name(&module.path)?;
-            if module.kind.ends_with(".Transformer") {
+            // `Transformer`, or `MLMTransformer` of a sparse encoder.
+            if module.kind.ends_with("Transformer") {
                 layout.transformer = module.path;
             } else if !module.path.is_empty() {
                 layout.folders.push(module.path);
@@ -66,7 +67,10 @@ impl Layout {
 
     /// What is read where it exists.
     pub fn optional(&self) -> Vec<String> {
-        let mut names = vec!["config_sentence_transformers.json".to_owned()];
+        // The latter beside checkpoints of ColBERT's authors.
+        let mut names = ["config_sentence_transformers.json", "artifact.metadata"]
+            .map(str::to_owned)
+            .to_vec();
         for name in [
             "tokenizer_config.json",
             "special_tokens_map.json",
@@ -136,6 +140,18 @@ mod tests {
         );
         assert!(layout.optional().contains(&"1_Pooling/config.json".to_owned()));
         assert_eq!(Layout::default().required(), ["config.json", "tokenizer.json"]);
+    }
+
+    #[test]
+    fn the_files_of_other_kinds_are_named() {
+        let modules = [
+            module("", "sparse_encoder.models.MLMTransformer"),
+            module("1_SpladePooling", "SpladePooling"),
+        ];
+        let layout = with(&format!("[{}]", modules.join(",")), Layout::read).unwrap();
+        assert_eq!(layout.required(), ["config.json", "tokenizer.json"]);
+        assert!(layout.optional().contains(&"1_SpladePooling/config.json".to_owned()));
+        assert!(Layout::default().optional().contains(&"artifact.metadata".to_owned()));
     }
 
     #[test]

@@ -46,7 +46,7 @@ pub(in super::super) fn list(options: &ListOptions) -> anyhow::Result<()> {
     if options.json {
         return print_json(&models);
     }
-    if models.is_empty() {
+    if dir.names().is_empty() {
         eprintln!(
             "no models in {}: fetch one with `twofold model pull`",
             dir.path().display()
@@ -90,13 +90,13 @@ fn table(models: &[ModelInfo]) -> String {
         let line = match (&model.details, &model.error) {
             (Some(Details::Encoder(details)), _) => row(
                 &details.space.to_string(),
-                details.max_tokens,
+                any_or(details.max_tokens),
                 details.weight_bytes,
                 details.licence.as_deref(),
             ),
             (Some(Details::CrossEncoder(details)), _) => row(
                 "cross-encoder",
-                details.max_tokens,
+                details.max_tokens.to_string(),
                 details.weight_bytes,
                 details.licence.as_deref(),
             ),
@@ -107,7 +107,7 @@ fn table(models: &[ModelInfo]) -> String {
     table
 }
 
-fn row(makes: &str, max_tokens: usize, weight_bytes: u64, licence: Option<&str>) -> String {
+fn row(makes: &str, max_tokens: String, weight_bytes: u64, licence: Option<&str>) -> String {
     format!(
         "{makes:<24}  {max_tokens:>5} tokens  {:>10}  {}",
         HumanBytes(weight_bytes).to_string(),
@@ -145,8 +145,13 @@ fn encoder_sheet(model: &ModelId, details: &ModelDetails) -> String {
         ("model", plain(model.as_str())),
         ("family", details.family.clone()),
         ("embeddings", details.space.to_string()),
-        ("max tokens", details.max_tokens.to_string()),
-        ("pooling", as_word(&details.pooling)),
+        ("max tokens", any_or(details.max_tokens)),
+        (
+            "pooling",
+            details
+                .pooling
+                .map_or_else(|| "none".to_owned(), |pooling| as_word(&pooling)),
+        ),
         ("normalised", if details.normalize { "yes" } else { "no" }.to_owned()),
         ("distance", as_word(&details.space.distance())),
         ("query prompt", quoted(&details.prompts.query)),
@@ -164,6 +169,11 @@ fn lines(facts: &[(&str, String)]) -> String {
     facts.iter().fold(String::new(), |sheet, (name, value)| {
         sheet + &format!("{name:<16}{value}\n")
     })
+}
+
+/// A largest number, where there is one.
+fn any_or(most: Option<usize>) -> String {
+    most.map_or_else(|| "any".to_owned(), |most| most.to_string())
 }
 
 /// A unit variant as the API writes it.

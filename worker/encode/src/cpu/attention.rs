@@ -53,9 +53,17 @@ pub(crate) struct Distances<'a> {
 }
 
 impl Attention<'_> {
-    /// Writes all of `attended`, `[n, heads * width]`. `lengths` are those of the texts, n in all. Texts, and parts of long
+    /// Writes all of `attended`, `[n, heads * width]`. `lengths` are those of the texts, n in all, and `seen` how many tokens of
+    /// each, from its first on, are keys: those behind them attend and are not attended to. Texts, and parts of long
     /// ones, are shared among the threads of the calling thread's pool.
-    pub fn forward(&self, qkv: &[f32], lengths: &[usize], attended: &mut [f32], instructions: Instructions) {
+    pub fn forward(
+        &self,
+        qkv: &[f32],
+        lengths: &[usize],
+        seen: &[usize],
+        attended: &mut [f32],
+        instructions: Instructions,
+    ) {
         let n: usize = lengths.iter().sum();
         let (row, hidden) = (self.row(), self.heads * self.width);
         assert_eq!(
@@ -67,7 +75,7 @@ impl Attention<'_> {
         let part = if threads == 1 { usize::MAX } else { 4 * TILES * 6 };
         let mut pieces = Vec::with_capacity(lengths.len());
         let (mut qkv, mut attended) = (qkv, attended);
-        for &len in lengths {
+        for (&len, &seen) in lengths.iter().zip(seen) {
             let (text, of_text);
             (text, qkv) = qkv.split_at(len * row);
             (of_text, attended) = attended.split_at_mut(len * hidden);
@@ -76,6 +84,7 @@ impl Attention<'_> {
                 pieces.push(Piece {
                     attention: self,
                     qkv: text,
+                    seen,
                     first,
                     attended,
                 });
@@ -124,6 +133,8 @@ struct Piece<'a> {
     attention: &'a Attention<'a>,
     /// All rows of the text.
     qkv: &'a [f32],
+    /// How many of them are keys.
+    seen: usize,
     /// Which query is the first.
     first: usize,
     /// `[queries, heads * width]`.
@@ -147,6 +158,7 @@ impl Kernel for Piece<'_> {
         let mut pass = Pass {
             attention: self.attention,
             qkv: self.qkv,
+            seen: self.seen,
             scratch: &mut scratch,
         };
         for key_head in 0..key_heads {
@@ -168,6 +180,7 @@ impl Kernel for Piece<'_> {
 struct Pass<'a> {
     attention: &'a Attention<'a>,
     qkv: &'a [f32],
+    seen: usize,
     scratch: &'a mut Scratch,
 }
 
@@ -232,7 +245,7 @@ impl Pass<'_> {
         let (keys, values) = (self.scratch.keys.numbers(), self.scratch.values.numbers());
         let mut totals = [Total { max: LEAST, sum: 0.0 }; TILES * 12];
 
-        let (first, end) = self.attention.seen(query, queries, len);
+        let (first, end) = self.attention.seen(query, queries, self.seen.min(len));
         let mut block = first / columns * columns;
         let mut started = false;
         while block < end {
@@ -339,7 +352,7 @@ mod tests {
     }
 
     /// Plain sums over one text.
-    fn plainly(attention: Attention, qkv: &[f32]) -> Vec<f64> {
+    fn plainly(attention: Attention, qkv: &[f32], seen: usize) -> Vec<f64> {
         let Attention {
             heads,
             key_heads,
@@ -356,6 +369,7 @@ mod tests {
                 let part = |row: &[f32], head: usize| row[head * width..(head + 1) * width].to_vec();
                 let weights: Vec<f64> = rows
                     .iter()
+                    .take(seen)
                     .enumerate()
                     .map(|(j, row)| {
                         let owed = distances.map_or(0.0, |distances| {
@@ -380,21 +394,26 @@ mod tests {
 
     #[track_caller]
     fn assert_plain(attention: Attention, lengths: &[usize]) {
+        assert_plain_where(attention, lengths, lengths);
+    }
+
+    #[track_caller]
+    fn assert_plain_where(attention: Attention, lengths: &[usize], seen: &[usize]) {
         let n: usize = lengths.iter().sum();
         let hidden = attention.heads * attention.width;
         let qkv = random(n * attention.row());
         let mut rest = &qkv[..];
         let mut expected = Vec::new();
-        for len in lengths {
+        for (len, &seen) in lengths.iter().zip(seen) {
             let (text, others) = rest.split_at(len * attention.row());
-            expected.extend(plainly(attention, text));
+            expected.extend(plainly(attention, text, seen));
             rest = others;
         }
         for instructions in Instructions::supported() {
             for threads in [1, 3] {
                 let mut ours = vec![f32::NAN; n * hidden];
                 let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-                pool.install(|| attention.forward(&qkv, lengths, &mut ours, instructions));
+                pool.install(|| attention.forward(&qkv, lengths, seen, &mut ours, instructions));
                 for (i, (ours, expected)) in ours.iter().zip(&expected).enumerate() {
                     let difference = (f64::from(*ours) - expected).abs();
                     assert!(
@@ -427,6 +446,11 @@ mod tests {
             },
             &[KEYS + 60],
         );
+    }
+
+    #[test]
+    fn tokens_that_are_not_seen_attend_to_those_that_are() {
+        assert_plain_where(PLAIN, &[32, 8, 90, KEYS + 60], &[7, 8, 1, KEYS + 3]);
     }
 
     #[test]

@@ -16,14 +16,26 @@ use crate::EncodeError;
 pub(super) struct Modules {
     /// Folder of the transformer below the model's directory, often empty.
     pub transformer: String,
-    /// `None` without `modules.json`.
+    /// What the modules make of the network's vectors; `None` without `modules.json`.
+    pub ending: Option<Ending>,
     pub pooling: Option<PoolingModule>,
     pub stages: Vec<StageModule>,
-    /// Whether there is a `modules.json`.
-    pub is_listed: bool,
 }
 
-/// A step behind the pooling.
+/// What the modules end in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Ending {
+    /// One vector.
+    Pooled,
+    /// Weights of words.
+    Vocabulary,
+    /// A vector a token.
+    Tokens,
+    /// A score, if the transformer is a classifier.
+    Score,
+}
+
+/// A step behind the pooling, or behind the network where there is none.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum StageModule {
     Dense(DenseModule),
@@ -42,6 +54,8 @@ const FILE: &str = "modules.json";
 
 const SUPPORTED: &[&str] = &[
     "Transformer, Pooling and then any of Dense and Normalize",
+    "MLMTransformer, SpladePooling",
+    "Transformer and then any of Dense",
     "Transformer alone in a cross-encoder",
 ];
 
@@ -63,27 +77,33 @@ pub(super) fn read(dir: &Path) -> Result<Modules, EncodeError> {
             kinds.join(", ")
         }
     };
-    let rest = match &kinds[..] {
-        ["Transformer"] => {
-            return Ok(Modules {
-                transformer: modules[0].path.clone(),
-                is_listed: true,
-                ..Modules::default()
-            });
-        }
-        ["Transformer", "Pooling", rest @ ..] => rest,
+    let (ending, behind) = match &kinds[..] {
+        ["Transformer"] => (Ending::Score, 1),
+        ["Transformer", "Pooling", ..] => (Ending::Pooled, 2),
+        ["MLMTransformer" | "Transformer", "SpladePooling"] => (Ending::Vocabulary, 2),
+        ["Transformer", rest @ ..] if rest.contains(&"Dense") => (Ending::Tokens, 1),
         _ => return Err(unsupported(&path, found())),
     };
-    let stages = rest.iter().zip(&modules[2..]).map(|(kind, module)| match *kind {
-        "Dense" => DenseModule::read(&dir.join(&module.path)).map(StageModule::Dense),
-        "Normalize" => Ok(StageModule::Normalize),
+    let stages = kinds.iter().zip(&modules).skip(behind);
+    let stages = stages.map(|(kind, module)| match (*kind, ending) {
+        ("Dense", _) => DenseModule::read(&dir.join(&module.path)).map(StageModule::Dense),
+        ("Normalize", Ending::Pooled) => Ok(StageModule::Normalize),
         _ => Err(unsupported(&path, found())),
     });
+    let config_of = |module: &Module| dir.join(&module.path).join("config.json");
+    let pooling = match ending {
+        Ending::Pooled => Some(pooling::read(&config_of(&modules[1]))?),
+        Ending::Vocabulary => {
+            pooling::check_splade(&config_of(&modules[1]))?;
+            None
+        }
+        Ending::Tokens | Ending::Score => None,
+    };
     Ok(Modules {
         stages: stages.collect::<Result<_, _>>()?,
-        pooling: Some(pooling::read(&dir.join(&modules[1].path).join("config.json"))?),
+        ending: Some(ending),
+        pooling,
         transformer: modules[0].path.clone(),
-        is_listed: true,
     })
 }
 

@@ -98,3 +98,29 @@ pub(super) fn read(path: &Path) -> Result<PoolingModule, EncodeError> {
         include_prompt: config.include_prompt,
     })
 }
+
+/// Refuses a `SpladePooling` that is another than the best score of every word by ln(1 + relu).
+pub(super) fn check_splade(path: &Path) -> Result<(), EncodeError> {
+    #[derive(Deserialize)]
+    struct SpladeConfig {
+        #[serde(default)]
+        pooling_strategy: Option<String>,
+        #[serde(default)]
+        activation_function: Option<String>,
+    }
+    let config: SpladeConfig = read_json(path)?;
+    for (field, found, supported) in [
+        ("pooling_strategy", config.pooling_strategy, &["max"]),
+        ("activation_function", config.activation_function, &["relu"]),
+    ] {
+        if let Some(found) = found.filter(|found| found != supported[0]) {
+            return Err(EncodeError::Unsupported {
+                path: path.to_owned(),
+                field,
+                found,
+                supported,
+            });
+        }
+    }
+    Ok(())
+}

@@ -1,12 +1,13 @@
 //! The table of known models.
 
-use twofold_types::{Distance, Pooling};
+use twofold_types::{Distance, EmbeddingKind, Pooling};
 
 use super::{KnownModel, Pinned};
 
 /// A model with the mean of its tokens at unit length, without prompts; the rows vary it.
 const MEAN: KnownModel = KnownModel {
     id: "",
+    kind: EmbeddingKind::Dense,
     dimensions: 0,
     max_tokens: 512,
     pooling: Pooling::Mean,
@@ -76,6 +77,22 @@ const DPR: KnownModel = KnownModel {
     dimensions: 768,
     licence: Some("CC-BY-NC-4.0"),
     ..DOT
+};
+
+/// A learned sparse one, over the vocabulary of BERT.
+const SPLADE: KnownModel = KnownModel {
+    kind: EmbeddingKind::Sparse,
+    dimensions: 30522,
+    normalizes: false,
+    distance: Distance::Dot,
+    ..MEAN
+};
+
+/// One of late interaction.
+const COLBERT: KnownModel = KnownModel {
+    kind: EmbeddingKind::Multi,
+    dimensions: 128,
+    ..MEAN
 };
 
 pub(super) const TABLE: &[KnownModel] = &[
@@ -325,6 +342,25 @@ pub(super) const TABLE: &[KnownModel] = &[
         id: "facebook/dpr-ctx_encoder-multiset-base",
         query_model: Some("facebook/dpr-question_encoder-multiset-base"),
         ..DPR
+    },
+    KnownModel {
+        id: "prithivida/Splade_PP_en_v1",
+        ..SPLADE
+    },
+    KnownModel {
+        id: "naver/splade-cocondenser-ensembledistil",
+        licence: Some("CC-BY-NC-SA-4.0"),
+        ..SPLADE
+    },
+    KnownModel {
+        id: "answerdotai/answerai-colbert-small-v1",
+        dimensions: 96,
+        ..COLBERT
+    },
+    KnownModel {
+        id: "colbert-ir/colbertv2.0",
+        licence: Some("MIT"),
+        ..COLBERT
     },
 ];
 

@@ -28,15 +28,16 @@ impl Attention {
     /// padding does.
     pub fn forward(&self, qkv: &Tensor, batch: &Packed) -> Result<Tensor> {
         match &batch.padding {
-            None => self.by_text(qkv, &batch.lengths),
+            None => self.by_text(qkv, &batch.lengths, &batch.seen),
             Some(padding) => self.padded(qkv, batch.lengths.len(), padding),
         }
     }
 
-    fn by_text(&self, qkv: &Tensor, lengths: &[usize]) -> Result<Tensor> {
+    fn by_text(&self, qkv: &Tensor, lengths: &[usize], seen: &[usize]) -> Result<Tensor> {
         let on_cpu = OnCpu {
             attention: self,
             lengths,
+            seen,
         };
         match &self.offsets {
             None => qkv.apply_op1_no_bwd(&on_cpu),
@@ -90,6 +91,7 @@ impl Attention {
 struct OnCpu<'a> {
     attention: &'a Attention,
     lengths: &'a [usize],
+    seen: &'a [usize],
 }
 
 impl OnCpu<'_> {
@@ -120,7 +122,7 @@ impl OnCpu<'_> {
         let shape = Shape::from((layout.shape().dims2()?.0, heads * width));
         let mut attended = vec![0.0; shape.elem_count()];
         let qkv = numbers(qkv, layout)?;
-        attention.forward(qkv, self.lengths, &mut attended, Instructions::chosen());
+        attention.forward(qkv, self.lengths, self.seen, &mut attended, Instructions::chosen());
         Ok((CpuStorage::F32(attended), shape))
     }
 }
@@ -162,8 +164,10 @@ mod tests {
         let n: usize = lengths.iter().sum();
         let heads = attention.heads + 2 * attention.key_heads;
         let qkv = Tensor::randn(0f32, 1f32, (n, heads * attention.width), &Device::Cpu).unwrap();
-        let by_text = attention.by_text(&qkv, &lengths).unwrap();
-        let padding = Padding::new(&lengths, &Device::Cpu).unwrap();
+        // Of the last two texts not all is seen.
+        let seen = [7, 1, 600, 240, 2];
+        let by_text = attention.by_text(&qkv, &lengths, &seen).unwrap();
+        let padding = Padding::new(&lengths, &seen, &Device::Cpu).unwrap();
         let padded = attention.padded(&qkv, lengths.len(), &padding).unwrap();
         assert_eq!(by_text.dims(), padded.dims());
         let difference = (by_text - padded).unwrap().abs().unwrap().max_all().unwrap();

@@ -52,7 +52,11 @@ impl Linear {
             }
         };
         let bias = bias.then(|| load("bias", None)).transpose()?;
-        let weight = load("weight", Some(input))?;
+        Self::new(load("weight", Some(input))?, bias)
+    }
+
+    /// The layer of a weight `[out, in]` and a bias `[out]`.
+    pub fn new(weight: Tensor, bias: Option<Tensor>) -> Result<Self> {
         if !weight.device().is_cpu() {
             return Ok(Self::Tensors(weight.t()?, bias));
         }

@@ -13,6 +13,8 @@ pub(super) struct Packed {
     /// `[n]` u32, positions within each text.
     pub positions: Tensor,
     pub lengths: Vec<usize>,
+    /// How many tokens of each text, from its first on, the others attend to.
+    pub seen: Vec<usize>,
     /// How the texts lie side by side where attention is one product for all of them: on every device but the CPU.
     pub padding: Option<Padding>,
 }
@@ -24,33 +26,35 @@ pub(super) struct Padding {
     pub padded: Tensor,
     /// `[n]`: the place of each packed row.
     pub packed: Tensor,
-    /// `[texts, 1, 1, longest]`: [`MASKED`] where a place is padding.
+    /// `[texts, 1, 1, longest]`: [`MASKED`] where a place is padding, or not seen.
     pub mask: Tensor,
 }
 
 impl Packed {
-    pub fn new(texts: &[&[u32]], device: &Device) -> Result<Self> {
+    /// Of each text, how many of its tokens are `seen`: at least one.
+    pub fn new(texts: &[&[u32]], seen: &[usize], device: &Device) -> Result<Self> {
         let lengths: Vec<usize> = texts.iter().map(|text| text.len()).collect();
         let positions: Vec<u32> = lengths.iter().flat_map(|&len| 0..len as u32).collect();
-        let padding = (!device.is_cpu()).then(|| Padding::new(&lengths, device));
+        let padding = (!device.is_cpu()).then(|| Padding::new(&lengths, seen, device));
         Ok(Self {
             ids: Tensor::new(texts.concat(), device)?,
             positions: Tensor::new(positions, device)?,
             padding: padding.transpose()?,
+            seen: seen.to_vec(),
             lengths,
         })
     }
 }
 
 impl Padding {
-    pub fn new(lengths: &[usize], device: &Device) -> Result<Self> {
+    pub fn new(lengths: &[usize], seen: &[usize], device: &Device) -> Result<Self> {
         let longest = lengths.iter().copied().max().unwrap_or(0);
         let (mut padded, mut packed, mut mask) = (Vec::new(), Vec::new(), Vec::new());
         for (text, (start, len)) in ranges(lengths).enumerate() {
             // Padding repeats the first row: which one does not matter, the mask hides it.
             padded.extend((0..longest).map(|i| if i < len { start + i } else { 0 } as u32));
             packed.extend((0..len).map(|i| (text * longest + i) as u32));
-            mask.extend((0..longest).map(|i| if i < len { 0.0 } else { MASKED }));
+            mask.extend((0..longest).map(|i| if i < seen[text] { 0.0 } else { MASKED }));
         }
         Ok(Self {
             longest,

@@ -11,7 +11,7 @@ use super::{
     protocol::Ask,
     tokens,
 };
-use crate::{EncodeError, Encoder, Prompts, Tokenizer, Tokens};
+use crate::{EncodeError, Encoder, Prompts, Tokenizer, Tokens, tokenizer::Texts};
 
 /// A model of an [`Endpoint`]. Texts are sent in requests that the service accepts, each again where an error may pass.
 pub struct RemoteEncoder {
@@ -70,7 +70,7 @@ impl RemoteEncoder {
         let mut encoder = Self {
             model: params.model.clone(),
             name: name.to_owned(),
-            tokenizer: Tokenizer::of_texts(tokenizer?, prompts, max_tokens),
+            tokenizer: Tokenizer::Texts(Texts::new(tokenizer?, prompts, max_tokens)),
             dimensions: dimensions.unwrap_or_default(),
             distance: stated.distance.unwrap_or(Distance::Cosine),
             asked,
