@@ -53,9 +53,8 @@ async fn found(client: &Client, docs: &CollectionName, query: Value) -> Vec<Stri
     let mut query: QueryPoints = from_json(query);
     query.with_payload = Some(from_json(json!(true)));
     let points = client.query(docs, &query).await.unwrap().into_iter();
-    let document = |payload: Option<_>| -> Value { json!(payload)["document_id"].clone() };
     points
-        .map(|point| document(point.payload).as_str().unwrap().to_owned())
+        .map(|point| from_json(point.payload.unwrap()["document_id"].clone()))
         .collect()
 }
 
