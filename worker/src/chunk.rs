@@ -131,6 +131,13 @@ pub(crate) fn chunk(
     };
     let ranges = ranges.into_iter().filter(|range| !range.is_empty());
     let ranges = ranges.flat_map(|range| limits.enforced(text, range));
+    // Of a piece that was cut once more, the one after it may repeat what stands alone by now.
+    let mut covered = 0;
+    let ranges = ranges.filter(|range| {
+        let adds = range.end > covered;
+        covered = covered.max(range.end);
+        adds
+    });
     let chunks = ranges.map(|range| Chunk {
         start: range.start,
         headings: headings.at(range.start),

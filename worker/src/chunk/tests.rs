@@ -81,6 +81,13 @@ fn a_text_that_must_not_be_cut_is_refused_when_it_is_too_long() {
     assert!(error.to_string().contains("does not cut"), "{error}");
 }
 
+#[test]
+fn what_is_repeated_of_a_cut_word_is_no_chunk_of_its_own() {
+    let settings = json!({"max_tokens": 5, "overlap": 2, "template": "{title}: {text}"});
+    let chunks = chunk(&document("unbelievable,"), tokenizer(), &params(settings)).unwrap();
+    assert!(chunks.is_sorted_by(|a, b| a.end() < b.end()), "{chunks:?}");
+}
+
 fn settings() -> impl Strategy<Value = serde_json::Value> {
     (
         prop::sample::select(vec!["recursive", "sentence", "markdown", "code"]),
