@@ -14,5 +14,5 @@ if [ "${1:-}" = --differential ]; then
 else
     "$venv/bin/python" tests/conformance.py "$url"
     "$venv/bin/python" tests/conformance_openai.py "$url"
-    "$venv/bin/python" tests/differential.py "$url" --seed 1 --seconds 40
+    "$venv/bin/python" tests/differential.py "$url" --seed 1 --seeds 3
 fi

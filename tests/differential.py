@@ -1,9 +1,10 @@
 """Random operations and queries against a running server and against the client's own local mode: both must answer alike.
 
-usage: differential.py URL [--seed N] [--seconds N]
+usage: differential.py URL [--seed N] [--seeds N | --seconds N]
 
 Ids, payloads, vectors, order and pages are compared exactly, scores to one part in ten thousand. Points whose scores are equal may
-change places. A failure prints the seed, the step and the request, so that it can be run again.
+change places. A failure prints the seed, the step and the request, so that it can be run again. Without --seconds the calls are the
+same every time.
 """
 
 import argparse
@@ -224,14 +225,16 @@ class Draw:
         return self.rng.choice(leaves if depth >= 2 or self.maybe(0.3) else nodes)()
 
     def prefetch(self, known, depth=0):
+        """A prefetch whose points have scores of their own: equals could be other points at its limit, and have other ranks."""
         name = self.name()
         nested = [self.prefetch(known, depth + 1)] if depth < 1 and self.maybe(0.2) else None
+        query = self.vector(name) if nested or name in SPARSE else self.query(name, known(name))
         return models.Prefetch(
-            query=self.query(name, known) if nested is None else self.vector(name),
+            query=self.vector(name) if isinstance(query, models.ContextQuery) else query,
             using=name,
             prefetch=nested,
             filter=self.filter() if self.maybe(0.3) else None,
-            limit=self.rng.choice([3, 8, 30]),
+            limit=100 if nested is None and depth == 0 else self.rng.choice([3, 8, 30]),
         )
 
 
@@ -294,7 +297,7 @@ class Run:
             lambda: self.both("upsert", points=self.points(), update_filter=draw.filter()),
             lambda: self.both("upsert", points=self.points(), update_mode=self.rng.choice(list(models.UpdateMode))),
             lambda: self.both("update_vectors", points=[models.PointVectors(id=id, vector=draw.vectors(0.4) or {"cos": draw.dense(6)})
-                                                        for id in set(draw.ids())]),
+                                                        for id in dict.fromkeys(draw.ids())]),
             lambda: self.both("delete_vectors", vectors=[draw.name()], points=draw.selector()),
             lambda: self.both("set_payload", payload={**draw.payload(), "n": None}, points=draw.selector()),
             lambda: self.both("set_payload", payload={"b": 7, "z": [1]}, key=self.rng.choice(["a", "arr[0]", "arr[]", "new.deep"]), points=draw.selector()),
@@ -389,7 +392,7 @@ class Run:
                                 limit=self.rng.choice([1, 5, 50]), offset=self.rng.choice([None, 2]), with_payload=selection, with_vectors=vectors)
             self.same_answers(answers)
         elif what == "hybrid":
-            prefetch = [draw.prefetch(self.known(name)) for name in ["cos"] * self.rng.randint(1, 3)]
+            prefetch = [draw.prefetch(self.known) for _ in range(self.rng.randint(1, 3))]
             name = draw.name()
             query = self.rng.choice([
                 models.FusionQuery(fusion=models.Fusion.RRF),
@@ -397,13 +400,6 @@ class Run:
                 models.RrfQuery(rrf=models.Rrf(k=self.rng.randint(1, 60), weights=[round(self.rng.uniform(0.2, 3), 2) for _ in prefetch])),
                 draw.vector(name),
             ])
-            for one in prefetch:
-                name_of = one.using
-                one.query = draw.query(name_of, self.known(name_of)) if one.prefetch is None else one.query
-                # Equal scores would have other ranks in each of the two.
-                if name_of in SPARSE or isinstance(one.query, models.ContextQuery):
-                    one.query = draw.vector(name_of)
-                one.limit = 100 if one.prefetch is None else one.limit
             using = None if isinstance(query, (models.FusionQuery, models.RrfQuery)) else name
             answers = self.both("query_points", query=query, prefetch=prefetch, using=using, query_filter=draw.filter() if draw.maybe(0.4) else None,
                                 limit=self.rng.choice([5, 50]), offset=self.rng.choice([None, 1]), with_payload=selection)
@@ -438,18 +434,17 @@ class Run:
             self.same_hits(answers[0].points, answers[1].points, skipped=True)
 
     def go(self, until):
+        """Makes calls until there are 1,500, or the time is up."""
         self.create()
         for _ in range(8):
             self.both("upsert", points=self.points())
-        while time.time() < until:
+        while self.step < 1500 and time.time() < until:
             if self.draw.maybe(0.04):
                 self.index()
             elif self.draw.maybe(0.3):
                 self.write()
             else:
                 self.read()
-            if self.step > 1500:
-                break
         self.server.delete_collection(self.name)
 
 
@@ -469,10 +464,12 @@ def main():
     arguments = argparse.ArgumentParser(description=__doc__)
     arguments.add_argument("url")
     arguments.add_argument("--seed", type=int, default=1)
-    arguments.add_argument("--seconds", type=float, default=40)
+    arguments.add_argument("--seeds", type=int, default=2)
+    arguments.add_argument("--seconds", type=float)
     options = arguments.parse_args()
-    until, seed, counts = time.time() + options.seconds, options.seed, {}
-    while time.time() < until:
+    until, last = (math.inf, options.seed + options.seeds) if options.seconds is None else (time.time() + options.seconds, math.inf)
+    seed, counts = options.seed, {}
+    while seed < last and time.time() < until:
         run = Run(options.url, seed)
         run.go(until)
         for what, count in run.counts.items():
