@@ -256,7 +256,7 @@ async fn a_crash_after_it_is_recorded_that_vectors_move_loses_nothing() {
 
 #[tokio::test]
 async fn a_crash_while_rows_leave_the_memory_loses_nothing() {
-    survives_with("placement::between_blocks:6", &NO_MEMORY).await;
+    survives_with("placement::between_blocks:3", &NO_MEMORY).await;
 }
 
 #[tokio::test]

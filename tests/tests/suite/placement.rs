@@ -159,15 +159,16 @@ fn a_collection_that_outgrows_the_budget_moves_down_and_is_searched_and_written_
     let budget = 10_000 * DIMENSIONS as u64 * 4;
     let store = Store::open(options(dir.path(), budget)).unwrap();
     let collection = create(&store, false, Value::Null);
-    let (stop, written, rounds) = (AtomicBool::new(false), AtomicU64::new(0), AtomicU64::new(0));
+    let (stop, written, followed) = (AtomicBool::new(false), AtomicU64::new(0), AtomicU64::new(0));
     let mut seen = Vec::new();
     thread::scope(|scope| {
         // The indexer of a server does the same.
         scope.spawn(|| {
             while !stop.load(Ordering::Relaxed) {
+                let known = written.load(Ordering::Relaxed);
                 collection.update_indexes(&stop).unwrap();
                 store.relieve_memory(&stop).unwrap();
-                rounds.fetch_add(1, Ordering::Relaxed);
+                followed.store(known, Ordering::Relaxed);
                 thread::yield_now();
             }
         });
@@ -200,7 +201,8 @@ fn a_collection_that_outgrows_the_budget_moves_down_and_is_searched_and_written_
             first += BATCH;
             // While vectors move, writes go on, but not for ever.
             let waiting = Instant::now();
-            while first / BATCH > rounds.load(Ordering::Relaxed) + AHEAD && waiting.elapsed() < Duration::from_secs(1) {
+            while first > followed.load(Ordering::Relaxed) + AHEAD * BATCH && waiting.elapsed() < Duration::from_secs(1)
+            {
                 thread::sleep(Duration::from_millis(1));
             }
         }
