@@ -24,6 +24,9 @@ use crate::store::Store;
 /// The directory of snapshots in the data directory; each collection has one of its own in it.
 const SNAPSHOTS: &str = "snapshots";
 
+/// The directory of files that are being written, in the data directory. What a crash leaves of them is deleted at the next start.
+const PARTIAL: &str = "partial";
+
 /// How names of snapshots end.
 const ENDING: &str = "snapshot";
 
@@ -44,8 +47,7 @@ impl Store {
         let collection = self.collection(name)?;
         let dir = self.snapshots_dir(name);
         fs::create_dir_all(&dir).map_err(io(&dir))?;
-        let (file_name, partial) = self.unused_name(&dir, name, now)?;
-        let path = dir.join(&file_name);
+        let (path, partial) = self.unused_name(&dir, name, now)?;
         let written = write(&collection, &partial).and_then(|checksum| {
             let sidecar = checksum_path(&path);
             fs::write(&sidecar, checksum).map_err(io(&sidecar))?;
@@ -111,9 +113,9 @@ impl Store {
         Ok(path)
     }
 
-    /// A directory for files that are to be restored, on the disk of the data directory.
-    pub fn uploads_dir(&self) -> Result<PathBuf> {
-        let dir = self.options.data_dir.join("uploads");
+    /// The directory of files that are being written, on the disk of the data directory.
+    pub fn partial_dir(&self) -> Result<PathBuf> {
+        let dir = self.options.data_dir.join(PARTIAL);
         fs::create_dir_all(&dir).map_err(io(&dir))?;
         Ok(dir)
     }
@@ -140,15 +142,20 @@ impl Store {
             }
         }
         let id = self.reserve_collection(|id, batch| batch.put(Cf::Meta, &restoring_key(id), &[]))?;
+        let name = self.resolved(name);
         let restored = self.copy_in(id, path).and_then(|record| {
-            self.adopt(id, record.restored_as(name)?, |batch| {
+            self.adopt(id, record.restored_as(&name)?, |batch| {
                 batch.delete(Cf::Meta, &restoring_key(id))
             })
         });
         if restored.is_err() {
             forget(&self.rocks, id)?;
         }
-        restored
+        restored.map_err(|error| match error {
+            // Such as one that a later release wrote: the file is to blame, not what is stored here.
+            error @ StorageError::Corrupt { .. } => InvalidInput::Snapshot(error.to_string()).into(),
+            error => error,
+        })
     }
 
     /// Copies what a snapshot holds to the keys of `id` and says the collection's record.
@@ -169,12 +176,13 @@ impl Store {
     }
 
     fn snapshots_dir(&self, name: &CollectionName) -> PathBuf {
-        self.options.data_dir.join(SNAPSHOTS).join(name.as_str())
+        self.options.data_dir.join(SNAPSHOTS).join(self.resolved(name).as_str())
     }
 
-    /// A name that no snapshot of the directory has, and a file to write it to, which is made.
-    fn unused_name(&self, dir: &Path, name: &CollectionName, now: u64) -> Result<(String, PathBuf)> {
-        let time = timestamp(now).strftime("%Y-%m-%d-%H-%M-%S");
+    /// Where a new snapshot in `dir` is to be, and a file to write it to until it is whole, which is made.
+    fn unused_name(&self, dir: &Path, name: &CollectionName, now: u64) -> Result<(PathBuf, PathBuf)> {
+        let partial_dir = self.partial_dir()?;
+        let (name, time) = (self.resolved(name), timestamp(now).strftime("%Y-%m-%d-%H-%M-%S"));
         for number in 0.. {
             let suffix = if number == 0 {
                 String::new()
@@ -182,14 +190,14 @@ impl Store {
                 format!("-{number}")
             };
             let file_name = format!("{name}-{time}{suffix}.{ENDING}");
-            let partial = dir.join(format!("{file_name}.part"));
+            let (path, partial) = (dir.join(&file_name), partial_dir.join(&file_name));
             match File::create_new(&partial) {
                 Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
                 made => {
                     made.map_err(io(&partial))?;
                     // Looked for while the other name is ours, so that nobody can have just renamed to it.
-                    if !dir.join(&file_name).exists() {
-                        return Ok((file_name, partial));
+                    if !path.exists() {
+                        return Ok((path, partial));
                     }
                     fs::remove_file(&partial).map_err(io(&partial))?;
                 }
@@ -232,8 +240,13 @@ fn write(collection: &Collection, path: &Path) -> Result<String> {
     Ok(hex(hashing.hash))
 }
 
-/// Deletes what was written of collections whose restoring did not come to its end.
-pub(crate) fn forget_unfinished(rocks: &Rocks) -> Result<()> {
+/// Deletes what a crash left of snapshots that were being written, received or restored.
+pub(crate) fn forget_unfinished(rocks: &Rocks, data_dir: &Path) -> Result<()> {
+    let partial = data_dir.join(PARTIAL);
+    match fs::remove_dir_all(&partial) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(io(&partial)(error)),
+        _ => {}
+    }
     let unfinished: Vec<CollectionId> = rocks
         .snapshot()
         .scan(Cf::Meta, RESTORING, &[])
@@ -354,7 +367,9 @@ mod tests {
     use std::sync::Arc;
 
     use twofold_types::api::{WithPayload, WithVector};
-    use twofold_types::{CollectionConfig, Distance, Embedding, PayloadSchemaType, VectorParams};
+    use twofold_types::{
+        CollectionConfig, Distance, Embedding, PayloadSchemaType, SparseVector, SparseVectorParams, VectorParams,
+    };
 
     use super::*;
     use crate::{Fetch, NewPoint, Operation, Options, Selector};
@@ -371,7 +386,17 @@ mod tests {
         let payload = serde_json::json!({ "word": word });
         NewPoint {
             id: id.into(),
-            vectors: BTreeMap::from([(String::new(), Embedding::Dense(vec![id as f32, 1.0]))]),
+            vectors: BTreeMap::from([
+                (String::new(), Embedding::Dense(vec![id as f32, 1.0])),
+                (
+                    "tokens".to_owned(),
+                    Embedding::Multi(vec![vec![1.0, 0.0]; 1 + id as usize % 3]),
+                ),
+                (
+                    "words".to_owned(),
+                    Embedding::Sparse(SparseVector::new(vec![1, 7 + id as u32], vec![0.5, 2.0]).unwrap()),
+                ),
+            ]),
             payload: payload.as_object().unwrap().clone(),
         }
     }
@@ -380,8 +405,8 @@ mod tests {
     fn filled(store: &Store, named: &str, count: u64) -> Arc<Collection> {
         let config = CollectionConfig {
             vectors: BTreeMap::from([(String::new(), VectorParams::new(2, Distance::Euclid))]),
-            sparse_vectors: BTreeMap::new(),
-            multivectors: BTreeMap::new(),
+            sparse_vectors: BTreeMap::from([("words".to_owned(), SparseVectorParams::default())]),
+            multivectors: BTreeMap::from([("tokens".to_owned(), VectorParams::new(2, Distance::Dot))]),
             encoders: BTreeMap::new(),
             chunking: None,
             metadata: None,
@@ -477,11 +502,32 @@ mod tests {
         let reserve = |id, batch: &mut crate::rocks::Batch<'_>| batch.put(Cf::Meta, &restoring_key(id), &[]);
         let id = store.reserve_collection(reserve).unwrap();
         store.copy_in(id, &path).unwrap();
+        let received = store.partial_dir().unwrap().join("half");
+        fs::write(&received, "x").unwrap();
         drop(store);
         let store = self::store(dir.path());
         assert_eq!(store.rocks.snapshot().scan(Cf::Points, &[], &[]).count(), 100);
         assert_eq!(store.rocks.snapshot().scan(Cf::Meta, RESTORING, &[]).count(), 0);
         assert_eq!(store.collections().len(), 1);
+        assert!(!received.exists());
+    }
+
+    #[test]
+    fn an_alias_stands_for_its_collection() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = store(dir.path());
+        let collection = filled(&store, "a", 10);
+        let alias = serde_json::json!({"create_alias": {"collection_name": "a", "alias_name": "alias"}});
+        store.change_aliases(&[serde_json::from_value(alias).unwrap()]).unwrap();
+        let made = store.create_snapshot(&name("alias"), 0).unwrap();
+        assert_eq!(store.snapshots(&name("a")).unwrap(), std::slice::from_ref(&made));
+        collection
+            .apply(Operation::Delete(Selector::Ids(vec![3.into()])))
+            .unwrap();
+        let path = store.snapshot_path(&name("alias"), &made.name).unwrap();
+        store.restore_snapshot(&name("alias"), &path, None).unwrap();
+        assert_eq!(all(&store.collection(&name("a")).unwrap()).len(), 10);
+        assert_eq!((store.collections().len(), store.aliases(None).len()), (1, 1));
     }
 
     #[test]

@@ -55,7 +55,7 @@ impl Store {
             options.block_cache_bytes,
         )?);
         let options = Arc::new(options);
-        forget_unfinished(&rocks)?;
+        forget_unfinished(&rocks, &options.data_dir)?;
         let mut records = Vec::new();
         for entry in rocks.snapshot().scan(Cf::Collections, &[], &[]) {
             let (key, value) = entry?;
@@ -181,6 +181,11 @@ impl Store {
         Ok(collection)
     }
 
+    /// The collection that a name stands for: that of an alias, else the name itself.
+    pub(crate) fn resolved(&self, name: &CollectionName) -> CollectionName {
+        self.aliases.read().get(name).unwrap_or(name).clone()
+    }
+
     /// Gives out the number of a collection, in one write with what `with` adds to it.
     pub(crate) fn reserve_collection(&self, with: impl FnOnce(CollectionId, &mut Batch<'_>)) -> Result<CollectionId> {
         let mut next = self.next_collection.lock();
@@ -212,6 +217,9 @@ impl Store {
         // Opened before anything depends on it: what cannot be opened is not put in place of what can.
         let collection = Arc::new(Collection::open(id, record, self.rocks.clone(), self.options.clone())?);
         let mut collections = self.collections.write();
+        if self.aliases.read().get(collection.name()).is_some() {
+            return Err(StorageError::CollectionExists(collection.name().clone()));
+        }
         let replaced = collections.get(collection.name()).cloned();
         let write = |batch| {
             self.rocks.write(batch)?;

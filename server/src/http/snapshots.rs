@@ -87,7 +87,7 @@ pub(super) async fn upload(
     Query(upload): Query<Upload>,
     form: Multipart,
 ) -> Result<Answer<bool>, ApiError> {
-    let dir = api.clone().call(|engine| Ok(engine.store().uploads_dir()?)).await?;
+    let dir = api.clone().call(|engine| Ok(engine.store().partial_dir()?)).await?;
     let file = tokio::task::spawn_blocking(move || NamedTempFile::new_in(dir));
     let file = file
         .await
