@@ -19,8 +19,7 @@ use super::error::ApiError;
 const OPEN: [&str; 4] = ["/", "/healthz", "/livez", "/readyz"];
 
 /// Endpoints under a collection that are asked by `POST` and change nothing.
-const READS_OF_A_COLLECTION: [&str; 19] = [
-    "/evaluate",
+const READS_OF_A_COLLECTION: [&str; 17] = [
     "/facet",
     "/points",
     "/points/count",
@@ -38,7 +37,6 @@ const READS_OF_A_COLLECTION: [&str; 19] = [
     "/points/search/groups",
     "/points/search/matrix/offsets",
     "/points/search/matrix/pairs",
-    "/search",
 ];
 
 /// Other endpoints that are asked by `POST` and change nothing.
