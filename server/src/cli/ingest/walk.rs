@@ -15,8 +15,8 @@ pub(super) struct File {
     pub path: PathBuf,
 }
 
-/// The files below `paths`, in the order of the arguments and then of their names. Hidden files, symbolic links and what
-/// `.gitignore` names are left out unless they are arguments themselves.
+/// The files below `paths`, in the order of the arguments and then of their names. Hidden files, symbolic links, drawings and
+/// what `.gitignore` names are left out unless they are arguments themselves.
 ///
 /// # Errors
 /// Where an argument cannot be read, or two different files would get the same id.
@@ -32,7 +32,8 @@ pub(super) fn walk(paths: &[PathBuf]) -> anyhow::Result<Vec<File>> {
             .build()
         {
             let path = match entry {
-                Ok(entry) if entry.file_type().is_some_and(|kind| kind.is_file()) || is_given(root, &entry) => {
+                Ok(entry) if is_given(root, &entry) => entry.into_path(),
+                Ok(entry) if entry.file_type().is_some_and(|kind| kind.is_file()) && !is_drawing(entry.path()) => {
                     entry.into_path()
                 }
                 Ok(_) => continue,
@@ -63,6 +64,12 @@ pub(super) fn walk(paths: &[PathBuf]) -> anyhow::Result<Vec<File>> {
 /// Whether the entry is the argument itself and, links resolved, a file.
 fn is_given(root: &Path, entry: &ignore::DirEntry) -> bool {
     entry.path() == root && root.is_file()
+}
+
+/// SVG is text to a machine, and nothing that one searches for.
+fn is_drawing(path: &Path) -> bool {
+    path.extension()
+        .is_some_and(|extension| extension.eq_ignore_ascii_case("svg"))
 }
 
 /// The path of `path` below `root`, or the file's name where it is the root.
@@ -100,6 +107,7 @@ mod tests {
             "docs/a/z.txt",
             "docs/a/c.rst",
             "docs/.hidden",
+            "docs/plot.svg",
             "README.md",
             "docs/out/x.md",
         ]);
@@ -109,6 +117,7 @@ mod tests {
             ids(walk(&arguments).unwrap()),
             ["a/c.rst", "a/z.txt", "b.md", "README.md"]
         );
+        assert_eq!(ids(walk(&[dir.path().join("docs/plot.svg")]).unwrap()), ["plot.svg"]);
     }
 
     #[test]
