@@ -20,3 +20,16 @@ pub(crate) use instructions::Instructions;
 pub(crate) use product::{Linear, Then};
 pub(crate) use quantised::QuantisedLinear;
 pub(crate) use simd::Portable;
+
+/// Numbers in -1..1, others for every seed.
+#[cfg(test)]
+fn random(len: usize, seed: u64) -> Vec<f32> {
+    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    let mut next = || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        (state >> 40) as f32 / (1 << 23) as f32 - 1.0
+    };
+    std::iter::repeat_with(&mut next).take(len).collect()
+}

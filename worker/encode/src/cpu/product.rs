@@ -254,18 +254,7 @@ impl Kernel for Product<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    /// Numbers in -1..1, others for every seed.
-    fn random(len: usize, seed: u64) -> Vec<f32> {
-        let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
-        let mut next = || {
-            state ^= state << 13;
-            state ^= state >> 7;
-            state ^= state << 17;
-            (state >> 40) as f32 / (1 << 23) as f32 - 1.0
-        };
-        std::iter::repeat_with(&mut next).take(len).collect()
-    }
+    use crate::cpu::random;
 
     /// Compares the product of `n` rows with plain sums, for every set of instructions.
     fn assert_plain(n: usize, inputs: usize, outputs: usize, x: &[f32], weight: &[f32]) {

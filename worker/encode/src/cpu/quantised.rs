@@ -307,16 +307,9 @@ mod tests {
     use super::*;
     use crate::network::Activation;
 
-    /// Numbers in -1..1, others for every seed, of which every seventh is ten times larger.
-    fn random(len: usize, seed: u64) -> Vec<f32> {
-        let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
-        let mut next = || {
-            state ^= state << 13;
-            state ^= state >> 7;
-            state ^= state << 17;
-            (state >> 40) as f32 / (1 << 23) as f32 - 1.0
-        };
-        let mut numbers: Vec<f32> = std::iter::repeat_with(&mut next).take(len).collect();
+    /// Numbers of which every seventh is ten times larger.
+    fn uneven(len: usize, seed: u64) -> Vec<f32> {
+        let mut numbers = crate::cpu::random(len, seed);
         numbers.iter_mut().step_by(7).for_each(|x| *x *= 10.0);
         numbers
     }
@@ -335,8 +328,8 @@ mod tests {
         for (seed, n) in [1, 2, 3, 4, 5, 6, 7, 8, 9, 23].into_iter().enumerate() {
             let inputs = [1, 3, 32, 255, 384][seed % 5];
             for outputs in [7, 16, 33] {
-                let (x, weight) = (random(n * inputs, seed as u64), random(outputs * inputs, 77));
-                let (bias, residual) = (random(outputs, 3), random(n * outputs, 4));
+                let (x, weight) = (uneven(n * inputs, seed as u64), uneven(outputs * inputs, 77));
+                let (bias, residual) = (uneven(outputs, 3), uneven(n * outputs, 4));
                 let mut by_set: Vec<Vec<f32>> = Vec::new();
                 for instructions in Instructions::supported() {
                     let magnitudes = magnitudes(&x, inputs);
@@ -391,7 +384,7 @@ mod tests {
 
     #[test]
     fn rows_of_one_number_and_zeroes_are_exact() {
-        let weight = random(3 * 20, 1);
+        let weight = uneven(3 * 20, 1);
         for instructions in Instructions::supported() {
             let linear = QuantisedLinear::pack(&weight, Some(&[1.0, 2.0, 3.0]), 3, &[0.0; 20], instructions);
             let mut y = [f32::NAN; 3];
@@ -403,7 +396,7 @@ mod tests {
     #[test]
     fn the_number_of_threads_changes_nothing() {
         let (n, inputs, outputs) = (501, 70, 40);
-        let (x, weight) = (random(n * inputs, 1), random(outputs * inputs, 2));
+        let (x, weight) = (uneven(n * inputs, 1), uneven(outputs * inputs, 2));
         let linear = QuantisedLinear::pack(&weight, None, outputs, &magnitudes(&x, inputs), Instructions::chosen());
         let [one, three] = [1, 3].map(|threads| {
             let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
