@@ -9,8 +9,9 @@ use std::sync::Arc;
 
 const WORDS: usize = 1024;
 
-/// Members up to which a chunk is a list; from there on bits take less memory.
-const SPARSE_LIMIT: usize = 4096;
+/// Members up to which a chunk is a list. Up to twice as many would take less memory in a list, but are combined and looked up
+/// much faster in bits.
+const SPARSE_LIMIT: usize = 2048;
 
 type Words = [u64; WORDS];
 

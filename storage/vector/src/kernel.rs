@@ -73,17 +73,25 @@ fn hadamard_body(x: &mut [f32]) {
         *x = [a + e, b + f, c + g, d + h, a - e, b - f, c - g, d - h];
     }
     let mut half = 8;
-    while half < x.len() {
-        for pair in x.chunks_exact_mut(2 * half) {
-            let (low, high) = pair.split_at_mut(half);
-            let low = low.as_chunks_mut::<8>().0.iter_mut();
-            for (low, high) in low.zip(high.as_chunks_mut::<8>().0) {
-                for (low, high) in low.iter_mut().zip(high) {
-                    (*low, *high) = (*low + *high, *low - *high);
-                }
+    // Two steps in one pass over memory.
+    while 4 * half <= x.len() {
+        for four in x.chunks_exact_mut(4 * half) {
+            let (first, second) = four.split_at_mut(2 * half);
+            let ((a, b), (c, d)) = (first.split_at_mut(half), second.split_at_mut(half));
+            for i in 0..half {
+                let (sum, other) = (a[i] + b[i], c[i] + d[i]);
+                let (difference, another) = (a[i] - b[i], c[i] - d[i]);
+                (a[i], b[i]) = (sum + other, difference + another);
+                (c[i], d[i]) = (sum - other, difference - another);
             }
         }
-        half *= 2;
+        half *= 4;
+    }
+    if half < x.len() {
+        let (low, high) = x.split_at_mut(half);
+        for (low, high) in low.iter_mut().zip(high) {
+            (*low, *high) = (*low + *high, *low - *high);
+        }
     }
 }
 

@@ -3,6 +3,8 @@
 //! After it every component carries about the same, so that signs alone say much of a direction and a common step suits
 //! all components of a byte code. It is fixed by the number of dimensions: codes made on one machine are read on another.
 
+use std::ops::Range;
+
 use crate::kernel::kernels;
 
 /// Components come in multiples of this, a register of bytes.
@@ -14,6 +16,7 @@ const MULTIPLE: usize = 64;
 pub(crate) struct Rotation {
     size: usize,
     window: usize,
+    /// `[rounds, size]`, with the scale of the transform inside of its window.
     signs: Vec<f32>,
 }
 
@@ -31,11 +34,13 @@ impl Rotation {
             mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
             if (mixed ^ (mixed >> 31)) & 1 == 0 { 1.0 } else { -1.0 }
         };
-        Self {
-            size,
-            window,
-            signs: (0..rounds * size).map(|_| sign()).collect(),
+        let mut signs: Vec<f32> = (0..rounds * size).map(|_| sign()).collect();
+        let scale = 1.0 / (window as f32).sqrt();
+        for (round, signs) in signs.chunks_exact_mut(size).enumerate() {
+            let transformed = &mut signs[place(size, window, round)];
+            transformed.iter_mut().for_each(|sign| *sign *= scale);
         }
+        Self { size, window, signs }
     }
 
     /// Components of a rotated vector.
@@ -47,18 +52,20 @@ impl Rotation {
     pub(crate) fn apply(&self, vector: &[f32], rotated: &mut [f32]) {
         rotated[..vector.len()].copy_from_slice(vector);
         rotated[vector.len()..].fill(0.0);
-        let scale = 1.0 / (self.window as f32).sqrt();
         for (round, signs) in self.signs.chunks_exact(self.size).enumerate() {
             rotated
                 .iter_mut()
                 .zip(signs)
                 .for_each(|(component, sign)| *component *= sign);
-            let first = if round % 2 == 0 { 0 } else { self.size - self.window };
-            let window = &mut rotated[first..first + self.window];
-            kernels().hadamard(window);
-            window.iter_mut().for_each(|component| *component *= scale);
+            kernels().hadamard(&mut rotated[place(self.size, self.window, round)]);
         }
     }
+}
+
+/// What the transform of a round covers.
+fn place(size: usize, window: usize, round: usize) -> Range<usize> {
+    let first = if round.is_multiple_of(2) { 0 } else { size - window };
+    first..first + window
 }
 
 #[cfg(test)]
