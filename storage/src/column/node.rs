@@ -4,11 +4,12 @@
 //! the states of a collection; a write copies those on one path and keeps or drops their unions, which come back when
 //! somebody asks.
 
+use std::convert::Infallible;
 use std::sync::{Arc, OnceLock};
 
-use twofold_vector::{Bitmap, Union};
+use twofold_vector::Union;
 
-use super::points::Points;
+use super::points::{LIST, Points};
 use super::value::Value;
 use crate::posting::{EncodedRange, is_above, is_below};
 
@@ -19,10 +20,10 @@ const VALUES: usize = if cfg!(test) { 8 } else { 256 };
 const POSTINGS: u64 = if cfg!(test) { 64 } else { 8192 };
 
 /// Nodes of a branch, at most.
-const NODES: usize = if cfg!(test) { 4 } else { 16 };
+const NODES: usize = if cfg!(test) { 4 } else { 8 };
 
 /// Postings from which on a node keeps its union. For fewer it takes more memory than it saves time.
-const KEPT: u64 = if cfg!(test) { 16 } else { 16384 };
+const KEPT: u64 = if cfg!(test) { 8 } else { 64 };
 
 /// One value and its points.
 #[derive(Debug, Clone)]
@@ -36,7 +37,7 @@ pub(super) struct Entry {
 pub(super) struct Node {
     content: Content,
     postings: u64,
-    union: OnceLock<Bitmap>,
+    union: OnceLock<Points>,
 }
 
 #[derive(Debug, Clone)]
@@ -259,18 +260,28 @@ impl Node {
     }
 
     /// All points of the node.
-    pub(super) fn union(&self) -> &Bitmap {
+    fn union(&self) -> &Points {
         self.union.get_or_init(|| {
-            let mut union = Union::default();
-            self.add_parts_to(&mut union);
-            union.into()
+            if self.postings > LIST as u64 {
+                let mut union = Union::default();
+                self.add_parts_to(&mut union);
+                return Points::Many(Arc::new(union.into()));
+            }
+            let mut offsets = Vec::with_capacity(self.postings as usize);
+            let Ok(()) = self.for_each(&mut |entry| {
+                entry.points.for_each(|offset| offsets.push(offset));
+                Ok::<_, Infallible>(())
+            });
+            offsets.sort_unstable();
+            offsets.dedup();
+            Points::from_sorted(offsets)
         })
     }
 
     pub(super) fn add_to(&self, union: &mut Union) {
         let has_one_value = matches!(&self.content, Content::Leaf(entries) if entries.len() == 1);
         if self.postings >= KEPT && !has_one_value {
-            union.add(self.union());
+            self.union().add_to(union);
         } else {
             self.add_parts_to(union);
         }
@@ -305,6 +316,6 @@ impl Node {
                 nodes.capacity() * size_of::<Arc<Self>>() + parts.sum::<usize>()
             }
         };
-        content + self.union.get().map_or(0, Bitmap::heap_bytes)
+        content + self.union.get().map_or(0, Points::heap_bytes)
     }
 }

@@ -1,13 +1,13 @@
-//! The points that have one value.
+//! The points that have one value, or one of several.
 
 use std::sync::Arc;
 
 use twofold_vector::{Bitmap, Union};
 
 /// So many points stand in a list, at most; a bitmap takes over from there.
-const LIST: usize = if cfg!(test) { 16 } else { 1024 };
+pub(super) const LIST: usize = if cfg!(test) { 16 } else { 1024 };
 
-/// The points that have one value, cheap to clone.
+/// The points that have one value, or one of several, cheap to clone.
 #[derive(Debug, Clone)]
 pub(super) enum Points {
     /// Most values of a column like dates or titles have one.
