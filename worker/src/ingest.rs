@@ -6,18 +6,19 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crossbeam::channel::{Receiver, Sender, select, unbounded};
-use twofold_encode::{Encoder, plan as plan_batches};
+use crossbeam::channel::{Receiver, Sender, select};
+use twofold_encode::Encoder;
 use twofold_storage::{Collection, DocumentState, Fault, Fingerprint, QueuedDocument, Store};
 use twofold_types::Role;
 
+use crate::batches::{Waiting, batches};
 use crate::chunk::{Chunk, TooLong, chunk};
 use crate::clock::now_millis;
 use crate::error::{Result, WorkerError};
 use crate::failure::Failure;
 use crate::fingerprint::Fingerprints;
 use crate::heartbeat::Stage;
-use crate::lanes::{JOB_TOKENS, Job, Lanes, TextResult};
+use crate::lanes::{JOB_TOKENS, Lanes, TextResult};
 use crate::models::Models;
 use crate::plan::{Candidate, Plan, Shares, plan};
 use crate::retry::{Backoffs, Turn};
@@ -76,8 +77,10 @@ pub(crate) struct Encoding {
     pub(crate) vector: String,
     /// How many chunks there are.
     pub(crate) chunks: usize,
-    /// For each batch, which chunks it has and where its results will come from.
-    pub(crate) batches: Vec<(Vec<usize>, Receiver<Vec<TextResult>>)>,
+    /// Chunks whose results are known without a lane.
+    pub(crate) ready: Vec<(usize, TextResult)>,
+    /// The batches of the others.
+    pub(crate) batches: Vec<Waiting>,
 }
 
 pub(crate) struct Scheduler {
@@ -277,39 +280,24 @@ impl Scheduler {
         let mut vectors = Vec::new();
         let mut jobs = Vec::new();
         for (vector, encoder) in encoders {
-            // A text that cannot be tokenised fails alone.
-            let tokens: Vec<_> = texts.iter().map(|text| tokenize_one(encoder.as_ref(), text)).collect();
-            let lengths: Vec<usize> = tokens
-                .iter()
-                .map(|tokens| tokens.as_ref().map_or(0, |tokens| tokens.len()))
-                .collect();
-            let mut batches = Vec::new();
-            for chunks in plan_batches(&lengths, JOB_TOKENS) {
-                let (reply, results) = unbounded();
-                let (encodable, failed): (Vec<_>, Vec<_>) =
-                    chunks.into_iter().partition(|&chunk| tokens[chunk].is_ok());
-                if !failed.is_empty() {
-                    let (reply, results) = unbounded();
-                    let errors = failed.iter().filter_map(|&chunk| tokens[chunk].clone().err().map(Err));
-                    let _ = reply.send(errors.collect());
-                    batches.push((failed, results));
+            let (mut ready, mut tokenised) = (Vec::new(), Vec::new());
+            for (chunk, text) in texts.iter().enumerate() {
+                match tokenize_one(encoder.as_ref(), text) {
+                    Ok(tokens) => tokenised.push((chunk, tokens)),
+                    // A text that cannot be tokenised fails alone.
+                    Err(failure) => ready.push((chunk, Err(failure))),
                 }
-                let tokens = encodable
-                    .iter()
-                    .filter_map(|&chunk| tokens[chunk].clone().ok())
-                    .collect();
-                jobs.push(Job {
-                    encoder: encoder.clone(),
-                    role: Role::Document,
-                    tokens,
-                    reply,
-                });
-                batches.push((encodable, results));
+            }
+            let mut waiting = Vec::new();
+            for (job, batch) in batches(encoder, Role::Document, tokenised, JOB_TOKENS) {
+                jobs.push(job);
+                waiting.push(batch);
             }
             vectors.push(Encoding {
                 vector: vector.clone(),
                 chunks: texts.len(),
-                batches,
+                ready,
+                batches: waiting,
             });
         }
         // The committer learns of the window when all of its jobs are with the lanes, so it never waits for a window whose

@@ -18,6 +18,7 @@ use rayon::ThreadPool;
 use twofold_encode::{CrossEncoder, EncodeError, Encoder, Pair, TokenBudget, Tokens, in_order, plan};
 use twofold_types::{Embedding, Role};
 
+use crate::batches::{Waiting, batches, distinct, placed};
 use crate::error::{Result, WorkerError};
 use crate::failure::Failure;
 use crate::heartbeat::Stage;
@@ -125,24 +126,27 @@ impl Lanes {
     /// Encodes texts that a caller waits for: queries before all documents, documents in turn with those of the queue.
     pub(crate) fn encode(&self, encoder: Arc<dyn Encoder>, tokens: Vec<Tokens>, role: Role) -> Result<Vec<Embedding>> {
         match role {
-            Role::Query => self.encode_queries(&encoder, &tokens),
-            Role::Document => self.encode_documents(&encoder, &tokens),
+            Role::Query => self.encode_queries(&encoder, tokens),
+            Role::Document => self.encode_documents(&encoder, tokens),
         }
     }
 
     /// Many queries of one caller take turns with those of others: each turn is one forward pass.
-    fn encode_queries(&self, encoder: &Arc<dyn Encoder>, tokens: &[Tokens]) -> Result<Vec<Embedding>> {
-        if encoder.is_remote(Role::Query) {
-            return encoder.encode(tokens, Role::Query).map_err(WorkerError::Remote);
-        }
+    fn encode_queries(&self, encoder: &Arc<dyn Encoder>, tokens: Vec<Tokens>) -> Result<Vec<Embedding>> {
         let mut embeddings = Vec::with_capacity(tokens.len());
-        for texts in turns(tokens, TokenBudget::default()) {
-            let (job, result) = job(encoder, Role::Query, &texts, tokens);
+        let tokens = tokens.into_iter().enumerate();
+        if encoder.is_remote(Role::Query) {
+            let (tokens, places) = distinct(tokens);
+            let made = encoder.encode(&tokens, Role::Query).map_err(WorkerError::Remote)?;
+            embeddings.extend(placed(places, made));
+            return Ok(in_order(embeddings));
+        }
+        for (job, waiting) in batches(encoder, Role::Query, tokens, TokenBudget::default()) {
             self.query.try_send(job).map_err(|error| match error {
                 TrySendError::Full(_) => WorkerError::Busy,
                 TrySendError::Disconnected(_) => WorkerError::Stopping,
             })?;
-            receive(&result, texts, &mut embeddings)?;
+            receive(waiting, &mut embeddings)?;
         }
         Ok(in_order(embeddings))
     }
@@ -171,53 +175,30 @@ impl Lanes {
     }
 
     /// All lanes may work for one caller. The queue is short, so documents that are ingested get their turns in between.
-    fn encode_documents(&self, encoder: &Arc<dyn Encoder>, tokens: &[Tokens]) -> Result<Vec<Embedding>> {
-        let mut waiting = Vec::new();
-        for texts in turns(tokens, JOB_TOKENS) {
-            let (job, result) = job(encoder, Role::Document, &texts, tokens);
+    fn encode_documents(&self, encoder: &Arc<dyn Encoder>, tokens: Vec<Tokens>) -> Result<Vec<Embedding>> {
+        let mut embeddings = Vec::with_capacity(tokens.len());
+        let mut sent = Vec::new();
+        for (job, waiting) in batches(encoder, Role::Document, tokens.into_iter().enumerate(), JOB_TOKENS) {
             let lanes = self.documents(encoder.as_ref());
             lanes.send_timeout(job, PATIENCE).map_err(|error| match error {
                 SendTimeoutError::Timeout(_) => WorkerError::Busy,
                 SendTimeoutError::Disconnected(_) => WorkerError::Stopping,
             })?;
-            waiting.push((texts, result));
+            sent.push(waiting);
         }
-        let mut embeddings = Vec::with_capacity(tokens.len());
-        for (texts, result) in waiting {
-            receive(&result, texts, &mut embeddings)?;
+        for waiting in sent {
+            receive(waiting, &mut embeddings)?;
         }
         Ok(in_order(embeddings))
     }
 }
 
-/// Which texts are encoded together.
-fn turns(tokens: &[Tokens], budget: TokenBudget) -> Vec<Vec<usize>> {
-    let lengths: Vec<usize> = tokens.iter().map(Tokens::len).collect();
-    plan(&lengths, budget)
-}
-
-/// A job of some texts, and where its results will come from.
-fn job(encoder: &Arc<dyn Encoder>, role: Role, texts: &[usize], tokens: &[Tokens]) -> (Job, Receiver<Vec<TextResult>>) {
-    let (reply, result) = bounded(1);
-    let job = Job {
-        encoder: encoder.clone(),
-        role,
-        tokens: texts.iter().map(|&text| tokens[text].clone()).collect(),
-        reply,
-    };
-    (job, result)
-}
-
-/// Adds the results of a job, each with the place of its text.
-fn receive(
-    result: &Receiver<Vec<TextResult>>,
-    texts: Vec<usize>,
-    embeddings: &mut Vec<(usize, Embedding)>,
-) -> Result<()> {
-    let results = result.recv().map_err(|_| WorkerError::Stopping)?;
-    for (text, embedding) in texts.into_iter().zip(results) {
+/// Adds the results of a batch, each with the place of its text.
+fn receive(waiting: Waiting, embeddings: &mut Vec<(usize, Embedding)>) -> Result<()> {
+    let results = waiting.results.recv().map_err(|_| WorkerError::Stopping)?;
+    for (place, embedding) in placed(waiting.places, results) {
         let embedding = embedding.map_err(|failure| WorkerError::Encoding(failure.reason))?;
-        embeddings.push((text, embedding));
+        embeddings.push((place, embedding));
     }
     Ok(())
 }
@@ -284,9 +265,10 @@ fn encode_together(pool: &ThreadPool, mut jobs: Vec<Job>) {
             replies.push((job.reply, job.tokens.len()));
             tokens.append(&mut job.tokens);
         }
-        let mut results = pool
-            .install(|| encode_each(encoder.as_ref(), &tokens, role))
-            .into_iter();
+        // Many may ask the same at the same time.
+        let (tokens, places) = distinct(tokens.into_iter().enumerate());
+        let results = pool.install(|| encode_each(encoder.as_ref(), &tokens, role));
+        let mut results = in_order(placed(places, results).collect()).into_iter();
         for (reply, texts) in replies {
             // Whoever asked may have gone.
             let _ = reply.send(results.by_ref().take(texts).collect());
@@ -338,86 +320,4 @@ fn encode(encoder: &dyn Encoder, tokens: &[Tokens], role: Role) -> Result<Vec<Em
 }
 
 #[cfg(test)]
-mod tests {
-    use std::path::Path;
-
-    use twofold_encode::{Checkpoint, DeviceSpec, EncodeOptions, Model, ModelFiles};
-    use twofold_types::ModelId;
-    use twofold_types::rerank::TruncationDirection;
-
-    use super::*;
-
-    #[test]
-    fn a_full_queue_of_queries_is_an_answer() {
-        let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("encode/tests/fixtures/families/bert");
-        let encoder = Model::open(fixture, DeviceSpec::Cpu).unwrap().encoder().clone();
-        let tokens = encoder.tokenizer(Role::Query).tokenize(&["a"], Role::Query).unwrap();
-        let (ingest, _ingest_jobs) = bounded(0);
-        // Nobody takes a job up.
-        let (query, _query_jobs) = bounded(0);
-        let (scoring, _scorings) = bounded(0);
-        let lanes = Lanes {
-            remote: ingest.clone(),
-            ingest,
-            query,
-            scoring,
-        };
-        let refused = lanes.encode(encoder, tokens, Role::Query);
-        assert!(matches!(refused, Err(WorkerError::Busy)), "{refused:?}");
-    }
-
-    #[test]
-    fn many_texts_come_back_in_their_order_from_either_lane() {
-        let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("encode/tests/fixtures/families/bert");
-        let model = Model::open(fixture, DeviceSpec::Cpu).unwrap();
-        let texts: Vec<String> = (0..300).map(|n| "word ".repeat(n % 37) + &n.to_string()).collect();
-        let (stopper, stop) = crate::stop::stop_signal();
-        let (lanes, threads) = Lanes::start(2, false, &mut Vec::new(), &stop).unwrap();
-        for role in [Role::Query, Role::Document] {
-            let tokens = model.encoder().tokenizer(role).tokenize(&texts, role).unwrap();
-            let encoded = lanes.encode(model.encoder().clone(), tokens, role).unwrap();
-            for (alone, together) in model.embed(&texts, role).unwrap().iter().zip(encoded) {
-                assert!(twofold_encode::cosine(alone, &together.into_dense().unwrap()) > 0.99999);
-            }
-        }
-        drop(stopper);
-        threads.into_iter().for_each(|thread| thread.join().unwrap());
-    }
-
-    #[test]
-    fn a_long_list_to_rank_lets_queries_pass() {
-        let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("encode/tests/fixtures");
-        let device = DeviceSpec::Cpu.open().unwrap();
-        let files = ModelFiles::open(fixtures.join("cross_encoders/bert")).unwrap();
-        let checkpoint = Checkpoint::load(&files, &device, EncodeOptions::default()).unwrap();
-        let cross_encoder = checkpoint.cross_encoder(&ModelId::new("test")).unwrap();
-        let texts = vec!["cat ".repeat(200); 600];
-        let pairs = cross_encoder.pairs("a", &texts, TruncationDirection::Right).unwrap();
-        let model = Model::open(fixtures.join("families/bert"), DeviceSpec::Cpu).unwrap();
-        let query = model
-            .encoder()
-            .tokenizer(Role::Query)
-            .tokenize(&["a"], Role::Query)
-            .unwrap();
-        let (stopper, stop) = crate::stop::stop_signal();
-        let (lanes, threads) = Lanes::start(1, false, &mut Vec::new(), &stop).unwrap();
-        std::thread::scope(|scope| {
-            let ranking = scope.spawn(|| lanes.score(&cross_encoder, &pairs).unwrap());
-            let mut answered = 0;
-            while !ranking.is_finished() {
-                lanes
-                    .encode(model.encoder().clone(), query.clone(), Role::Query)
-                    .unwrap();
-                answered += 1;
-            }
-            assert!(
-                answered > 30,
-                "{answered} queries were answered while a list was ranked"
-            );
-            let scores = ranking.join().unwrap();
-            assert!(scores.len() == 600 && scores.iter().all(|score| (score - scores[0]).abs() < 1e-5));
-        });
-        drop(stopper);
-        threads.into_iter().for_each(|thread| thread.join().unwrap());
-    }
-}
+mod tests;
