@@ -1,4 +1,5 @@
-//! Texts on their way to a lane: every text is encoded once, however often it is there, in batches of about one length.
+//! Texts on their way to a lane: what is known already is not encoded, every other text is encoded once, however often it is
+//! there, in batches of about one length.
 
 use std::collections::HashMap;
 use std::iter::repeat_n;
@@ -6,9 +7,20 @@ use std::sync::Arc;
 
 use crossbeam::channel::{Receiver, bounded};
 use twofold_encode::{Encoder, TokenBudget, Tokens, plan};
+use twofold_storage::{EmbeddingCache, EmbeddingKey};
 use twofold_types::Role;
 
-use crate::lanes::{Job, TextResult};
+use crate::failure::Failure;
+use crate::fingerprint::embedding_key;
+use crate::lanes::{JOB_TOKENS, Job, TextResult};
+
+/// Texts of documents on their way through one encoder.
+pub(crate) struct Documents {
+    /// Results that are there without a lane, with their places.
+    pub(crate) ready: Vec<(usize, TextResult)>,
+    /// What lanes have to do for the others.
+    pub(crate) jobs: Vec<(Job, Waiting)>,
+}
 
 /// A batch that a lane has been given, or will be.
 pub(crate) struct Waiting {
@@ -18,11 +30,51 @@ pub(crate) struct Waiting {
     pub(crate) results: Receiver<Vec<TextResult>>,
 }
 
-/// The batches of texts under a budget. Every text comes with its place among those of the caller.
-pub(crate) fn batches(
+impl Documents {
+    /// `tokenise` is asked for the texts that are not in the cache, by their places.
+    pub(crate) fn new(
+        cache: Option<&EmbeddingCache>,
+        encoder: &Arc<dyn Encoder>,
+        texts: &[impl AsRef<str>],
+        mut tokenise: impl FnMut(usize) -> Result<Tokens, Failure>,
+    ) -> Self {
+        let cached = cache.and_then(|cache| Some((cache, encoder.identity()?)));
+        let (mut known, keys) = match cached {
+            Some((cache, identity)) => {
+                let keys = texts.iter().map(|text| embedding_key(&identity, text.as_ref()));
+                let keys: Vec<EmbeddingKey> = keys.collect();
+                (cache.get(&keys, encoder.space()), Some(keys))
+            }
+            None => (vec![None; texts.len()], None),
+        };
+        let (mut ready, mut missing) = (Vec::new(), Vec::new());
+        for (place, known) in known.iter_mut().enumerate() {
+            match known.take() {
+                Some(embedding) => ready.push((place, Ok(embedding))),
+                None => match tokenise(place) {
+                    Ok(tokens) => missing.push((place, tokens)),
+                    // A text that cannot be tokenised fails alone.
+                    Err(failure) => ready.push((place, Err(failure))),
+                },
+            }
+        }
+        let jobs = batches(encoder, Role::Document, missing, keys.as_deref(), JOB_TOKENS);
+        Self { ready, jobs }
+    }
+}
+
+/// The batches of queries.
+pub(crate) fn queries(encoder: &Arc<dyn Encoder>, tokens: Vec<Tokens>) -> Vec<(Job, Waiting)> {
+    let texts = tokens.into_iter().enumerate();
+    batches(encoder, Role::Query, texts, None, TokenBudget::default())
+}
+
+/// The batches of texts under a budget. Every text comes with its place, by which `keys` say what its embedding is kept under.
+fn batches(
     encoder: &Arc<dyn Encoder>,
     role: Role,
     texts: impl IntoIterator<Item = (usize, Tokens)>,
+    keys: Option<&[EmbeddingKey]>,
     budget: TokenBudget,
 ) -> Vec<(Job, Waiting)> {
     let (tokens, mut places) = distinct(texts);
@@ -33,6 +85,7 @@ pub(crate) fn batches(
             encoder: encoder.clone(),
             role,
             tokens: texts.iter().map(|&text| tokens[text].clone()).collect(),
+            keys: keys.map(|keys| texts.iter().map(|&text| keys[places[text][0]]).collect()),
             reply,
         };
         let places = texts.iter().map(|&text| std::mem::take(&mut places[text])).collect();
@@ -58,4 +111,15 @@ pub(crate) fn placed<T: Clone>(places: Vec<Vec<usize>>, made: Vec<T>) -> impl It
         let copies = repeat_n(made, places.len());
         places.into_iter().zip(copies)
     })
+}
+
+/// The tokens of a text of a document.
+pub(crate) fn tokenize(encoder: &dyn Encoder, text: &str) -> Result<Tokens, Failure> {
+    let mut tokens = encoder
+        .tokenizer(Role::Document)
+        .tokenize(&[text], Role::Document)
+        .map_err(|error| Failure::from(&error))?;
+    tokens
+        .pop()
+        .ok_or_else(|| Failure::permanent("the tokenizer gave no tokens"))
 }

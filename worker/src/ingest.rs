@@ -11,14 +11,13 @@ use twofold_encode::Encoder;
 use twofold_storage::{Collection, DocumentState, Fault, Fingerprint, QueuedDocument, Store};
 use twofold_types::Role;
 
-use crate::batches::{Waiting, batches};
+use crate::batches::{Documents, Waiting, tokenize};
 use crate::chunk::{Chunk, TooLong, chunk};
 use crate::clock::now_millis;
 use crate::error::{Result, WorkerError};
-use crate::failure::Failure;
 use crate::fingerprint::Fingerprints;
 use crate::heartbeat::Stage;
-use crate::lanes::{JOB_TOKENS, Lanes, TextResult};
+use crate::lanes::{Lanes, TextResult};
 use crate::models::Models;
 use crate::plan::{Candidate, Plan, Shares, plan};
 use crate::retry::{Backoffs, Turn};
@@ -280,24 +279,15 @@ impl Scheduler {
         let mut vectors = Vec::new();
         let mut jobs = Vec::new();
         for (vector, encoder) in encoders {
-            let (mut ready, mut tokenised) = (Vec::new(), Vec::new());
-            for (chunk, text) in texts.iter().enumerate() {
-                match tokenize_one(encoder.as_ref(), text) {
-                    Ok(tokens) => tokenised.push((chunk, tokens)),
-                    // A text that cannot be tokenised fails alone.
-                    Err(failure) => ready.push((chunk, Err(failure))),
-                }
-            }
-            let mut waiting = Vec::new();
-            for (job, batch) in batches(encoder, Role::Document, tokenised, JOB_TOKENS) {
-                jobs.push(job);
-                waiting.push(batch);
-            }
+            let cache = self.store.embedding_cache().map(Arc::as_ref);
+            let documents = Documents::new(cache, encoder, &texts, |chunk| tokenize(encoder.as_ref(), texts[chunk]));
+            let (of_encoder, batches): (Vec<_>, Vec<_>) = documents.jobs.into_iter().unzip();
+            jobs.extend(of_encoder);
             vectors.push(Encoding {
                 vector: vector.clone(),
                 chunks: texts.len(),
-                ready,
-                batches: waiting,
+                ready: documents.ready,
+                batches,
             });
         }
         // The committer learns of the window when all of its jobs are with the lanes, so it never waits for a window whose
@@ -317,13 +307,3 @@ impl Scheduler {
 
 /// The engine is stopping.
 struct Stopped;
-
-fn tokenize_one(encoder: &dyn Encoder, text: &str) -> Result<twofold_encode::Tokens, Failure> {
-    let mut tokens = encoder
-        .tokenizer(Role::Document)
-        .tokenize(&[text], Role::Document)
-        .map_err(|error| Failure::from(&error))?;
-    tokens
-        .pop()
-        .ok_or_else(|| Failure::permanent("the tokenizer gave no tokens"))
-}

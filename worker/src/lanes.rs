@@ -16,9 +16,10 @@ use std::time::Duration;
 use crossbeam::channel::{Receiver, SendTimeoutError, Sender, TrySendError, bounded, never, select};
 use rayon::ThreadPool;
 use twofold_encode::{CrossEncoder, EncodeError, Encoder, Pair, TokenBudget, Tokens, in_order, plan};
+use twofold_storage::{EmbeddingCache, EmbeddingKey};
 use twofold_types::{Embedding, Role};
 
-use crate::batches::{Waiting, batches, distinct, placed};
+use crate::batches::{Documents, Waiting, distinct, placed, queries};
 use crate::error::{Result, WorkerError};
 use crate::failure::Failure;
 use crate::heartbeat::Stage;
@@ -46,6 +47,8 @@ pub(crate) struct Job {
     pub(crate) encoder: Arc<dyn Encoder>,
     pub(crate) role: Role,
     pub(crate) tokens: Vec<Tokens>,
+    /// What their embeddings are kept under, where they are.
+    pub(crate) keys: Option<Vec<EmbeddingKey>>,
     /// Answered with the results, in the order of the texts.
     pub(crate) reply: Sender<Vec<TextResult>>,
 }
@@ -68,6 +71,8 @@ pub(crate) struct Lanes {
     remote: Sender<Job>,
     query: Sender<Job>,
     scoring: Sender<Scoring>,
+    /// What is encoded of documents is kept here.
+    cache: Option<Arc<EmbeddingCache>>,
 }
 
 impl Lanes {
@@ -76,6 +81,7 @@ impl Lanes {
     pub(crate) fn start(
         ingest_lanes: usize,
         has_remote: bool,
+        cache: Option<Arc<EmbeddingCache>>,
         stages: &mut Vec<Stage>,
         stop: &Stop,
     ) -> std::io::Result<(Self, Vec<JoinHandle<()>>)> {
@@ -89,19 +95,36 @@ impl Lanes {
             let name = format!("encode-{lane}");
             let stage = Stage::new(name.as_str());
             stages.push(stage.clone());
-            threads.push(start_lane(&name, ingest_jobs.clone(), 1, never(), stage, stop.clone())?);
+            threads.push(start_lane(
+                &name,
+                ingest_jobs.clone(),
+                1,
+                never(),
+                cache.clone(),
+                stage,
+                stop.clone(),
+            )?);
         }
         for lane in 0..if has_remote { REMOTE_LANES } else { 0 } {
             let name = format!("encode-remote-{lane}");
             let stage = Stage::new(name.as_str());
             stages.push(stage.clone());
-            threads.push(start_lane(&name, remote_jobs.clone(), 1, never(), stage, stop.clone())?);
+            threads.push(start_lane(
+                &name,
+                remote_jobs.clone(),
+                1,
+                never(),
+                cache.clone(),
+                stage,
+                stop.clone(),
+            )?);
         }
         threads.push(start_lane(
             "encode-query",
             query_jobs,
             QUERY_BATCH,
             scorings,
+            None,
             Stage::new("encode-query"),
             stop.clone(),
         )?);
@@ -110,6 +133,7 @@ impl Lanes {
             remote,
             query,
             scoring,
+            cache,
         };
         Ok((lanes, threads))
     }
@@ -123,25 +147,16 @@ impl Lanes {
         }
     }
 
-    /// Encodes texts that a caller waits for: queries before all documents, documents in turn with those of the queue.
-    pub(crate) fn encode(&self, encoder: Arc<dyn Encoder>, tokens: Vec<Tokens>, role: Role) -> Result<Vec<Embedding>> {
-        match role {
-            Role::Query => self.encode_queries(&encoder, tokens),
-            Role::Document => self.encode_documents(&encoder, tokens),
-        }
-    }
-
-    /// Many queries of one caller take turns with those of others: each turn is one forward pass.
-    fn encode_queries(&self, encoder: &Arc<dyn Encoder>, tokens: Vec<Tokens>) -> Result<Vec<Embedding>> {
+    /// Encodes queries, before all documents. Many of one caller take turns with those of others: each turn is one forward pass.
+    pub(crate) fn encode_queries(&self, encoder: &Arc<dyn Encoder>, tokens: Vec<Tokens>) -> Result<Vec<Embedding>> {
         let mut embeddings = Vec::with_capacity(tokens.len());
-        let tokens = tokens.into_iter().enumerate();
         if encoder.is_remote(Role::Query) {
-            let (tokens, places) = distinct(tokens);
+            let (tokens, places) = distinct(tokens.into_iter().enumerate());
             let made = encoder.encode(&tokens, Role::Query).map_err(WorkerError::Remote)?;
             embeddings.extend(placed(places, made));
             return Ok(in_order(embeddings));
         }
-        for (job, waiting) in batches(encoder, Role::Query, tokens, TokenBudget::default()) {
+        for (job, waiting) in queries(encoder, tokens) {
             self.query.try_send(job).map_err(|error| match error {
                 TrySendError::Full(_) => WorkerError::Busy,
                 TrySendError::Disconnected(_) => WorkerError::Stopping,
@@ -174,11 +189,18 @@ impl Lanes {
         Ok(scores)
     }
 
-    /// All lanes may work for one caller. The queue is short, so documents that are ingested get their turns in between.
-    fn encode_documents(&self, encoder: &Arc<dyn Encoder>, tokens: Vec<Tokens>) -> Result<Vec<Embedding>> {
-        let mut embeddings = Vec::with_capacity(tokens.len());
+    /// Encodes texts of documents that a caller waits for, in turn with documents of the queue; `tokenise` is asked for those that are not
+    /// known. All lanes may work for one caller: the queue is short, so documents that are ingested get their turns in between.
+    pub(crate) fn encode_documents(
+        &self,
+        encoder: &Arc<dyn Encoder>,
+        texts: &[String],
+        tokenise: impl FnMut(usize) -> Result<Tokens, Failure>,
+    ) -> Result<Vec<Embedding>> {
+        let mut embeddings = Vec::with_capacity(texts.len());
         let mut sent = Vec::new();
-        for (job, waiting) in batches(encoder, Role::Document, tokens.into_iter().enumerate(), JOB_TOKENS) {
+        let documents = Documents::new(self.cache.as_deref(), encoder, texts, tokenise);
+        for (job, waiting) in documents.jobs {
             let lanes = self.documents(encoder.as_ref());
             lanes.send_timeout(job, PATIENCE).map_err(|error| match error {
                 SendTimeoutError::Timeout(_) => WorkerError::Busy,
@@ -186,6 +208,7 @@ impl Lanes {
             })?;
             sent.push(waiting);
         }
+        add(documents.ready, &mut embeddings)?;
         for waiting in sent {
             receive(waiting, &mut embeddings)?;
         }
@@ -196,7 +219,11 @@ impl Lanes {
 /// Adds the results of a batch, each with the place of its text.
 fn receive(waiting: Waiting, embeddings: &mut Vec<(usize, Embedding)>) -> Result<()> {
     let results = waiting.results.recv().map_err(|_| WorkerError::Stopping)?;
-    for (place, embedding) in placed(waiting.places, results) {
+    add(placed(waiting.places, results), embeddings)
+}
+
+fn add(results: impl IntoIterator<Item = (usize, TextResult)>, embeddings: &mut Vec<(usize, Embedding)>) -> Result<()> {
+    for (place, embedding) in results {
         let embedding = embedding.map_err(|failure| WorkerError::Encoding(failure.reason))?;
         embeddings.push((place, embedding));
     }
@@ -208,6 +235,7 @@ fn start_lane(
     jobs: Receiver<Job>,
     together: usize,
     scorings: Receiver<Scoring>,
+    cache: Option<Arc<EmbeddingCache>>,
     stage: Stage,
     stop: Stop,
 ) -> std::io::Result<JoinHandle<()>> {
@@ -225,7 +253,7 @@ fn start_lane(
                     let Ok(first) = job else { return };
                     let _busy = stage.begin(format!("a batch of `{}`", first.encoder.model()));
                     let waiting = std::iter::once(first).chain(jobs.try_iter()).take(together).collect();
-                    encode_together(&pool, waiting);
+                    encode_together(&pool, waiting, cache.as_deref());
                 }
                 recv(scorings) -> scoring => {
                     let Ok(scoring) = scoring else { return };
@@ -252,7 +280,7 @@ fn score(pool: &ThreadPool, scoring: Scoring) {
 }
 
 /// Encodes jobs, those of the same model and role in one batch.
-fn encode_together(pool: &ThreadPool, mut jobs: Vec<Job>) {
+fn encode_together(pool: &ThreadPool, mut jobs: Vec<Job>, cache: Option<&EmbeddingCache>) {
     while let Some(first) = jobs.first() {
         let (encoder, role) = (first.encoder.clone(), first.role);
         let (same, others): (Vec<_>, Vec<_>) = jobs
@@ -262,16 +290,21 @@ fn encode_together(pool: &ThreadPool, mut jobs: Vec<Job>) {
         let mut tokens = Vec::new();
         let mut replies = Vec::new();
         for mut job in same {
-            replies.push((job.reply, job.tokens.len()));
+            replies.push((job.reply, job.keys, job.tokens.len()));
             tokens.append(&mut job.tokens);
         }
         // Many may ask the same at the same time.
         let (tokens, places) = distinct(tokens.into_iter().enumerate());
         let results = pool.install(|| encode_each(encoder.as_ref(), &tokens, role));
         let mut results = in_order(placed(places, results).collect()).into_iter();
-        for (reply, texts) in replies {
+        for (reply, keys, texts) in replies {
+            let results: Vec<TextResult> = results.by_ref().take(texts).collect();
+            if let (Some(cache), Some(keys)) = (cache, keys) {
+                let made = keys.iter().zip(&results);
+                cache.put(made.filter_map(|(key, result)| Some((key, result.as_ref().ok()?))));
+            }
             // Whoever asked may have gone.
-            let _ = reply.send(results.by_ref().take(texts).collect());
+            let _ = reply.send(results);
         }
     }
 }

@@ -104,7 +104,7 @@ impl Engine {
         for ((vector, model), texts) in texts {
             let (_, encoder) = self.bound_encoder(collection, &vector, model.as_ref(), Role::Document)?;
             let (indexes, texts): (Vec<usize>, Vec<String>) = texts.into_iter().unzip();
-            for (index, embedding) in indexes.into_iter().zip(self.encode(encoder, &texts, Role::Document)?) {
+            for (index, embedding) in indexes.into_iter().zip(self.embed_documents(&encoder, &texts)?) {
                 ready[index].insert(vector.clone(), embedding);
             }
         }

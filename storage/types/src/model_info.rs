@@ -15,6 +15,8 @@ pub struct ModelsList {
     pub budget_bytes: u64,
     /// The cache of query vectors.
     pub query_cache: QueryCacheInfo,
+    /// The cache of embeddings of documents.
+    pub embedding_cache: EmbeddingCacheInfo,
 }
 
 /// A model in the models directory.
@@ -126,5 +128,18 @@ pub struct QueryCacheInfo {
     /// Queries since the start that were found in it.
     pub hits: u64,
     /// Queries since the start that had to be encoded.
+    pub misses: u64,
+}
+
+/// How the cache of embeddings of documents does.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EmbeddingCacheInfo {
+    /// Bytes that it takes, those that are still in memory included.
+    pub bytes: u64,
+    /// Bytes that it may take on disk; 0: it is off.
+    pub capacity_bytes: u64,
+    /// Texts of documents since the start that were found in it.
+    pub hits: u64,
+    /// Texts of documents since the start that had to be encoded.
     pub misses: u64,
 }

@@ -7,6 +7,16 @@ use twofold_types::{EmbeddingSpace, ModelId};
 
 use super::*;
 
+/// Texts as a caller of that side has them encoded.
+fn encode(lanes: &Lanes, encoder: &Arc<dyn Encoder>, texts: &[String], role: Role) -> Vec<Embedding> {
+    let tokens = encoder.tokenizer(role).tokenize(texts, role).unwrap();
+    let encoded = match role {
+        Role::Query => lanes.encode_queries(encoder, tokens),
+        Role::Document => lanes.encode_documents(encoder, texts, |text| Ok(tokens[text].clone())),
+    };
+    encoded.unwrap()
+}
+
 #[test]
 fn a_full_queue_of_queries_is_an_answer() {
     let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("encode/tests/fixtures/families/bert");
@@ -21,8 +31,9 @@ fn a_full_queue_of_queries_is_an_answer() {
         ingest,
         query,
         scoring,
+        cache: None,
     };
-    let refused = lanes.encode(encoder, tokens, Role::Query);
+    let refused = lanes.encode_queries(&encoder, tokens);
     assert!(matches!(refused, Err(WorkerError::Busy)), "{refused:?}");
 }
 
@@ -32,10 +43,9 @@ fn many_texts_come_back_in_their_order_from_either_lane() {
     let model = Model::open(fixture, DeviceSpec::Cpu).unwrap();
     let texts: Vec<String> = (0..300).map(|n| "word ".repeat(n % 37) + &n.to_string()).collect();
     let (stopper, stop) = crate::stop::stop_signal();
-    let (lanes, threads) = Lanes::start(2, false, &mut Vec::new(), &stop).unwrap();
+    let (lanes, threads) = Lanes::start(2, false, None, &mut Vec::new(), &stop).unwrap();
     for role in [Role::Query, Role::Document] {
-        let tokens = model.encoder().tokenizer(role).tokenize(&texts, role).unwrap();
-        let encoded = lanes.encode(model.encoder().clone(), tokens, role).unwrap();
+        let encoded = encode(&lanes, model.encoder(), &texts, role);
         for (alone, together) in model.embed(&texts, role).unwrap().iter().zip(encoded) {
             assert!(twofold_encode::cosine(alone, &together.into_dense().unwrap()) > 0.99999);
         }
@@ -82,15 +92,12 @@ fn counting() -> (Arc<Counting>, Arc<dyn Encoder>) {
 #[test]
 fn equal_texts_of_one_caller_are_encoded_once() {
     let (counting, encoder) = counting();
-    let texts: Vec<String> = (0..600)
-        .map(|n| "word ".repeat(n % 20) + &(n % 40).to_string())
-        .collect();
+    let texts: Vec<String> = (0..600).map(|n| "word ".repeat(n % 37)).collect();
     let (stopper, stop) = crate::stop::stop_signal();
-    let (lanes, threads) = Lanes::start(2, false, &mut Vec::new(), &stop).unwrap();
+    let (lanes, threads) = Lanes::start(2, false, None, &mut Vec::new(), &stop).unwrap();
     for role in [Role::Query, Role::Document] {
-        let tokens = encoder.tokenizer(role).tokenize(&texts, role).unwrap();
         counting.texts.store(0, Ordering::Relaxed);
-        let encoded = lanes.encode(encoder.clone(), tokens, role).unwrap();
+        let encoded = encode(&lanes, &encoder, &texts, role);
         assert_eq!(
             (encoded.len(), counting.texts.load(Ordering::Relaxed)),
             (600, 37),
@@ -116,13 +123,15 @@ fn equal_queries_that_wait_together_are_encoded_once() {
                 encoder: encoder.clone(),
                 role: Role::Query,
                 tokens: tokenize(text),
+                keys: None,
                 reply,
             };
             (job, result)
         })
         .into_iter()
         .unzip();
-    encode_together(&rayon::ThreadPoolBuilder::new().num_threads(1).build().unwrap(), jobs);
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(1).build().unwrap();
+    encode_together(&pool, jobs, None);
     assert_eq!(counting.texts.load(Ordering::Relaxed), 2);
     let made: Vec<Vec<TextResult>> = results.iter().map(|result| result.recv().unwrap()).collect();
     assert!(made.iter().all(|results| results.len() == 1));
@@ -145,14 +154,12 @@ fn a_long_list_to_rank_lets_queries_pass() {
         .tokenize(&["a"], Role::Query)
         .unwrap();
     let (stopper, stop) = crate::stop::stop_signal();
-    let (lanes, threads) = Lanes::start(1, false, &mut Vec::new(), &stop).unwrap();
+    let (lanes, threads) = Lanes::start(1, false, None, &mut Vec::new(), &stop).unwrap();
     std::thread::scope(|scope| {
         let ranking = scope.spawn(|| lanes.score(&cross_encoder, &pairs).unwrap());
         let mut answered = 0;
         while !ranking.is_finished() {
-            lanes
-                .encode(model.encoder().clone(), query.clone(), Role::Query)
-                .unwrap();
+            lanes.encode_queries(model.encoder(), query.clone()).unwrap();
             answered += 1;
         }
         assert!(
