@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{EmbeddingSpace, ModelId, Pooling, PromptParams};
+use crate::{EmbeddingSpace, ModelId, Pooling, Precision, PromptParams};
 
 /// The models on a machine (ours: `GET /models`).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -26,6 +26,9 @@ pub struct ModelInfo {
     pub id: ModelId,
     /// Whether its weights are in memory.
     pub loaded: bool,
+    /// What they compute in, where they are: `f32`, `int8`, or both, each with weights of its own.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub precisions: Vec<Precision>,
     /// What its files say, where they can be read.
     #[serde(flatten)]
     pub details: Option<Details>,
@@ -58,7 +61,7 @@ pub struct CrossEncoderDetails {
     /// Its licence as an SPDX identifier, where it is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub licence: Option<String>,
-    /// Bytes of its weights when they are loaded.
+    /// Bytes of its weights when they are loaded in f32.
     pub weight_bytes: u64,
 }
 
@@ -114,7 +117,7 @@ pub struct ModelDetails {
     /// Its licence as an SPDX identifier, where it is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub licence: Option<String>,
-    /// Bytes of its weights when they are loaded.
+    /// Bytes of its weights when they are loaded in f32.
     pub weight_bytes: u64,
 }
 
