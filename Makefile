@@ -20,7 +20,7 @@ TEST := $(CARGO) --config .config/test-profile.toml
 export TWOFOLD := $(CARGO_TARGET_DIR)/release/twofold
 
 .DEFAULT_GOAL := help
-.PHONY: help demo setup build model test fmt lint unit doc conformance differential deny crash recall bench bench-encode bench-search bench-filters scale env
+.PHONY: help demo setup build model test fmt lint unit doc conformance differential deny crash recall bench bench-encode bench-latency bench-search bench-filters scale env
 # Cargo builds in parallel by itself.
 .NOTPARALLEL:
 
@@ -74,6 +74,9 @@ bench: build model ## Measure speed
 
 bench-encode: build model ## Measure the encoder beside onnxruntime and torch
 	@scripts/bench_encode.sh $(CACHE)/bench-encode
+
+bench-latency: setup model ## Measure queries alone and beside ingestion
+	@scripts/bench_latency.sh $(CACHE)/bench
 
 bench-search: build model ## Measure the search beside peers
 	@scripts/bench_search.sh $(CACHE)/recall docs/benchmarks

@@ -8,7 +8,7 @@ use reqwest::{Method, Request, Response, Url};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use twofold_types::api::{Envelope, ErrorEnvelope};
-use twofold_types::embeddings::OpenAiError;
+use twofold_types::embeddings::{EmbedError, OpenAiError};
 
 use crate::Error;
 use crate::retry::RetryPolicy;
@@ -197,6 +197,7 @@ fn decode<T: DeserializeOwned>(request: &Request, body: &[u8]) -> Result<T, Erro
 enum ErrorBody {
     Enveloped(ErrorEnvelope),
     OpenAi(OpenAiError),
+    Embed(EmbedError),
 }
 
 async fn api_error(response: Response) -> Error {
@@ -213,6 +214,7 @@ async fn api_error(response: Response) -> Error {
     let message = match serde_json::from_slice(&body) {
         Ok(ErrorBody::Enveloped(envelope)) => envelope.status.error,
         Ok(ErrorBody::OpenAi(body)) => body.error.message,
+        Ok(ErrorBody::Embed(body)) => body.error,
         Err(_) => {
             let text: String = String::from_utf8_lossy(&body)
                 .trim()

@@ -42,6 +42,7 @@
 mod client;
 mod collections;
 mod documents;
+mod embeddings;
 mod error;
 mod ingestion;
 mod path;

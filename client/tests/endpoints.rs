@@ -10,7 +10,8 @@ use twofold_client::Client;
 use twofold_client::types::api::{
     CreateCollection, Query, QueryBatch, QueryPoints, ScrollPoints, SetPayload, UpdateCollection,
 };
-use twofold_client::types::{CollectionName, PointId, TaskId, TaskStatus, VectorInput};
+use twofold_client::types::embeddings::{CreateEmbeddings, Embed, EmbeddingValue, InputType, PromptName};
+use twofold_client::types::{CollectionName, ModelId, PointId, Precision, TaskId, TaskStatus, VectorInput};
 
 fn notes() -> CollectionName {
     "notes".parse().unwrap()
@@ -223,4 +224,70 @@ async fn documents_are_ranked_and_errors_without_an_envelope_are_read() {
         (error.status(), error.to_string().as_str()),
         (Some(400), "it is no cross-encoder (HTTP 400)")
     );
+}
+
+#[tokio::test]
+async fn texts_are_embedded_in_either_shape() {
+    let openai = json!({
+        "object": "list", "data": [{"object": "embedding", "index": 0, "embedding": [0.5, 0.25]}], "model": "m",
+        "usage": {"prompt_tokens": 3, "total_tokens": 3},
+    });
+    let refusal = json!({"error": "text 0 has 600 tokens", "error_type": "validation"}).to_string();
+    let answers = [
+        json!([[0.5, 0.25], [1.0, 0.0]]).to_string().into_response(),
+        openai.to_string().into_response(),
+        (StatusCode::PAYLOAD_TOO_LARGE, refusal).into_response(),
+    ];
+    let server = Server::with(answers).await;
+    let client = Client::builder(&server.url).build().unwrap();
+    let request = Embed {
+        prompt_name: Some(PromptName::Query),
+        truncate: Some(false),
+        ..Embed::new(["a", "b"].into_iter().collect())
+    };
+    assert_eq!(client.embed(&request).await.unwrap(), [[0.5, 0.25], [1.0, 0.0]]);
+    let created = CreateEmbeddings {
+        input_type: Some(InputType::Document),
+        ..CreateEmbeddings::new(ModelId::new("m"), ["a"].into_iter().collect())
+    };
+    let made = client.create_embeddings(&created).await.unwrap();
+    assert_eq!(made.list.data[0].embedding, EmbeddingValue::Float(vec![0.5, 0.25]));
+    assert_eq!(made.usage.total_tokens, 3);
+    let error = client.embed(&request).await.unwrap_err();
+    assert_eq!(
+        (error.status(), error.to_string().as_str()),
+        (Some(413), "text 0 has 600 tokens (HTTP 413)")
+    );
+    let seen = server.seen();
+    let lines: Vec<_> = seen.iter().map(|request| request.line.as_str()).collect();
+    assert_eq!(lines, ["POST /embed", "POST /v1/embeddings", "POST /embed"]);
+    assert_eq!(
+        seen[0].body,
+        json!({"inputs": ["a", "b"], "truncate": false, "prompt_name": "query"})
+    );
+    assert_eq!(
+        seen[1].body,
+        json!({"input": ["a"], "model": "m", "input_type": "document"})
+    );
+}
+
+#[tokio::test]
+async fn models_are_listed_with_what_is_in_memory() {
+    let list = json!({
+        "models": [
+            {"id": "a/b", "loaded": true, "precisions": ["f32", "int8"], "family": "bert", "kind": "dense", "dimensions": 3,
+             "distance": "Cosine", "max_tokens": 9, "pooling": "mean", "normalize": true, "prompts": {}, "weight_bytes": 12},
+            {"id": "a/broken", "loaded": false, "error": "tokenizer.json is missing"},
+        ],
+        "loaded_bytes": 15, "budget_bytes": 100,
+        "query_cache": {"entries": 1, "capacity": 2, "hits": 3, "misses": 4},
+        "embedding_cache": {"bytes": 5, "capacity_bytes": 6, "hits": 7, "misses": 8},
+    });
+    let server = Server::with([ok(list)]).await;
+    let client = Client::builder(&server.url).build().unwrap();
+    let list = client.list_models().await.unwrap();
+    assert_eq!(list.models[0].precisions, [Precision::F32, Precision::Int8]);
+    assert!(list.models[1].details.is_none() && list.models[1].error.is_some());
+    assert_eq!((list.embedding_cache.hits, list.query_cache.misses), (7, 4));
+    assert_eq!(server.seen()[0].line, "GET /models");
 }

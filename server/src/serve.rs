@@ -51,6 +51,9 @@ pub struct ServeOptions {
     /// Vectors of recent queries that are kept in memory; 0 keeps none
     #[arg(long, env = "TWOFOLD_QUERY_CACHE", value_name = "N", default_value_t = Options::new("", "").query_cache)]
     pub query_cache: usize,
+    /// Bytes on disk of embeddings of documents that are kept, so that a text is not encoded again; 0 keeps none
+    #[arg(long, env = "TWOFOLD_EMBEDDING_CACHE", value_name = "BYTES", default_value_t = StorageOptions::new("").embedding_cache_bytes)]
+    pub embedding_cache: u64,
     /// Threads that encode documents [default: the number of cores, or 1 with a GPU]
     #[arg(long, env = "TWOFOLD_INGEST_LANES", value_name = "N")]
     pub ingest_lanes: Option<usize>,
@@ -143,6 +146,7 @@ pub async fn run(options: ServeOptions) -> anyhow::Result<()> {
         default_model: options.default_model.map(ModelId::new),
         query_cache: options.query_cache,
         storage: StorageOptions {
+            embedding_cache_bytes: options.embedding_cache,
             index_threshold: options.index_threshold,
             index_lag: options.index_lag,
             checkpoint_changes: options.checkpoint_changes,

@@ -1,6 +1,6 @@
 //! Vectors on their way in: checked against the parameters of their name, and their form in records.
 
-use twofold_types::{Datatype, Distance, Embedding, EmbeddingKind, SparseVector, VectorParams};
+use twofold_types::{Datatype, Distance, Embedding, EmbeddingKind, EmbeddingSpace, SparseVector, VectorParams};
 use twofold_vector::kernel;
 
 use crate::error::{InvalidInput, Result, StorageError};
@@ -133,6 +133,22 @@ pub(crate) fn to_bytes(embedding: &Embedding) -> Vec<u8> {
         }
     }
     bytes
+}
+
+/// An embedding of that space from a record of [`to_bytes`].
+pub(crate) fn read(bytes: &[u8], space: EmbeddingSpace) -> Result<Embedding> {
+    Ok(match space {
+        EmbeddingSpace::Dense { dimensions, .. } => {
+            let mut vector = vec![0.0; dimensions];
+            read_dense(bytes, &mut vector)?;
+            Embedding::Dense(vector)
+        }
+        EmbeddingSpace::Multi { dimensions, .. } => {
+            let rows = read_rows(bytes, dimensions)?;
+            Embedding::Multi(rows.chunks_exact(dimensions).map(<[f32]>::to_vec).collect())
+        }
+        EmbeddingSpace::Sparse { .. } => Embedding::Sparse(read_sparse(bytes)?),
+    })
 }
 
 /// Reads a record of [`to_bytes`] into `vector`, whose length it must have.

@@ -13,6 +13,9 @@ pub struct Options {
     pub data_dir: PathBuf,
     /// Bytes of RocksDB's block cache. Default: 256 MiB. Too small makes reads of payloads touch the disk.
     pub block_cache_bytes: usize,
+    /// Bytes on disk of embeddings of documents' texts that are kept to be used again; 0: none. Default: 1 GiB, some 700,000 vectors of
+    /// 384 dimensions. Too few encode again what was encoded before; they are the first to go, and no answer depends on them.
+    pub embedding_cache_bytes: u64,
     /// Above how many vectors a collection gets an index in memory; below it every vector is compared. Default: 4,000. Too high
     /// makes searches slow, too low spends time on indexes that save none.
     pub index_threshold: u64,
@@ -51,6 +54,7 @@ impl Options {
         Self {
             data_dir: data_dir.into(),
             block_cache_bytes: 256 << 20,
+            embedding_cache_bytes: 1 << 30,
             index_threshold: 4_000,
             index_lag: 512,
             checkpoint_changes: 10_000,

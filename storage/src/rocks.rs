@@ -5,8 +5,9 @@ use std::path::Path;
 use std::sync::OnceLock;
 
 use rocksdb::{
-    BlockBasedOptions, Cache, ColumnFamily, ColumnFamilyDescriptor, DB, DBCompressionType, Direction, IteratorMode,
-    Options as DbOptions, ReadOptions, WriteBatch,
+    BlockBasedOptions, Cache, ColumnFamily, ColumnFamilyDescriptor, DB, DBCompactionStyle, DBCompressionType,
+    Direction, FifoCompactOptions, IteratorMode, Options as DbOptions, ReadOptions, WriteBatch, WriteOptions,
+    properties,
 };
 
 use crate::error::{Result, StorageError};
@@ -41,10 +42,12 @@ pub(crate) enum Cf {
     Retries,
     /// Collection id, sequence number -> point offsets that an ANN index has yet to follow.
     IndexLog,
+    /// A hash -> the embedding of a text: the only family that is a cache.
+    Embeddings,
 }
 
 impl Cf {
-    const ALL: [Self; 13] = [
+    const ALL: [Self; 14] = [
         Self::Meta,
         Self::Collections,
         Self::Ids,
@@ -58,6 +61,7 @@ impl Cf {
         Self::TaskBodies,
         Self::Retries,
         Self::IndexLog,
+        Self::Embeddings,
     ];
 
     /// Those whose keys begin with a collection's number, and that go with it.
@@ -87,6 +91,7 @@ impl Cf {
             Self::TaskBodies => "task_bodies",
             Self::Retries => "retries",
             Self::IndexLog => "index_log",
+            Self::Embeddings => "embeddings",
         }
     }
 }
@@ -99,8 +104,9 @@ pub(crate) struct Rocks {
 }
 
 impl Rocks {
-    /// Opens the database below `path`, creating what is missing. A second process is refused by RocksDB's lock.
-    pub(crate) fn open(path: &Path, block_cache_bytes: usize) -> Result<Self> {
+    /// Opens the database below `path`, creating what is missing, with so many bytes of cached embeddings at most. A second process is
+    /// refused by RocksDB's lock.
+    pub(crate) fn open(path: &Path, block_cache_bytes: usize, embedding_bytes: u64) -> Result<Self> {
         let mut options = DbOptions::default();
         options.create_if_missing(true);
         options.create_missing_column_families(true);
@@ -117,10 +123,13 @@ impl Rocks {
             options.set_block_based_table_factory(&table);
             // Components of embeddings do not compress; texts do.
             options.set_compression_type(match cf {
-                Cf::Vectors => DBCompressionType::None,
+                Cf::Vectors | Cf::Embeddings => DBCompressionType::None,
                 Cf::TaskBodies | Cf::DeadLetters => DBCompressionType::Zstd,
                 _ => DBCompressionType::Lz4,
             });
+            if cf == Cf::Embeddings {
+                keep_newest(&mut options, embedding_bytes);
+            }
             ColumnFamilyDescriptor::new(cf.name(), options)
         });
         Ok(Self {
@@ -168,12 +177,58 @@ impl Rocks {
         self.db.flush_wal(true).map_err(|error| self.poison(error.into()))
     }
 
+    /// Puts entries of a cache: without the log, so that a crash may lose them, and never waiting for files to be written. Says
+    /// whether they were put.
+    pub(crate) fn put_cached<'a>(&self, cf: Cf, entries: impl IntoIterator<Item = (&'a [u8], Vec<u8>)>) -> bool {
+        let mut batch = self.batch();
+        for (key, value) in entries {
+            batch.put(cf, key, &value);
+        }
+        let mut options = WriteOptions::default();
+        options.disable_wal(true);
+        options.set_no_slowdown(true);
+        self.poisoned.get().is_none() && self.db.write_opt(batch.inner, &options).is_ok()
+    }
+
+    /// Values of a cache; one that cannot be read is not there.
+    pub(crate) fn get_cached<K: AsRef<[u8]>>(&self, cf: Cf, keys: &[K]) -> Vec<Option<Vec<u8>>> {
+        let family = self.family(cf);
+        let values = self.db.multi_get_cf(keys.iter().map(|key| (family, key))).into_iter();
+        values.map(|value| value.ok().flatten()).collect()
+    }
+
+    /// Writes what is in memory of a cache to disk.
+    pub(crate) fn flush_cached(&self, cf: Cf) -> Result<()> {
+        Ok(self.db.flush_cf(self.family(cf))?)
+    }
+
+    /// Bytes of a family on disk and in memory.
+    pub(crate) fn bytes(&self, cf: Cf) -> u64 {
+        let parts = [properties::LIVE_SST_FILES_SIZE, properties::CUR_SIZE_ALL_MEM_TABLES];
+        let bytes = parts.map(|part| self.db.property_int_value_cf(self.family(cf), part));
+        bytes.into_iter().filter_map(|bytes| bytes.ok().flatten()).sum()
+    }
+
     /// What is on disk is not known any more until it is read again, so no write may build on it.
     fn poison(&self, error: StorageError) -> StorageError {
         tracing::error!(%error, "a write failed: all further writes are refused until the server is started again");
         let _ = self.poisoned.set(error.to_string());
         error
     }
+}
+
+/// Makes a family a cache of so many bytes: its files are never merged, and the oldest go as a whole. Of 0 bytes, all go.
+fn keep_newest(options: &mut DbOptions, bytes: u64) {
+    // What goes at once, and what a crash may lose. Every file is asked, by its Bloom filter, for what is looked up.
+    let file_bytes = (bytes / 64).clamp(64 << 10, 64 << 20);
+    let mut fifo = FifoCompactOptions::default();
+    fifo.set_max_table_files_size(bytes.max(1));
+    options.set_compaction_style(DBCompactionStyle::Fifo);
+    options.set_fifo_compaction_options(&fifo);
+    options.set_num_levels(1);
+    options.set_write_buffer_size(file_bytes as usize);
+    // Age alone is no reason to go.
+    options.set_ttl(0);
 }
 
 impl From<rocksdb::Error> for StorageError {
@@ -313,7 +368,7 @@ mod tests {
     #[test]
     fn a_scan_ends_with_its_prefix() {
         let dir = tempfile::tempdir().unwrap();
-        let rocks = Rocks::open(dir.path(), 1 << 20).unwrap();
+        let rocks = Rocks::open(dir.path(), 1 << 20, 0).unwrap();
         let mut batch = rocks.batch();
         for key in [[1, 0xff], [2, 0], [2, 7], [3, 0]] {
             batch.put(Cf::Meta, &key, b"");

@@ -12,6 +12,7 @@ use crate::aliases::Aliases;
 use crate::budget::{Closed, Relief, opening, relief};
 use crate::checkpoint::checkpoint_bytes;
 use crate::collection::{Collection, index_dir};
+use crate::embedding_cache::EmbeddingCache;
 use crate::error::{InvalidInput, Result, StorageError};
 use crate::key::CollectionId;
 use crate::options::Options;
@@ -37,6 +38,7 @@ pub struct Store {
     /// Other names of collections. Changed only while `collections` is locked.
     aliases: RwLock<Aliases>,
     queue: Queue,
+    embedding_cache: Option<Arc<EmbeddingCache>>,
     /// The memory budget was exceeded, and is not kept with some room to spare yet.
     relieving: AtomicBool,
     /// The memory budget is exceeded, and nothing is left to be given up.
@@ -53,6 +55,7 @@ impl Store {
         let rocks = Arc::new(Rocks::open(
             &options.data_dir.join("rocksdb"),
             options.block_cache_bytes,
+            options.embedding_cache_bytes,
         )?);
         let options = Arc::new(options);
         forget_unfinished(&rocks, &options.data_dir)?;
@@ -79,6 +82,7 @@ impl Store {
         let aliases = Aliases::read(&rocks.snapshot())?;
         Ok(Self {
             aliases: RwLock::new(aliases),
+            embedding_cache: EmbeddingCache::open(&rocks, &options),
             rocks,
             options,
             collections: RwLock::new(collections),
@@ -92,6 +96,11 @@ impl Store {
     /// The queue of documents.
     pub fn queue(&self) -> &Queue {
         &self.queue
+    }
+
+    /// Embeddings of texts that were encoded before, unless none are kept.
+    pub fn embedding_cache(&self) -> Option<&Arc<EmbeddingCache>> {
+        self.embedding_cache.as_ref()
     }
 
     /// A collection by its name, or by one of its aliases.

@@ -11,6 +11,7 @@ use twofold_storage::{
 };
 use twofold_types::{Payload, TaskId};
 
+use crate::batches::placed;
 use crate::clock::now_millis;
 use crate::error::Result;
 use crate::failure::Failure;
@@ -70,12 +71,15 @@ impl Committer {
         let mut embeddings = BTreeMap::new();
         for encoding in vectors {
             let mut results = vec![Err(Failure::transient("the encoder gave no result")); encoding.chunks];
-            for (chunks, batch) in encoding.batches {
-                let batch = select! {
-                    recv(batch) -> batch => batch.ok()?,
+            for (chunk, result) in encoding.ready {
+                results[chunk] = result;
+            }
+            for batch in encoding.batches {
+                let made = select! {
+                    recv(batch.results) -> made => made.ok()?,
                     recv(self.stop.signal) -> _ => return None,
                 };
-                for (chunk, result) in chunks.into_iter().zip(batch) {
+                for (chunk, result) in placed(batch.places, made) {
                     results[chunk] = result;
                 }
             }

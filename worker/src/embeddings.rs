@@ -6,6 +6,7 @@ use twofold_encode::{Encoder, Tokens};
 use twofold_storage::InvalidInput;
 use twofold_types::{Embedding, EmbeddingKind, EncoderParams, ModelsList, OtherKind, Role};
 
+use crate::batches;
 use crate::engine::Engine;
 use crate::error::{Result, WorkerError};
 
@@ -32,7 +33,7 @@ pub enum TooLong {
 
 impl Engine {
     /// Encodes texts: queries in the lane of queries, those that were asked lately not at all; documents in turn with
-    /// documents that are ingested. A model that makes embeddings of another kind is refused.
+    /// documents that are ingested, those that were encoded before not at all. A model that makes embeddings of another kind is refused.
     pub fn embed(
         &self,
         params: &EncoderParams,
@@ -67,8 +68,10 @@ impl Engine {
         }
         let count = tokens.iter().map(|tokens| tokens.len() as u64).sum();
         let embeddings = match role {
-            Role::Query => self.embed_queries(params, encoder, texts, tokens)?,
-            Role::Document => self.lanes.encode(encoder, tokens, role)?,
+            Role::Query => self.embed_queries(params, &encoder, texts, tokens)?,
+            Role::Document => self
+                .lanes
+                .encode_documents(&encoder, texts, |text| Ok(tokens[text].clone()))?,
         };
         Ok(Embedded {
             embeddings,
@@ -86,7 +89,8 @@ impl Engine {
         if let Some(vector) = self.queries.get(params, &text) {
             return Ok(vector);
         }
-        let mut vectors = self.encode(encoder, std::slice::from_ref(&text), Role::Query)?;
+        let tokens = tokenize(encoder.as_ref(), std::slice::from_ref(&text), Role::Query)?;
+        let mut vectors = self.lanes.encode_queries(&encoder, tokens)?;
         let vector = vectors
             .pop()
             .ok_or_else(|| WorkerError::Encoding("no result".to_owned()))?;
@@ -94,10 +98,10 @@ impl Engine {
         Ok(vector)
     }
 
-    /// Encodes texts that the request waits for.
-    pub(crate) fn encode(&self, encoder: Arc<dyn Encoder>, texts: &[String], role: Role) -> Result<Vec<Embedding>> {
-        let tokens = tokenize(encoder.as_ref(), texts, role)?;
-        self.lanes.encode(encoder, tokens, role)
+    /// Encodes texts of documents that the request waits for.
+    pub(crate) fn embed_documents(&self, encoder: &Arc<dyn Encoder>, texts: &[String]) -> Result<Vec<Embedding>> {
+        self.lanes
+            .encode_documents(encoder, texts, |text| batches::tokenize(encoder.as_ref(), &texts[text]))
     }
 
     /// The models, and what is in memory of them.
@@ -107,6 +111,11 @@ impl Engine {
             loaded_bytes: self.models.loaded_bytes(),
             budget_bytes: self.models.budget_bytes(),
             query_cache: self.queries.info(),
+            embedding_cache: self
+                .store
+                .embedding_cache()
+                .map(|cache| cache.info())
+                .unwrap_or_default(),
         }
     }
 
@@ -114,14 +123,14 @@ impl Engine {
     fn embed_queries(
         &self,
         params: &EncoderParams,
-        encoder: Arc<dyn Encoder>,
+        encoder: &Arc<dyn Encoder>,
         texts: &[String],
         tokens: Vec<Tokens>,
     ) -> Result<Vec<Embedding>> {
         let mut vectors: Vec<Option<Embedding>> = texts.iter().map(|text| self.queries.get(params, text)).collect();
         let missing: Vec<usize> = (0..texts.len()).filter(|&text| vectors[text].is_none()).collect();
         let tokens = missing.iter().map(|&text| tokens[text].clone()).collect();
-        for (&text, vector) in missing.iter().zip(self.lanes.encode(encoder, tokens, Role::Query)?) {
+        for (&text, vector) in missing.iter().zip(self.lanes.encode_queries(encoder, tokens)?) {
             self.queries.insert(params, &texts[text], &vector);
             vectors[text] = Some(vector);
         }

@@ -133,7 +133,13 @@ impl Engine {
         let backoffs = Arc::new(Backoffs::new(options.retry));
         let mut stages = vec![Stage::new("scheduler"), Stage::new("committer")];
         let (scheduler_stage, committer_stage) = (stages[0].clone(), stages[1].clone());
-        let (lanes, mut threads) = Lanes::start(ingest_lanes, has_remote, &mut stages, &stop)?;
+        let (lanes, mut threads) = Lanes::start(
+            ingest_lanes,
+            has_remote,
+            store.embedding_cache().cloned(),
+            &mut stages,
+            &stop,
+        )?;
         let pool = rayon::ThreadPoolBuilder::new()
             .num_threads(index_threads)
             .thread_name(|n| format!("index-{n}"))
@@ -219,6 +225,9 @@ impl Engine {
             if thread.join().is_err() {
                 tracing::error!(thread = name, "a thread had panicked");
             }
+        }
+        if let Some(cache) = self.store.embedding_cache() {
+            cache.flush();
         }
     }
 }

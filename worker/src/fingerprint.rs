@@ -1,7 +1,8 @@
-//! What a document is known again by, so that what is stored already is not encoded again.
+//! What a document and the text of a chunk are known again by, so that what was encoded already is not encoded again.
 
 use sha2::{Digest, Sha256};
-use twofold_storage::Fingerprint;
+use twofold_encode::Identity;
+use twofold_storage::{EmbeddingKey, Fingerprint};
 use twofold_types::{CollectionConfig, Document, Payload};
 
 use crate::chunk::prefix;
@@ -37,6 +38,14 @@ impl Fingerprints {
             metadata: half(metadata),
         }
     }
+}
+
+/// What the embedding of a document's text is kept under.
+pub(crate) fn embedding_key(identity: &Identity, text: &str) -> EmbeddingKey {
+    let mut hash = Sha256::new();
+    absorb(&mut hash, identity.as_bytes());
+    absorb(&mut hash, text.as_bytes());
+    EmbeddingKey(half(hash))
 }
 
 fn json(metadata: Option<&Payload>) -> Vec<u8> {

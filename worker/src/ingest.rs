@@ -6,18 +6,18 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crossbeam::channel::{Receiver, Sender, select, unbounded};
-use twofold_encode::{Encoder, plan as plan_batches};
+use crossbeam::channel::{Receiver, Sender, select};
+use twofold_encode::Encoder;
 use twofold_storage::{Collection, DocumentState, Fault, Fingerprint, QueuedDocument, Store};
 use twofold_types::Role;
 
+use crate::batches::{Documents, Waiting, tokenize};
 use crate::chunk::{Chunk, TooLong, chunk};
 use crate::clock::now_millis;
 use crate::error::{Result, WorkerError};
-use crate::failure::Failure;
 use crate::fingerprint::Fingerprints;
 use crate::heartbeat::Stage;
-use crate::lanes::{JOB_TOKENS, Job, Lanes, TextResult};
+use crate::lanes::{Lanes, TextResult};
 use crate::models::Models;
 use crate::plan::{Candidate, Plan, Shares, plan};
 use crate::retry::{Backoffs, Turn};
@@ -76,8 +76,10 @@ pub(crate) struct Encoding {
     pub(crate) vector: String,
     /// How many chunks there are.
     pub(crate) chunks: usize,
-    /// For each batch, which chunks it has and where its results will come from.
-    pub(crate) batches: Vec<(Vec<usize>, Receiver<Vec<TextResult>>)>,
+    /// Chunks whose results are known without a lane.
+    pub(crate) ready: Vec<(usize, TextResult)>,
+    /// The batches of the others.
+    pub(crate) batches: Vec<Waiting>,
 }
 
 pub(crate) struct Scheduler {
@@ -277,38 +279,14 @@ impl Scheduler {
         let mut vectors = Vec::new();
         let mut jobs = Vec::new();
         for (vector, encoder) in encoders {
-            // A text that cannot be tokenised fails alone.
-            let tokens: Vec<_> = texts.iter().map(|text| tokenize_one(encoder.as_ref(), text)).collect();
-            let lengths: Vec<usize> = tokens
-                .iter()
-                .map(|tokens| tokens.as_ref().map_or(0, |tokens| tokens.len()))
-                .collect();
-            let mut batches = Vec::new();
-            for chunks in plan_batches(&lengths, JOB_TOKENS) {
-                let (reply, results) = unbounded();
-                let (encodable, failed): (Vec<_>, Vec<_>) =
-                    chunks.into_iter().partition(|&chunk| tokens[chunk].is_ok());
-                if !failed.is_empty() {
-                    let (reply, results) = unbounded();
-                    let errors = failed.iter().filter_map(|&chunk| tokens[chunk].clone().err().map(Err));
-                    let _ = reply.send(errors.collect());
-                    batches.push((failed, results));
-                }
-                let tokens = encodable
-                    .iter()
-                    .filter_map(|&chunk| tokens[chunk].clone().ok())
-                    .collect();
-                jobs.push(Job {
-                    encoder: encoder.clone(),
-                    role: Role::Document,
-                    tokens,
-                    reply,
-                });
-                batches.push((encodable, results));
-            }
+            let cache = self.store.embedding_cache().map(Arc::as_ref);
+            let documents = Documents::new(cache, encoder, &texts, |chunk| tokenize(encoder.as_ref(), texts[chunk]));
+            let (of_encoder, batches): (Vec<_>, Vec<_>) = documents.jobs.into_iter().unzip();
+            jobs.extend(of_encoder);
             vectors.push(Encoding {
                 vector: vector.clone(),
                 chunks: texts.len(),
+                ready: documents.ready,
                 batches,
             });
         }
@@ -329,13 +307,3 @@ impl Scheduler {
 
 /// The engine is stopping.
 struct Stopped;
-
-fn tokenize_one(encoder: &dyn Encoder, text: &str) -> Result<twofold_encode::Tokens, Failure> {
-    let mut tokens = encoder
-        .tokenizer(Role::Document)
-        .tokenize(&[text], Role::Document)
-        .map_err(|error| Failure::from(&error))?;
-    tokens
-        .pop()
-        .ok_or_else(|| Failure::permanent("the tokenizer gave no tokens"))
-}

@@ -16,8 +16,10 @@ use std::time::Duration;
 use crossbeam::channel::{Receiver, SendTimeoutError, Sender, TrySendError, bounded, never, select};
 use rayon::ThreadPool;
 use twofold_encode::{CrossEncoder, EncodeError, Encoder, Pair, TokenBudget, Tokens, in_order, plan};
+use twofold_storage::{EmbeddingCache, EmbeddingKey};
 use twofold_types::{Embedding, Role};
 
+use crate::batches::{Documents, Waiting, distinct, placed, queries};
 use crate::error::{Result, WorkerError};
 use crate::failure::Failure;
 use crate::heartbeat::Stage;
@@ -45,6 +47,8 @@ pub(crate) struct Job {
     pub(crate) encoder: Arc<dyn Encoder>,
     pub(crate) role: Role,
     pub(crate) tokens: Vec<Tokens>,
+    /// What their embeddings are kept under, where they are.
+    pub(crate) keys: Option<Vec<EmbeddingKey>>,
     /// Answered with the results, in the order of the texts.
     pub(crate) reply: Sender<Vec<TextResult>>,
 }
@@ -67,6 +71,8 @@ pub(crate) struct Lanes {
     remote: Sender<Job>,
     query: Sender<Job>,
     scoring: Sender<Scoring>,
+    /// What is encoded of documents is kept here.
+    cache: Option<Arc<EmbeddingCache>>,
 }
 
 impl Lanes {
@@ -75,6 +81,7 @@ impl Lanes {
     pub(crate) fn start(
         ingest_lanes: usize,
         has_remote: bool,
+        cache: Option<Arc<EmbeddingCache>>,
         stages: &mut Vec<Stage>,
         stop: &Stop,
     ) -> std::io::Result<(Self, Vec<JoinHandle<()>>)> {
@@ -88,19 +95,36 @@ impl Lanes {
             let name = format!("encode-{lane}");
             let stage = Stage::new(name.as_str());
             stages.push(stage.clone());
-            threads.push(start_lane(&name, ingest_jobs.clone(), 1, never(), stage, stop.clone())?);
+            threads.push(start_lane(
+                &name,
+                ingest_jobs.clone(),
+                1,
+                never(),
+                cache.clone(),
+                stage,
+                stop.clone(),
+            )?);
         }
         for lane in 0..if has_remote { REMOTE_LANES } else { 0 } {
             let name = format!("encode-remote-{lane}");
             let stage = Stage::new(name.as_str());
             stages.push(stage.clone());
-            threads.push(start_lane(&name, remote_jobs.clone(), 1, never(), stage, stop.clone())?);
+            threads.push(start_lane(
+                &name,
+                remote_jobs.clone(),
+                1,
+                never(),
+                cache.clone(),
+                stage,
+                stop.clone(),
+            )?);
         }
         threads.push(start_lane(
             "encode-query",
             query_jobs,
             QUERY_BATCH,
             scorings,
+            None,
             Stage::new("encode-query"),
             stop.clone(),
         )?);
@@ -109,6 +133,7 @@ impl Lanes {
             remote,
             query,
             scoring,
+            cache,
         };
         Ok((lanes, threads))
     }
@@ -122,27 +147,21 @@ impl Lanes {
         }
     }
 
-    /// Encodes texts that a caller waits for: queries before all documents, documents in turn with those of the queue.
-    pub(crate) fn encode(&self, encoder: Arc<dyn Encoder>, tokens: Vec<Tokens>, role: Role) -> Result<Vec<Embedding>> {
-        match role {
-            Role::Query => self.encode_queries(&encoder, &tokens),
-            Role::Document => self.encode_documents(&encoder, &tokens),
-        }
-    }
-
-    /// Many queries of one caller take turns with those of others: each turn is one forward pass.
-    fn encode_queries(&self, encoder: &Arc<dyn Encoder>, tokens: &[Tokens]) -> Result<Vec<Embedding>> {
-        if encoder.is_remote(Role::Query) {
-            return encoder.encode(tokens, Role::Query).map_err(WorkerError::Remote);
-        }
+    /// Encodes queries, before all documents. Many of one caller take turns with those of others: each turn is one forward pass.
+    pub(crate) fn encode_queries(&self, encoder: &Arc<dyn Encoder>, tokens: Vec<Tokens>) -> Result<Vec<Embedding>> {
         let mut embeddings = Vec::with_capacity(tokens.len());
-        for texts in turns(tokens, TokenBudget::default()) {
-            let (job, result) = job(encoder, Role::Query, &texts, tokens);
+        if encoder.is_remote(Role::Query) {
+            let (tokens, places) = distinct(tokens.into_iter().enumerate());
+            let made = encoder.encode(&tokens, Role::Query).map_err(WorkerError::Remote)?;
+            embeddings.extend(placed(places, made));
+            return Ok(in_order(embeddings));
+        }
+        for (job, waiting) in queries(encoder, tokens) {
             self.query.try_send(job).map_err(|error| match error {
                 TrySendError::Full(_) => WorkerError::Busy,
                 TrySendError::Disconnected(_) => WorkerError::Stopping,
             })?;
-            receive(&result, texts, &mut embeddings)?;
+            receive(waiting, &mut embeddings)?;
         }
         Ok(in_order(embeddings))
     }
@@ -170,54 +189,43 @@ impl Lanes {
         Ok(scores)
     }
 
-    /// All lanes may work for one caller. The queue is short, so documents that are ingested get their turns in between.
-    fn encode_documents(&self, encoder: &Arc<dyn Encoder>, tokens: &[Tokens]) -> Result<Vec<Embedding>> {
-        let mut waiting = Vec::new();
-        for texts in turns(tokens, JOB_TOKENS) {
-            let (job, result) = job(encoder, Role::Document, &texts, tokens);
+    /// Encodes texts of documents that a caller waits for, in turn with documents of the queue; `tokenise` is asked for those that are not
+    /// known. All lanes may work for one caller: the queue is short, so documents that are ingested get their turns in between.
+    pub(crate) fn encode_documents(
+        &self,
+        encoder: &Arc<dyn Encoder>,
+        texts: &[String],
+        tokenise: impl FnMut(usize) -> Result<Tokens, Failure>,
+    ) -> Result<Vec<Embedding>> {
+        let mut embeddings = Vec::with_capacity(texts.len());
+        let mut sent = Vec::new();
+        let documents = Documents::new(self.cache.as_deref(), encoder, texts, tokenise);
+        for (job, waiting) in documents.jobs {
             let lanes = self.documents(encoder.as_ref());
             lanes.send_timeout(job, PATIENCE).map_err(|error| match error {
                 SendTimeoutError::Timeout(_) => WorkerError::Busy,
                 SendTimeoutError::Disconnected(_) => WorkerError::Stopping,
             })?;
-            waiting.push((texts, result));
+            sent.push(waiting);
         }
-        let mut embeddings = Vec::with_capacity(tokens.len());
-        for (texts, result) in waiting {
-            receive(&result, texts, &mut embeddings)?;
+        add(documents.ready, &mut embeddings)?;
+        for waiting in sent {
+            receive(waiting, &mut embeddings)?;
         }
         Ok(in_order(embeddings))
     }
 }
 
-/// Which texts are encoded together.
-fn turns(tokens: &[Tokens], budget: TokenBudget) -> Vec<Vec<usize>> {
-    let lengths: Vec<usize> = tokens.iter().map(Tokens::len).collect();
-    plan(&lengths, budget)
+/// Adds the results of a batch, each with the place of its text.
+fn receive(waiting: Waiting, embeddings: &mut Vec<(usize, Embedding)>) -> Result<()> {
+    let results = waiting.results.recv().map_err(|_| WorkerError::Stopping)?;
+    add(placed(waiting.places, results), embeddings)
 }
 
-/// A job of some texts, and where its results will come from.
-fn job(encoder: &Arc<dyn Encoder>, role: Role, texts: &[usize], tokens: &[Tokens]) -> (Job, Receiver<Vec<TextResult>>) {
-    let (reply, result) = bounded(1);
-    let job = Job {
-        encoder: encoder.clone(),
-        role,
-        tokens: texts.iter().map(|&text| tokens[text].clone()).collect(),
-        reply,
-    };
-    (job, result)
-}
-
-/// Adds the results of a job, each with the place of its text.
-fn receive(
-    result: &Receiver<Vec<TextResult>>,
-    texts: Vec<usize>,
-    embeddings: &mut Vec<(usize, Embedding)>,
-) -> Result<()> {
-    let results = result.recv().map_err(|_| WorkerError::Stopping)?;
-    for (text, embedding) in texts.into_iter().zip(results) {
+fn add(results: impl IntoIterator<Item = (usize, TextResult)>, embeddings: &mut Vec<(usize, Embedding)>) -> Result<()> {
+    for (place, embedding) in results {
         let embedding = embedding.map_err(|failure| WorkerError::Encoding(failure.reason))?;
-        embeddings.push((text, embedding));
+        embeddings.push((place, embedding));
     }
     Ok(())
 }
@@ -227,6 +235,7 @@ fn start_lane(
     jobs: Receiver<Job>,
     together: usize,
     scorings: Receiver<Scoring>,
+    cache: Option<Arc<EmbeddingCache>>,
     stage: Stage,
     stop: Stop,
 ) -> std::io::Result<JoinHandle<()>> {
@@ -244,7 +253,7 @@ fn start_lane(
                     let Ok(first) = job else { return };
                     let _busy = stage.begin(format!("a batch of `{}`", first.encoder.model()));
                     let waiting = std::iter::once(first).chain(jobs.try_iter()).take(together).collect();
-                    encode_together(&pool, waiting);
+                    encode_together(&pool, waiting, cache.as_deref());
                 }
                 recv(scorings) -> scoring => {
                     let Ok(scoring) = scoring else { return };
@@ -271,7 +280,7 @@ fn score(pool: &ThreadPool, scoring: Scoring) {
 }
 
 /// Encodes jobs, those of the same model and role in one batch.
-fn encode_together(pool: &ThreadPool, mut jobs: Vec<Job>) {
+fn encode_together(pool: &ThreadPool, mut jobs: Vec<Job>, cache: Option<&EmbeddingCache>) {
     while let Some(first) = jobs.first() {
         let (encoder, role) = (first.encoder.clone(), first.role);
         let (same, others): (Vec<_>, Vec<_>) = jobs
@@ -281,15 +290,21 @@ fn encode_together(pool: &ThreadPool, mut jobs: Vec<Job>) {
         let mut tokens = Vec::new();
         let mut replies = Vec::new();
         for mut job in same {
-            replies.push((job.reply, job.tokens.len()));
+            replies.push((job.reply, job.keys, job.tokens.len()));
             tokens.append(&mut job.tokens);
         }
-        let mut results = pool
-            .install(|| encode_each(encoder.as_ref(), &tokens, role))
-            .into_iter();
-        for (reply, texts) in replies {
+        // Many may ask the same at the same time.
+        let (tokens, places) = distinct(tokens.into_iter().enumerate());
+        let results = pool.install(|| encode_each(encoder.as_ref(), &tokens, role));
+        let mut results = in_order(placed(places, results).collect()).into_iter();
+        for (reply, keys, texts) in replies {
+            let results: Vec<TextResult> = results.by_ref().take(texts).collect();
+            if let (Some(cache), Some(keys)) = (cache, keys) {
+                let made = keys.iter().zip(&results);
+                cache.put(made.filter_map(|(key, result)| Some((key, result.as_ref().ok()?))));
+            }
             // Whoever asked may have gone.
-            let _ = reply.send(results.by_ref().take(texts).collect());
+            let _ = reply.send(results);
         }
     }
 }
@@ -338,86 +353,4 @@ fn encode(encoder: &dyn Encoder, tokens: &[Tokens], role: Role) -> Result<Vec<Em
 }
 
 #[cfg(test)]
-mod tests {
-    use std::path::Path;
-
-    use twofold_encode::{Checkpoint, DeviceSpec, EncodeOptions, Model, ModelFiles};
-    use twofold_types::ModelId;
-    use twofold_types::rerank::TruncationDirection;
-
-    use super::*;
-
-    #[test]
-    fn a_full_queue_of_queries_is_an_answer() {
-        let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("encode/tests/fixtures/families/bert");
-        let encoder = Model::open(fixture, DeviceSpec::Cpu).unwrap().encoder().clone();
-        let tokens = encoder.tokenizer(Role::Query).tokenize(&["a"], Role::Query).unwrap();
-        let (ingest, _ingest_jobs) = bounded(0);
-        // Nobody takes a job up.
-        let (query, _query_jobs) = bounded(0);
-        let (scoring, _scorings) = bounded(0);
-        let lanes = Lanes {
-            remote: ingest.clone(),
-            ingest,
-            query,
-            scoring,
-        };
-        let refused = lanes.encode(encoder, tokens, Role::Query);
-        assert!(matches!(refused, Err(WorkerError::Busy)), "{refused:?}");
-    }
-
-    #[test]
-    fn many_texts_come_back_in_their_order_from_either_lane() {
-        let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("encode/tests/fixtures/families/bert");
-        let model = Model::open(fixture, DeviceSpec::Cpu).unwrap();
-        let texts: Vec<String> = (0..300).map(|n| "word ".repeat(n % 37) + &n.to_string()).collect();
-        let (stopper, stop) = crate::stop::stop_signal();
-        let (lanes, threads) = Lanes::start(2, false, &mut Vec::new(), &stop).unwrap();
-        for role in [Role::Query, Role::Document] {
-            let tokens = model.encoder().tokenizer(role).tokenize(&texts, role).unwrap();
-            let encoded = lanes.encode(model.encoder().clone(), tokens, role).unwrap();
-            for (alone, together) in model.embed(&texts, role).unwrap().iter().zip(encoded) {
-                assert!(twofold_encode::cosine(alone, &together.into_dense().unwrap()) > 0.99999);
-            }
-        }
-        drop(stopper);
-        threads.into_iter().for_each(|thread| thread.join().unwrap());
-    }
-
-    #[test]
-    fn a_long_list_to_rank_lets_queries_pass() {
-        let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("encode/tests/fixtures");
-        let device = DeviceSpec::Cpu.open().unwrap();
-        let files = ModelFiles::open(fixtures.join("cross_encoders/bert")).unwrap();
-        let checkpoint = Checkpoint::load(&files, &device, EncodeOptions::default()).unwrap();
-        let cross_encoder = checkpoint.cross_encoder(&ModelId::new("test")).unwrap();
-        let texts = vec!["cat ".repeat(200); 600];
-        let pairs = cross_encoder.pairs("a", &texts, TruncationDirection::Right).unwrap();
-        let model = Model::open(fixtures.join("families/bert"), DeviceSpec::Cpu).unwrap();
-        let query = model
-            .encoder()
-            .tokenizer(Role::Query)
-            .tokenize(&["a"], Role::Query)
-            .unwrap();
-        let (stopper, stop) = crate::stop::stop_signal();
-        let (lanes, threads) = Lanes::start(1, false, &mut Vec::new(), &stop).unwrap();
-        std::thread::scope(|scope| {
-            let ranking = scope.spawn(|| lanes.score(&cross_encoder, &pairs).unwrap());
-            let mut answered = 0;
-            while !ranking.is_finished() {
-                lanes
-                    .encode(model.encoder().clone(), query.clone(), Role::Query)
-                    .unwrap();
-                answered += 1;
-            }
-            assert!(
-                answered > 30,
-                "{answered} queries were answered while a list was ranked"
-            );
-            let scores = ranking.join().unwrap();
-            assert!(scores.len() == 600 && scores.iter().all(|score| (score - scores[0]).abs() < 1e-5));
-        });
-        drop(stopper);
-        threads.into_iter().for_each(|thread| thread.join().unwrap());
-    }
-}
+mod tests;

@@ -8,6 +8,7 @@
 //! [`Engine`] is blocking and knows nothing of HTTP. What moves between the threads moves through bounded channels; what
 //! must survive a crash is read from storage, and doorbells only say that there is something to read.
 
+mod batches;
 mod chunk;
 mod clock;
 mod collections;

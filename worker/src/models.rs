@@ -62,6 +62,10 @@ impl Models {
     /// that; those for models that are loaded do not.
     pub fn get(&self, params: &EncoderParams) -> Result<Arc<dyn Encoder>> {
         let params = &self.settled(params.clone());
+        if Bm25Encoder::is_meant(&params.model) {
+            // Made in no time, and requests may ask for as many as they like.
+            return self.tower(&params.model, params);
+        }
         let known = self.encoders.lock().get(params).cloned();
         if let Some(encoder) = known {
             self.local_weights(params)
@@ -143,11 +147,14 @@ impl Models {
         let with_state = |info: ModelInfo| {
             let states = [Precision::F32, Precision::Int8].map(|precision| {
                 let weights = (info.id.clone(), precision);
-                self.checkpoints.state(&weights)
+                (precision, self.checkpoints.state(&weights))
             });
+            let loaded = states.iter().filter(|(_, state)| state.loaded);
+            let precisions: Vec<Precision> = loaded.map(|(precision, _)| *precision).collect();
             ModelInfo {
-                loaded: info.loaded || states.iter().any(|state| state.loaded),
-                error: info.error.or(states.into_iter().find_map(|state| state.error)),
+                loaded: info.loaded || !precisions.is_empty(),
+                precisions,
+                error: info.error.or(states.into_iter().find_map(|(_, state)| state.error)),
                 ..info
             }
         };
@@ -201,7 +208,7 @@ impl Models {
     ) -> Result<Arc<Checkpoint>> {
         let files = ModelFiles::open(self.dir.find(model)?).map_err(because(model))?;
         check(&files).map_err(because(model))?;
-        let bytes = files.weight_bytes().map_err(because(model))?;
+        let bytes = files.weight_bytes(precision).map_err(because(model))?;
         let load = || {
             let options = EncodeOptions {
                 precision,
@@ -351,7 +358,33 @@ mod tests {
         assert!(Arc::ptr_eq(&auto, &f32));
         assert_eq!(models.settled(of(Precision::Auto)), of(Precision::F32));
         assert_ne!(embed(f32.as_ref()), embed(int8.as_ref()));
-        assert!(models.list()[0].loaded && !models.list()[1].loaded);
+        let [bert, roberta, _] = &models.list()[..] else {
+            panic!("two models, and BM25")
+        };
+        assert!(bert.loaded && bert.precisions == [Precision::F32, Precision::Int8]);
+        assert!(!roberta.loaded && roberta.precisions.is_empty());
+    }
+
+    #[test]
+    fn whole_numbers_count_as_such() {
+        let (models, _dir) = two_models(u64::MAX);
+        let in_int8 = EncoderParams {
+            precision: Precision::Int8,
+            ..params("t/bert")
+        };
+        models.get(&params("t/bert")).unwrap();
+        let f32 = models.loaded_bytes();
+        models.get(&in_int8).unwrap();
+        let int8 = models.loaded_bytes() - f32;
+        // Words, positions and norms stay as they are.
+        assert!((f32 / 4 + 1..f32).contains(&int8), "{int8} beside {f32}");
+        let (both, _dir) = two_models(f32 + int8);
+        let (one, _dir) = two_models(f32 + int8 - 1);
+        for (models, loaded) in [(both, 2), (one, 1)] {
+            models.get(&params("t/bert")).unwrap();
+            models.get(&in_int8).unwrap();
+            assert_eq!(models.list()[0].precisions.len(), loaded);
+        }
     }
 
     #[test]

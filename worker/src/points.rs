@@ -3,19 +3,21 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use twofold_encode::Encoder;
+use serde::Deserialize;
+use serde_json::Value;
+use twofold_encode::{Bm25Encoder, Encoder};
 use twofold_storage::{Collection, InvalidInput, NewPoint, Operation, SeqNo};
 use twofold_types::api::{PointVectors, UpdateMode, UpdateVectors};
 use twofold_types::{
-    Embedding, EncoderParams, Filter, ModelId, PointStruct, Role, TextInput, VectorInput, VectorsInput,
+    Bm25Options, Embedding, EncoderParams, Filter, ModelId, PointStruct, Role, TextInput, VectorInput, VectorsInput,
 };
 
 use crate::collections::{check_space, kind_of};
 use crate::engine::Engine;
 use crate::error::{Result, WorkerError};
 
-/// Texts to encode with the places of their points, by vector and model.
-type TextsByEncoder = HashMap<(String, Option<ModelId>), Vec<(usize, String)>>;
+/// Texts to encode with the places of their points, by vector, model and the model's options.
+type TextsByEncoder = HashMap<(String, Option<ModelId>, Option<Value>), Vec<(usize, String)>>;
 
 impl Engine {
     /// Puts points in, encoding the texts among their vectors first.
@@ -92,8 +94,8 @@ impl Engine {
                     VectorInput::Dense(vector) => Embedding::Dense(vector),
                     VectorInput::Sparse(vector) => Embedding::Sparse(vector),
                     VectorInput::Multi(vectors) => Embedding::Multi(vectors),
-                    VectorInput::Text(TextInput { text, model, .. }) => {
-                        texts.entry((name, model)).or_default().push((index, text));
+                    VectorInput::Text(TextInput { text, model, options }) => {
+                        texts.entry((name, model, options)).or_default().push((index, text));
                         continue;
                     }
                 };
@@ -101,10 +103,11 @@ impl Engine {
             }
             ready.push(vectors);
         }
-        for ((vector, model), texts) in texts {
-            let (_, encoder) = self.bound_encoder(collection, &vector, model.as_ref(), Role::Document)?;
+        for ((vector, model, options), texts) in texts {
+            let (_, encoder) =
+                self.bound_encoder(collection, &vector, model.as_ref(), options.as_ref(), Role::Document)?;
             let (indexes, texts): (Vec<usize>, Vec<String>) = texts.into_iter().unzip();
-            for (index, embedding) in indexes.into_iter().zip(self.encode(encoder, &texts, Role::Document)?) {
+            for (index, embedding) in indexes.into_iter().zip(self.embed_documents(&encoder, &texts)?) {
                 ready[index].insert(vector.clone(), embedding);
             }
         }
@@ -117,6 +120,7 @@ impl Engine {
         collection: &Collection,
         vector: &str,
         model: Option<&ModelId>,
+        options: Option<&Value>,
         role: Role,
     ) -> Result<(EncoderParams, Arc<dyn Encoder>)> {
         let config = collection.config();
@@ -133,6 +137,7 @@ impl Engine {
             (None, Some(model)) => EncoderParams::new(model.clone()),
             (None, None) => return Err(WorkerError::NoEncoder(vector.to_owned())),
         };
+        let asked = with_options(asked, options)?;
         let encoder = self.models.get(&asked)?;
         check_space(&config, vector, encoder.space())?;
         if bound.is_none()
@@ -143,4 +148,20 @@ impl Engine {
         }
         Ok((asked, encoder))
     }
+}
+
+/// The options of a text overrule those of its vector's encoder, one by one. Only BM25 has any: what clients say of other models is about
+/// how they would run them.
+fn with_options(params: EncoderParams, options: Option<&Value>) -> Result<EncoderParams, InvalidInput> {
+    let Some(options) = options.filter(|_| Bm25Encoder::is_meant(&params.model)) else {
+        return Ok(params);
+    };
+    let options = Bm25Options::deserialize(options).map_err(|error| InvalidInput::Setting {
+        key: "options",
+        reason: error.to_string(),
+    })?;
+    Ok(EncoderParams {
+        options: Some(params.options.clone().unwrap_or_default().overruled_by(options)),
+        ..params
+    })
 }

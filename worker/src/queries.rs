@@ -246,9 +246,13 @@ impl Inputs<'_> {
 
     fn text(&self, text: TextInput) -> Result<Embedding> {
         let vector = self.vector()?;
-        let (params, encoder) =
-            self.engine
-                .bound_encoder(self.collection, &vector, text.model.as_ref(), Role::Query)?;
+        let (params, encoder) = self.engine.bound_encoder(
+            self.collection,
+            &vector,
+            text.model.as_ref(),
+            text.options.as_ref(),
+            Role::Query,
+        )?;
         self.engine.embed_query(&params, encoder, text.text)
     }
 

@@ -3,24 +3,20 @@
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use twofold_storage::{InvalidInput, StorageError};
 use twofold_types::embeddings::{Embed, EmbedError, EmbedTerms, SparseValue, TextsInput};
 use twofold_types::{Embedding, EmbeddingKind, EncoderParams, ModelId, OtherKind, Role};
 use twofold_worker::{Engine, TooLong, WorkerError};
 
 use super::blocking::Api;
-use super::error::ApiError;
+use super::error::{ApiError, Shape};
 use super::extract::Body;
 
-/// An error on its way into the shape of text-embeddings-inference.
-pub(super) struct Failure(ApiError);
+/// The shape of text-embeddings-inference.
+pub(super) struct Tei;
 
-impl<E: Into<ApiError>> From<E> for Failure {
-    fn from(error: E) -> Self {
-        Self(error.into())
-    }
-}
+pub(super) type Failure = super::error::Failure<Tei>;
 
 pub(super) async fn embed(
     State(api): State<Api>,
@@ -101,9 +97,8 @@ fn model_of(engine: &Engine, named: Option<ModelId>) -> Result<ModelId, WorkerEr
     named.map_or_else(|| engine.models().default_model(), Ok)
 }
 
-impl IntoResponse for Failure {
-    fn into_response(self) -> Response {
-        let Self(error) = self;
+impl Shape for Tei {
+    fn answer(error: &ApiError) -> Response {
         let (status, kind) = match (error.cause(), error.status()) {
             (_, StatusCode::TOO_MANY_REQUESTS) => (StatusCode::TOO_MANY_REQUESTS, "overloaded"),
             (_, StatusCode::SERVICE_UNAVAILABLE) => (StatusCode::SERVICE_UNAVAILABLE, "unhealthy"),
@@ -129,6 +124,8 @@ impl IntoResponse for Failure {
 
 #[cfg(test)]
 mod tests {
+    use axum::response::IntoResponse;
+
     use super::*;
 
     #[tokio::test]

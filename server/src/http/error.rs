@@ -1,6 +1,7 @@
 //! Errors as they are answered. The HTTP status is derived here and nowhere else.
 
 use std::any::Any;
+use std::marker::PhantomData;
 
 use axum::Json;
 use axum::http::{Method, StatusCode, Uri, header};
@@ -114,6 +115,32 @@ impl IntoResponse for ApiError {
             time: 0.0,
         };
         self.respond(self.status, body)
+    }
+}
+
+/// An error on its way into the shape of another API.
+pub(super) struct Failure<S> {
+    error: ApiError,
+    shape: PhantomData<S>,
+}
+
+/// The shape that an API has for errors.
+pub(super) trait Shape {
+    fn answer(error: &ApiError) -> Response;
+}
+
+impl<S, E: Into<ApiError>> From<E> for Failure<S> {
+    fn from(error: E) -> Self {
+        Self {
+            error: error.into(),
+            shape: PhantomData,
+        }
+    }
+}
+
+impl<S: Shape> IntoResponse for Failure<S> {
+    fn into_response(self) -> Response {
+        S::answer(&self.error)
     }
 }
 

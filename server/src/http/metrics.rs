@@ -153,6 +153,16 @@ impl Collector for EngineState {
             "Vectors of recent queries that are kept",
             models.query_cache.entries as u64,
         )?;
+        gauge(
+            "embedding_cache_bytes",
+            "Bytes of kept embeddings of documents",
+            models.embedding_cache.bytes,
+        )?;
+        gauge(
+            "embedding_cache_capacity_bytes",
+            "Bytes that they may take on disk",
+            models.embedding_cache.capacity_bytes,
+        )?;
         if let Some(bytes) = resident_bytes() {
             gauge(
                 "process_resident_memory_bytes",
@@ -170,6 +180,16 @@ impl Collector for EngineState {
                 "query_cache_misses",
                 "Queries that had to be encoded",
                 models.query_cache.misses,
+            ),
+            (
+                "embedding_cache_hits",
+                "Texts of documents whose embedding was known",
+                models.embedding_cache.hits,
+            ),
+            (
+                "embedding_cache_misses",
+                "Texts of documents that had to be encoded",
+                models.embedding_cache.misses,
             ),
         ] {
             let counter = ConstCounter::new(value);

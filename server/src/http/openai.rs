@@ -3,7 +3,7 @@
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use twofold_encode::EncodeError;
@@ -16,17 +16,13 @@ use twofold_types::{Details, Embedding, EmbeddingKind, EncoderParams, ModelInfo,
 use twofold_worker::{ModelsDir, TooLong, WorkerError};
 
 use super::blocking::Api;
-use super::error::ApiError;
+use super::error::{ApiError, Shape};
 use super::extract::Body;
 
-/// An error on its way into OpenAI's shape.
-pub(super) struct Failure(ApiError);
+/// The shape of OpenAI.
+pub(super) struct OpenAi;
 
-impl<E: Into<ApiError>> From<E> for Failure {
-    fn from(error: E) -> Self {
-        Self(error.into())
-    }
-}
+pub(super) type Failure = super::error::Failure<OpenAi>;
 
 pub(super) async fn embeddings(
     State(api): State<Api>,
@@ -102,9 +98,8 @@ fn model_object(model: ModelInfo, dir: &ModelsDir) -> ModelObject {
     }
 }
 
-impl IntoResponse for Failure {
-    fn into_response(self) -> Response {
-        let Self(error) = self;
+impl Shape for OpenAi {
+    fn answer(error: &ApiError) -> Response {
         let (mut status, mut kind, mut param, mut code) = (error.status(), "invalid_request_error", None, None);
         match (error.cause(), status) {
             (_, StatusCode::TOO_MANY_REQUESTS) => (kind, code) = ("rate_limit_error", Some("rate_limit_exceeded")),
@@ -144,6 +139,8 @@ fn culprit(cause: &WorkerError) -> Option<&'static str> {
 
 #[cfg(test)]
 mod tests {
+    use axum::response::IntoResponse;
+
     use super::*;
 
     #[tokio::test]

@@ -29,6 +29,21 @@ pub struct Bm25Options {
     pub stopwords: Option<BTreeSet<String>>,
 }
 
+impl Bm25Options {
+    /// These, but for what `others` say.
+    #[must_use]
+    pub fn overruled_by(self, others: Self) -> Self {
+        Self {
+            k: others.k.or(self.k),
+            b: others.b.or(self.b),
+            avg_len: others.avg_len.or(self.avg_len),
+            language: others.language.or(self.language),
+            disable_stemmer: others.disable_stemmer.or(self.disable_stemmer),
+            stopwords: others.stopwords.or(self.stopwords),
+        }
+    }
+}
+
 // No number in JSON is not a number, so equality is total.
 impl Eq for Bm25Options {}
 
@@ -83,6 +98,13 @@ mod tests {
         let json = r#"{"k":1.5,"avg_len":80.0,"language":"german","disable_stemmer":true,"stopwords":["der"]}"#;
         assert_eq!(serde_json::to_string(&parse(json).unwrap()).unwrap(), json);
         assert_eq!(serde_json::to_string(&Bm25Options::default()).unwrap(), "{}");
+    }
+
+    #[test]
+    fn options_overrule_one_by_one() {
+        let entry = parse(r#"{"k":1.5,"language":"german"}"#).unwrap();
+        let overruled = entry.overruled_by(parse(r#"{"language":"french","b":0.5}"#).unwrap());
+        assert_eq!(overruled, parse(r#"{"k":1.5,"b":0.5,"language":"french"}"#).unwrap());
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::fmt;
 use std::num::NonZeroUsize;
 
 use serde::de::{IgnoredAny, SeqAccess, Visitor};
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::{Bm25Options, ModelId, Role};
 
@@ -15,6 +15,21 @@ pub enum TextsInput {
     Texts(Vec<String>),
     /// Token ids, which no tokenizer here has made: read so that they can be refused by name.
     Tokens,
+}
+
+impl<T: Into<String>> FromIterator<T> for TextsInput {
+    fn from_iter<I: IntoIterator<Item = T>>(texts: I) -> Self {
+        Self::Texts(texts.into_iter().map(Into::into).collect())
+    }
+}
+
+impl Serialize for TextsInput {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Texts(texts) => texts.serialize(serializer),
+            Self::Tokens => Err(serde::ser::Error::custom("token ids are accepted nowhere: send texts")),
+        }
+    }
 }
 
 impl<'de> Deserialize<'de> for TextsInput {
@@ -64,21 +79,34 @@ impl<'de> Visitor<'de> for TextsVisitor {
 }
 
 /// A request for embeddings in OpenAI's shape (`POST /v1/embeddings`); `input_type` is ours. Other keys have no meaning.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CreateEmbeddings {
     /// The texts.
     pub input: TextsInput,
     /// The model.
     pub model: ModelId,
     /// How vectors are written.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub encoding_format: Option<EncodingFormat>,
     /// How many of the first dimensions are kept; see [`EncoderParams::dimensions`](crate::EncoderParams::dimensions).
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dimensions: Option<NonZeroUsize>,
     /// Which side of the bi-encoder the texts are on. Default: documents.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub input_type: Option<InputType>,
+}
+
+impl CreateEmbeddings {
+    /// A request for embeddings of documents, as the model makes them.
+    pub fn new(model: ModelId, input: TextsInput) -> Self {
+        Self {
+            input,
+            model,
+            encoding_format: None,
+            dimensions: None,
+            input_type: None,
+        }
+    }
 }
 
 /// How vectors are written.
@@ -93,7 +121,7 @@ pub enum EncodingFormat {
 }
 
 /// A [`Role`] in the words that embedding services have for it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum InputType {
     /// Texts that are searched for.
@@ -210,28 +238,43 @@ pub struct OpenAiErrorBody {
 
 /// A request for embeddings in text-embeddings-inference's shape (`POST /embed`); `model` is ours. The answer is an array of
 /// vectors.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Embed {
     /// The texts.
     pub inputs: TextsInput,
     /// The model. Default: the server's default model, or the only one that it has.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub model: Option<ModelId>,
     /// Whether vectors have unit length. Default: true.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub normalize: Option<bool>,
     /// Whether texts that are too long are cut; `false` refuses them. Default: true.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub truncate: Option<bool>,
     /// Where texts are cut: at their end.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub truncation_direction: Option<TruncationDirection>,
     /// `query`, or `document` or `passage`. Default: documents.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub prompt_name: Option<PromptName>,
     /// How many of the first dimensions are kept; see [`EncoderParams::dimensions`](crate::EncoderParams::dimensions).
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dimensions: Option<NonZeroUsize>,
+}
+
+impl Embed {
+    /// A request for vectors of documents by the server's default model.
+    pub fn new(inputs: TextsInput) -> Self {
+        Self {
+            inputs,
+            model: None,
+            normalize: None,
+            truncate: None,
+            truncation_direction: None,
+            prompt_name: None,
+            dimensions: None,
+        }
+    }
 }
 
 /// A request for sparse embeddings (`POST /embed_sparse`) or for a vector a token (`POST /embed_all`) in the shape of
@@ -268,7 +311,7 @@ pub struct SparseValue {
 }
 
 /// Where texts are cut.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum TruncationDirection {
     /// At their end: the only one there is here.
@@ -277,7 +320,7 @@ pub enum TruncationDirection {
 }
 
 /// The name of a model's prompt, as far as it tells a [`Role`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum PromptName {
     /// The prompt of queries.
@@ -326,6 +369,22 @@ mod tests {
             let error = input(wrong).unwrap_err();
             assert!(error.contains("a string or an array of strings"), "{wrong}: {error}");
         }
+    }
+
+    #[test]
+    fn requests_say_only_what_is_asked() {
+        let texts: TextsInput = ["a", "b"].into_iter().collect();
+        let request = CreateEmbeddings::new(ModelId::new("m"), texts.clone());
+        let json = serde_json::to_string(&request).unwrap();
+        assert_eq!(json, r#"{"input":["a","b"],"model":"m"}"#);
+        let request = Embed {
+            prompt_name: Some(PromptName::Query),
+            ..Embed::new(texts)
+        };
+        let json = serde_json::to_string(&request).unwrap();
+        assert_eq!(json, r#"{"inputs":["a","b"],"prompt_name":"query"}"#);
+        assert_eq!(serde_json::from_str::<Embed>(&json).unwrap(), request);
+        assert!(serde_json::to_string(&Embed::new(TextsInput::Tokens)).is_err());
     }
 
     #[test]

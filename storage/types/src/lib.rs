@@ -55,8 +55,8 @@ pub use ingestion::{
 };
 pub use model::{ModelId, Role};
 pub use model_info::{
-    CrossEncoderDetails, CrossEncoderKind, Details, ModelDetails, ModelInfo, ModelsList, QueryCacheInfo,
-    ScoreActivation,
+    CrossEncoderDetails, CrossEncoderKind, Details, EmbeddingCacheInfo, ModelDetails, ModelInfo, ModelsList,
+    QueryCacheInfo, ScoreActivation,
 };
 pub use number::Number;
 pub use payload_schema::{Memory, PayloadFieldSchema, PayloadIndexParams, PayloadSchemaType, Stopwords, TextTokenizer};

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{EmbeddingSpace, ModelId, Pooling, PromptParams};
+use crate::{EmbeddingSpace, ModelId, Pooling, Precision, PromptParams};
 
 /// The models on a machine (ours: `GET /models`).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -15,6 +15,8 @@ pub struct ModelsList {
     pub budget_bytes: u64,
     /// The cache of query vectors.
     pub query_cache: QueryCacheInfo,
+    /// The cache of embeddings of documents.
+    pub embedding_cache: EmbeddingCacheInfo,
 }
 
 /// A model in the models directory.
@@ -24,6 +26,9 @@ pub struct ModelInfo {
     pub id: ModelId,
     /// Whether its weights are in memory.
     pub loaded: bool,
+    /// What they compute in, where they are: `f32`, `int8`, or both, each with weights of its own.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub precisions: Vec<Precision>,
     /// What its files say, where they can be read.
     #[serde(flatten)]
     pub details: Option<Details>,
@@ -56,7 +61,7 @@ pub struct CrossEncoderDetails {
     /// Its licence as an SPDX identifier, where it is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub licence: Option<String>,
-    /// Bytes of its weights when they are loaded.
+    /// Bytes of its weights when they are loaded in f32.
     pub weight_bytes: u64,
 }
 
@@ -112,7 +117,7 @@ pub struct ModelDetails {
     /// Its licence as an SPDX identifier, where it is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub licence: Option<String>,
-    /// Bytes of its weights when they are loaded.
+    /// Bytes of its weights when they are loaded in f32.
     pub weight_bytes: u64,
 }
 
@@ -126,5 +131,18 @@ pub struct QueryCacheInfo {
     /// Queries since the start that were found in it.
     pub hits: u64,
     /// Queries since the start that had to be encoded.
+    pub misses: u64,
+}
+
+/// How the cache of embeddings of documents does.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EmbeddingCacheInfo {
+    /// Bytes that it takes, those that are still in memory included.
+    pub bytes: u64,
+    /// Bytes that it may take on disk; 0: it is off.
+    pub capacity_bytes: u64,
+    /// Texts of documents since the start that were found in it.
+    pub hits: u64,
+    /// Texts of documents since the start that had to be encoded.
     pub misses: u64,
 }

@@ -102,7 +102,8 @@ pub struct TextInput {
     /// The model that encodes it; the collection's own encoder of that vector when empty.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub model: Option<ModelId>,
-    /// Options of the model; none are known yet, and they are accepted and ignored.
+    /// Options of the model. Those of `Qdrant/bm25` ([`Bm25Options`](crate::Bm25Options)) overrule, one by one, what the encoder of
+    /// the vector has; of other models they are accepted and have no meaning.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub options: Option<serde_json::Value>,
 }

@@ -201,6 +201,7 @@ async fn models_are_listed_and_the_least_recently_used_makes_room() {
         bert["dimensions"]
     );
     assert_eq!(listed["loaded_bytes"], bert["weight_bytes"]);
+    assert_eq!(bert["precisions"], json!(["f32"]));
     let error = listed["models"][1]["error"].as_str().unwrap();
     assert!(error.contains("tokenizer.json"), "{error}");
 

@@ -165,3 +165,48 @@ async fn an_encoder_of_another_kind_than_its_vector_is_refused() {
         );
     }
 }
+
+#[tokio::test]
+async fn options_beside_a_text_overrule_those_of_its_vector() {
+    let (server, client, _dir) = server().await;
+    let docs = name("docs");
+    let config = json!({"encoders": {"words": {"model": "Qdrant/bm25", "options": {"k": 2.0}}}});
+    client.create_collection(&docs, &from_json(config)).await.unwrap();
+    let text = |text: &str, options: Value| json!({"text": text, "model": "Qdrant/bm25", "options": options});
+    let german = json!({"language": "german"});
+    let points = json!({"points": [
+        {"id": 1, "vector": {"words": text("Die Häuser standen leer", german.clone())}},
+        {"id": 2, "vector": {"words": text("empty houses, houses", json!({}))}},
+        {"id": 3, "vector": {"words": text("empty houses, houses", json!({"avg_len": 2}))}},
+    ]});
+    client.upsert_points(&docs, &from_json(points)).await.unwrap();
+    let ask = async |words: &str, options: Value| {
+        let query = json!({"query": text(words, options), "using": "words", "with_vector": true});
+        let found = client.query(&docs, &from_json(query)).await.unwrap();
+        found
+            .into_iter()
+            .map(|point| from_json(json!(point.id)))
+            .collect::<Vec<u64>>()
+    };
+    // What a German stemmer makes of it, and an English one does not.
+    assert_eq!(ask("in den Häusern", german.clone()).await, [1]);
+    assert_eq!(ask("in den Häusern", json!({})).await, [0u64; 0]);
+    assert_eq!(
+        ask("house", json!(null)).await,
+        [2, 3],
+        "a longer text than the average weighs less"
+    );
+    assert_eq!(ask("house", json!({"stopwords": ["house"]})).await, [0u64; 0]);
+
+    let path = "/collections/docs/points/query";
+    for (options, part) in [
+        (json!({"language": "klingon"}), "`tamil`"),
+        (json!({"tokenizer": "word"}), "`avg_len`"),
+        (json!({"b": 2}), "0 to 1"),
+    ] {
+        let body = json!({"query": text("house", options), "using": "words"}).to_string();
+        let (status, answer) = send_json(server.url(), "POST", path, &body).await;
+        let error = answer["status"]["error"].as_str().unwrap_or_default();
+        assert!(status == 400 && error.contains(part), "{answer}");
+    }
+}

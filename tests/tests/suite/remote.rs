@@ -23,6 +23,8 @@ struct Mood {
     /// The status that it answers; 0: all is well.
     status: AtomicU64,
     asked: AtomicU64,
+    /// Texts that it was sent.
+    texts: AtomicU64,
 }
 
 async fn embeddings(State(mood): State<Arc<Mood>>, Json(request): Json<Value>) -> (StatusCode, Json<Value>) {
@@ -34,6 +36,7 @@ async fn embeddings(State(mood): State<Arc<Mood>>, Json(request): Json<Value>) -
         return (StatusCode::from_u16(status as u16).unwrap(), Json(body));
     }
     let texts = request["input"].as_array().unwrap().iter();
+    mood.texts.fetch_add(texts.len() as u64, Ordering::SeqCst);
     let datum =
         |(index, text): (usize, &Value)| json!({"index": index, "embedding": vector_of(text.as_str().unwrap())});
     (
@@ -76,14 +79,20 @@ async fn with_endpoint() -> (Server, Arc<Mood>, TempDir) {
     let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("../worker/encode/tests/fixtures/families/bert");
     let models_dir = dir.path().join("models");
     copy(&fixture, &models_dir.join("t/bert"));
+    let server = start(dir.path(), &[]).await;
+    (server, mood, dir)
+}
+
+/// A server on a directory that [`with_endpoint`] made.
+async fn start(dir: &Path, more: &[&str]) -> Server {
+    let (endpoints, models_dir) = (dir.join("endpoints.json"), dir.join("models"));
     let args = [
         "--endpoints",
         endpoints.to_str().unwrap(),
         "--models-dir",
         models_dir.to_str().unwrap(),
     ];
-    let server = Server::start_with(Path::new(BINARY), &dir.path().join("data"), None, &args).await;
-    (server, mood, dir)
+    Server::start_with(Path::new(BINARY), &dir.join("data"), None, &[&args, more].concat()).await
 }
 
 fn filled_by_fake() -> CreateCollection {
@@ -134,6 +143,50 @@ async fn a_collection_is_filled_and_asked_through_an_endpoint() {
         error.status() == Some(500) && error.to_string().contains("not now"),
         "{error}"
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_text_that_was_encoded_is_not_encoded_again() {
+    let (mut server, mood, dir) = with_endpoint().await;
+    let sent = || mood.texts.load(Ordering::SeqCst);
+    let added = || {
+        let texts = [("a", "a cat"), ("b", "a dog"), ("c", "a cat"), ("d", "a cat")];
+        documents(texts.map(|(id, text)| document(id, text)).into())
+    };
+    let fill = async |server: &Server, collection: &str| {
+        let client = server.client();
+        let collection = name(collection);
+        client.create_collection(&collection, &filled_by_fake()).await.unwrap();
+        finished(&client, client.add_documents(&collection, &added()).await.unwrap()).await;
+        let query = json!({"query": {"text": "dogs"}, "limit": 1, "with_payload": true});
+        let found = client.query(&collection, &from_json(query)).await.unwrap();
+        assert_eq!(found[0].payload.as_ref().unwrap()["text"], "a dog");
+    };
+    fill(&server, "first").await;
+    assert_eq!(sent(), 3, "two texts and a query");
+    fill(&server, "second").await;
+    let body = json!({"model": "fake/m", "input": ["a dog", "a dog", "a stone", "a stone"]}).to_string();
+    let (status, answer) = send_json(server.url(), "POST", "/v1/embeddings", &body).await;
+    let about_dogs: Vec<&Value> = (0..4).map(|n| &answer["data"][n]["embedding"][1]).collect();
+    assert_eq!(
+        (status, about_dogs),
+        (200, [1.0, 1.0, 0.0, 0.0].map(|x| json!(x)).iter().collect())
+    );
+    assert_eq!(sent(), 4, "and one text that is new");
+    let cache = server.client().list_models().await.unwrap().embedding_cache;
+    assert_eq!((cache.hits, cache.misses), (4 + 2, 4 + 2));
+    assert!(0 < cache.bytes && cache.bytes < cache.capacity_bytes);
+
+    server.terminate();
+    let mut server = start(dir.path(), &[]).await;
+    fill(&server, "third").await;
+    assert_eq!(sent(), 5, "the query");
+    server.terminate();
+    let server = start(dir.path(), &["--embedding-cache", "0"]).await;
+    fill(&server, "fourth").await;
+    assert_eq!(sent(), 8);
+    let cache = server.client().list_models().await.unwrap().embedding_cache;
+    assert_eq!((cache.capacity_bytes, cache.hits, cache.misses), (0, 0, 0));
 }
 
 #[tokio::test(flavor = "multi_thread")]

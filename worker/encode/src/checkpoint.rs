@@ -1,13 +1,13 @@
 //! A model's weights on a device. Encoders that want different things of one model (dimensions, prompts, pooling) share
 //! them, and its tokenizer.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use twofold_types::{EncoderParams, ModelId, Precision};
 
 use crate::{
-    ColbertEncoder, CrossEncoder, DenseEncoder, Device, EncodeError, EncodeOptions, Encoder, ModelFiles, SpladeEncoder,
-    Tokens, batch,
+    ColbertEncoder, CrossEncoder, DenseEncoder, Device, EncodeError, EncodeOptions, Encoder, Identity, ModelFiles,
+    SpladeEncoder, Tokens, batch,
     files::{Head, StageModule},
     network::{self, Linear, Network, VocabularyHead},
     pooling::Stage,
@@ -24,6 +24,8 @@ pub struct Checkpoint {
     head: LoadedHead,
     /// The dense modules behind the pooling or the network, in their order.
     dense: Vec<Stage>,
+    /// Of its files, once it was asked for and where they can be read.
+    fingerprint: OnceLock<Option<[u8; 32]>>,
 }
 
 /// What has weights of its own behind the network, beside the dense modules.
@@ -55,6 +57,7 @@ impl Checkpoint {
             head: LoadedHead::load(files, device)?,
             dense: dense.collect::<Result<_, _>>()?,
             files: files.clone(),
+            fingerprint: OnceLock::new(),
         }))
     }
 
@@ -71,6 +74,21 @@ impl Checkpoint {
             (_, LoadedHead::None) => Arc::new(DenseEncoder::new(self.clone(), params)?),
         };
         Ok(encoder)
+    }
+
+    /// See [`Encoder::identity`].
+    pub(crate) fn identity(&self, params: &EncoderParams) -> Option<Identity> {
+        let fingerprint = self.fingerprint.get_or_init(|| {
+            let fingerprint = self.files.fingerprint();
+            fingerprint
+                .inspect_err(|error| tracing::warn!(%error, "embeddings are not kept"))
+                .ok()
+        });
+        let params = EncoderParams {
+            precision: self.options.precision,
+            ..params.clone()
+        };
+        Some(Identity::new(&(*fingerprint)?, &params))
     }
 
     /// Calls `forward` with parts of `batch` that keep to the budget; what it makes of each text comes back in the order of

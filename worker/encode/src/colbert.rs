@@ -7,7 +7,7 @@ use candle_core::Result;
 use twofold_types::{Distance, Embedding, EmbeddingKind, EmbeddingSpace, EncoderParams, ModelId, Role};
 
 use crate::{
-    Checkpoint, EncodeError, Encoder, ModelFiles, Tokenizer, Tokens,
+    Checkpoint, EncodeError, Encoder, Identity, ModelFiles, Tokenizer, Tokens,
     files::LateInteraction,
     pooling::{Stage, normalise},
     settings::refuse,
@@ -16,7 +16,7 @@ use crate::{
 
 /// An encoder whose embeddings are a vector of unit length for each token. One set of weights serves both roles.
 pub struct ColbertEncoder {
-    model: ModelId,
+    params: EncoderParams,
     tokenizer: Tokenizer,
     checkpoint: Arc<Checkpoint>,
     stages: Vec<Stage>,
@@ -51,7 +51,7 @@ impl ColbertEncoder {
         refuse(params, EmbeddingKind::Multi, &given)?;
         let words = late.skipped.iter();
         Ok(Self {
-            model: params.model.clone(),
+            params: params.clone(),
             skipped: words
                 .filter_map(|word| checkpoint.tokenizer.token_to_id(word))
                 .collect(),
@@ -82,7 +82,7 @@ impl ColbertEncoder {
 
 impl Encoder for ColbertEncoder {
     fn model(&self) -> &ModelId {
-        &self.model
+        &self.params.model
     }
 
     fn space(&self) -> EmbeddingSpace {
@@ -93,8 +93,12 @@ impl Encoder for ColbertEncoder {
         &self.tokenizer
     }
 
+    fn identity(&self) -> Option<Identity> {
+        self.checkpoint.identity(&self.params)
+    }
+
     fn encode(&self, batch: &[Tokens], role: Role) -> std::result::Result<Vec<Embedding>, EncodeError> {
         self.checkpoint
-            .in_parts(&self.model, batch, |texts| self.forward(texts, role))
+            .in_parts(&self.params.model, batch, |texts| self.forward(texts, role))
     }
 }

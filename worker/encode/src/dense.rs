@@ -6,7 +6,7 @@ use candle_core::{Result, Tensor};
 use twofold_types::{Embedding, EmbeddingKind, EmbeddingSpace, EncoderParams, ModelId, Role};
 
 use crate::{
-    Checkpoint, EncodeError, Encoder, Tokenizer, Tokens,
+    Checkpoint, EncodeError, Encoder, Identity, Tokenizer, Tokens,
     network::ranges,
     pooling::{Stage, normalise, pool},
     settings::{Settings, refuse},
@@ -15,7 +15,7 @@ use crate::{
 
 /// A sentence encoder of any family, in f32. One set of weights serves both roles.
 pub struct DenseEncoder {
-    model: ModelId,
+    params: EncoderParams,
     tokenizer: Tokenizer,
     checkpoint: Arc<Checkpoint>,
     stages: Vec<Stage>,
@@ -27,7 +27,7 @@ impl DenseEncoder {
         refuse(params, EmbeddingKind::Dense, &[("options", params.options.is_some())])?;
         let settings = Settings::resolve(&checkpoint.files, params)?;
         Ok(Self {
-            model: params.model.clone(),
+            params: params.clone(),
             tokenizer: Tokenizer::Pieces(Pieces::new(checkpoint.tokenizer.clone(), &checkpoint.files, params)?),
             stages: checkpoint.stages(&settings.stages),
             settings,
@@ -60,7 +60,7 @@ impl DenseEncoder {
 
 impl Encoder for DenseEncoder {
     fn model(&self) -> &ModelId {
-        &self.model
+        &self.params.model
     }
 
     fn space(&self) -> EmbeddingSpace {
@@ -74,9 +74,13 @@ impl Encoder for DenseEncoder {
         &self.tokenizer
     }
 
+    fn identity(&self) -> Option<Identity> {
+        self.checkpoint.identity(&self.params)
+    }
+
     fn encode(&self, batch: &[Tokens], _role: Role) -> std::result::Result<Vec<Embedding>, EncodeError> {
         let forward = |texts: &[&Tokens]| self.forward(texts);
-        let vectors = self.checkpoint.in_parts(&self.model, batch, forward)?;
+        let vectors = self.checkpoint.in_parts(&self.params.model, batch, forward)?;
         Ok(vectors.into_iter().map(Embedding::Dense).collect())
     }
 }

@@ -1,8 +1,8 @@
 //! What is known of a model without loading it: for lists, and for budgets of memory.
 
 use twofold_types::{
-    CrossEncoderDetails, CrossEncoderKind, Details, EmbeddingSpace, EncoderParams, ModelDetails, ModelId, PromptParams,
-    Role,
+    CrossEncoderDetails, CrossEncoderKind, Details, EmbeddingSpace, EncoderParams, ModelDetails, ModelId, Precision,
+    PromptParams, Role,
 };
 
 use crate::{
@@ -30,7 +30,7 @@ impl ModelFiles {
                 max_tokens: self.max_tokens(),
                 activation: classifier.activation,
                 licence: known.map(|known| known.licence.to_owned()),
-                weight_bytes: self.weight_bytes()?,
+                weight_bytes: self.weight_bytes(Precision::F32)?,
             }));
         }
         let settings = Settings::resolve(self, &EncoderParams::new(model.clone()))?;
@@ -59,15 +59,15 @@ impl ModelFiles {
             },
             query_model: known.and_then(|known| known.query_model.map(ModelId::new)),
             licence: known.and_then(|known| known.licence.map(str::to_owned)),
-            weight_bytes: self.weight_bytes()?,
+            weight_bytes: self.weight_bytes(Precision::F32)?,
         }))
     }
 
-    /// Bytes that the weights take once they are loaded, in f32 whatever precision the files have.
+    /// Bytes that the weights take once they are loaded to compute in that precision, whatever precision the files have.
     ///
     /// # Errors
     /// [`EncodeError::ReadFile`] and [`EncodeError::Weights`], naming the file.
-    pub fn weight_bytes(&self) -> Result<u64, EncodeError> {
+    pub fn weight_bytes(&self, precision: Precision) -> Result<u64, EncodeError> {
         let device = DeviceSpec::Cpu.open()?;
         let bytes = |weights: &WeightFiles| Ok(Weights::open(weights, &device)?.bytes());
         let dense = self.stages().iter().filter_map(|stage| match stage {
@@ -79,7 +79,12 @@ impl ModelFiles {
             .chain(dense)
             .map(bytes)
             .sum::<Result<u64, EncodeError>>()?;
-        Ok(files + self.tied_bytes()?)
+        // A whole number takes a quarter; the scales of rows and columns are next to nothing.
+        let saved = match precision {
+            Precision::Int8 => 3 * self.description().product_weights(),
+            Precision::F32 | Precision::Auto => 0,
+        };
+        Ok((files + self.tied_bytes()?).saturating_sub(saved))
     }
 
     /// Bytes of a decoder that is the table of words: it is packed for products beside the table.

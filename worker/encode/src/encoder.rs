@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use twofold_types::{Embedding, EmbeddingKind, EmbeddingSpace, EncoderParams, ModelId, Precision, Role};
 
-use crate::{Checkpoint, Device, EncodeError, ModelFiles, TokenBudget, Tokenizer, Tokens, settled};
+use crate::{Checkpoint, Device, EncodeError, Identity, ModelFiles, TokenBudget, Tokenizer, Tokens, settled};
 
 /// Turns tokenised texts into embeddings: one per model and device, shared between threads.
 ///
@@ -30,6 +30,12 @@ pub trait Encoder: Send + Sync {
     /// are not for it.
     fn is_remote(&self, _role: Role) -> bool {
         false
+    }
+
+    /// What its embeddings of documents depend on beside the text, where they are worth keeping. None where encoding takes no longer
+    /// than reading, and where a model's files cannot be read any more. The first call reads the weights.
+    fn identity(&self) -> Option<Identity> {
+        None
     }
 
     /// One embedding per text, of this encoder's [kind](Self::kind), in the order of `batch`. A text's embedding does not depend on the

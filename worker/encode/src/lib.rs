@@ -40,6 +40,7 @@ mod encoder;
 mod error;
 mod families;
 mod files;
+mod identity;
 mod known;
 mod model;
 mod network;
@@ -64,6 +65,7 @@ pub use device::{Device, DeviceSpec};
 pub use encoder::{EncodeOptions, Encoder, open_encoder};
 pub use error::{EncodeError, Source};
 pub use files::{ModelFiles, Prompts};
+pub use identity::Identity;
 pub use known::{
     KnownCrossEncoder, KnownModel, Pinned, known_cross_encoder, known_cross_encoders, known_model, known_models,
 };

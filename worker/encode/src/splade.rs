@@ -7,7 +7,8 @@ use candle_core::Result;
 use twofold_types::{Embedding, EmbeddingKind, EmbeddingSpace, EncoderParams, ModelId, Role, SparseVector};
 
 use crate::{
-    Checkpoint, EncodeError, Encoder, Tokenizer, Tokens, network::VocabularyHead, settings::refuse, tokenizer::Pieces,
+    Checkpoint, EncodeError, Encoder, Identity, Tokenizer, Tokens, network::VocabularyHead, settings::refuse,
+    tokenizer::Pieces,
 };
 
 /// What embeddings of such a model are.
@@ -15,7 +16,7 @@ pub(crate) const SPACE: EmbeddingSpace = EmbeddingSpace::Sparse { idf: false };
 
 /// An encoder whose terms are those of its model's vocabulary. One set of weights serves both roles.
 pub struct SpladeEncoder {
-    model: ModelId,
+    params: EncoderParams,
     tokenizer: Tokenizer,
     checkpoint: Arc<Checkpoint>,
     head: Arc<VocabularyHead>,
@@ -37,7 +38,7 @@ impl SpladeEncoder {
         ];
         refuse(params, EmbeddingKind::Sparse, &given)?;
         Ok(Self {
-            model: params.model.clone(),
+            params: params.clone(),
             tokenizer: Tokenizer::Pieces(Pieces::new(checkpoint.tokenizer.clone(), &checkpoint.files, params)?),
             checkpoint,
             head,
@@ -62,7 +63,7 @@ fn weighted(best: &[f32]) -> Embedding {
 
 impl Encoder for SpladeEncoder {
     fn model(&self) -> &ModelId {
-        &self.model
+        &self.params.model
     }
 
     fn space(&self) -> EmbeddingSpace {
@@ -73,8 +74,12 @@ impl Encoder for SpladeEncoder {
         &self.tokenizer
     }
 
+    fn identity(&self) -> Option<Identity> {
+        self.checkpoint.identity(&self.params)
+    }
+
     fn encode(&self, batch: &[Tokens], _role: Role) -> std::result::Result<Vec<Embedding>, EncodeError> {
         self.checkpoint
-            .in_parts(&self.model, batch, |texts| self.forward(texts))
+            .in_parts(&self.params.model, batch, |texts| self.forward(texts))
     }
 }

@@ -15,7 +15,7 @@ use crate::{EncodeError, ModelFiles, Prompts, bm25::Words};
 /// The tokens of one text: special tokens included, cut to the model's maximum, not padded.
 ///
 /// Only a [`Tokenizer`] makes them, so an encoder need not check what it is given as long as both are of one model.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Tokens {
     ids: Vec<u32>,
     /// How many at the beginning are the prompt's.

@@ -31,6 +31,14 @@ impl WeightFiles {
         }
     }
 
+    /// All of them.
+    pub fn paths(&self) -> &[PathBuf] {
+        match self {
+            Self::Safetensors(paths) => paths,
+            Self::Gguf(path) | Self::Pickle(path) => std::slice::from_ref(path),
+        }
+    }
+
     /// The error of a tensor that these files lack, or have in another shape.
     pub fn at_fault(&self, source: Error) -> EncodeError {
         EncodeError::Weights {
@@ -60,12 +68,8 @@ impl Weights {
     /// # Errors
     /// [`EncodeError::ReadFile`] if one cannot be opened, [`EncodeError::Weights`] if it is not what its name says.
     pub fn open(files: &WeightFiles, device: &Device) -> std::result::Result<Self, EncodeError> {
-        let paths = match files {
-            WeightFiles::Safetensors(paths) => paths.as_slice(),
-            WeightFiles::Gguf(path) | WeightFiles::Pickle(path) => std::slice::from_ref(path),
-        };
         // So that a missing file is reported like every other missing file.
-        for path in paths {
+        for path in files.paths() {
             std::fs::File::open(path).map_err(|source| EncodeError::ReadFile {
                 path: path.clone(),
                 source,

@@ -68,6 +68,7 @@ impl ModelsDir {
             ModelInfo {
                 id: model,
                 loaded: false,
+                precisions: Vec::new(),
                 details,
                 error,
             }
@@ -85,6 +86,7 @@ impl ModelsDir {
             return Ok(ModelInfo {
                 id: ModelId::new(BM25),
                 loaded: true,
+                precisions: Vec::new(),
                 details: Some(Details::Encoder(Bm25Encoder::details())),
                 error: None,
             });
@@ -98,6 +100,7 @@ impl ModelsDir {
         Ok(ModelInfo {
             id: model.clone(),
             loaded: false,
+            precisions: Vec::new(),
             details: Some(details),
             error: None,
         })

@@ -41,6 +41,16 @@ pub(crate) struct Description {
     pub head: Option<HeadDescription>,
 }
 
+impl Description {
+    /// Weights of the layers' products: those that a quantised network has in whole numbers.
+    pub fn product_weights(&self) -> u64 {
+        let (query, key) = (self.heads * self.head_width, self.key_heads * self.head_width);
+        let ups = if self.gated { 2 } else { 1 };
+        let of_layer = self.hidden * (2 * query + 2 * key) + self.wide * self.hidden * (ups + 1);
+        (self.layers.len() * of_layer) as u64
+    }
+}
+
 /// Learned vectors of positions, added to those of words.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Positions {

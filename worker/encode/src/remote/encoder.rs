@@ -11,11 +11,11 @@ use super::{
     protocol::Ask,
     tokens,
 };
-use crate::{EncodeError, Encoder, Prompts, Tokenizer, Tokens, tokenizer::Texts};
+use crate::{EncodeError, Encoder, Identity, Prompts, Tokenizer, Tokens, tokenizer::Texts};
 
 /// A model of an [`Endpoint`]. Texts are sent in requests that the service accepts, each again where an error may pass.
 pub struct RemoteEncoder {
-    model: ModelId,
+    params: EncoderParams,
     /// What it is called there.
     name: String,
     endpoint: Arc<Endpoint>,
@@ -24,7 +24,6 @@ pub struct RemoteEncoder {
     distance: Distance,
     /// How many dimensions are asked for, where it is not the service's to say.
     asked: Option<usize>,
-    normalize: Option<bool>,
 }
 
 impl RemoteEncoder {
@@ -68,13 +67,12 @@ impl RemoteEncoder {
             .or(stated.dimensions.map(usize::from))
             .or(known.map(|known| known.dimensions));
         let mut encoder = Self {
-            model: params.model.clone(),
+            params: params.clone(),
             name: name.to_owned(),
             tokenizer: Tokenizer::Texts(Texts::new(tokenizer?, prompts, max_tokens)),
             dimensions: dimensions.unwrap_or_default(),
             distance: stated.distance.unwrap_or(Distance::Cosine),
             asked,
-            normalize: params.normalize,
             endpoint,
         };
         if dimensions.is_none() {
@@ -93,7 +91,7 @@ impl RemoteEncoder {
             texts,
             role,
             dimensions: self.asked,
-            normalize: self.normalize,
+            normalize: self.params.normalize,
         });
         self.endpoint.call(protocol.path(), &body, tokens, role, |answer| {
             in_order(protocol.read(answer)?, texts.len())
@@ -102,7 +100,7 @@ impl RemoteEncoder {
 
     fn failed(&self, source: RemoteError) -> EncodeError {
         EncodeError::Remote {
-            model: self.model.clone(),
+            model: self.params.model.clone(),
             source,
         }
     }
@@ -119,7 +117,7 @@ impl RemoteEncoder {
         if !length.is_finite() {
             return Err(RemoteError::NotFinite);
         }
-        if self.normalize == Some(true) && length > 0.0 {
+        if self.params.normalize == Some(true) && length > 0.0 {
             vector.iter_mut().for_each(|x| *x = (f64::from(*x) / length) as f32);
         }
         Ok(Embedding::Dense(vector))
@@ -128,7 +126,7 @@ impl RemoteEncoder {
 
 impl Encoder for RemoteEncoder {
     fn model(&self) -> &ModelId {
-        &self.model
+        &self.params.model
     }
 
     fn space(&self) -> EmbeddingSpace {
@@ -144,6 +142,14 @@ impl Encoder for RemoteEncoder {
 
     fn is_remote(&self, _role: Role) -> bool {
         true
+    }
+
+    /// That a service changes what it calls by a name is not seen.
+    fn identity(&self) -> Option<Identity> {
+        let Endpoint { protocol, url, .. } = self.endpoint.as_ref();
+        let longest = self.tokenizer.max_tokens();
+        let source = format!("{protocol:?} {url} {} {longest}", self.name);
+        Some(Identity::new(source.as_bytes(), &self.params))
     }
 
     fn encode(&self, batch: &[Tokens], role: Role) -> Result<Vec<Embedding>, EncodeError> {
