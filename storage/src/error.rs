@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use twofold_types::{CollectionName, EmbeddingKind, TaskId};
 
+use crate::pooled::InvalidPooling;
+
 /// A result of this crate.
 pub type Result<T, E = StorageError> = std::result::Result<T, E>;
 
@@ -196,6 +198,17 @@ pub enum InvalidInput {
     /// A file that cannot be restored.
     #[error("the snapshot cannot be restored: {0}")]
     Snapshot(String),
+    /// A pooled vector that cannot be.
+    #[error("pooled vector `{vector}`: {reason}")]
+    Pooling {
+        /// Its name.
+        vector: String,
+        /// Why.
+        reason: InvalidPooling,
+    },
+    /// A vector that nobody but its pooling writes.
+    #[error("vector `{0}` is pooled from the chunks of documents: it can be neither written nor taken out")]
+    Pooled(String),
     /// A setting that cannot be read.
     #[error("`{key}`: {reason}")]
     Setting {

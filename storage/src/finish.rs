@@ -7,13 +7,14 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use serde_json::Value;
-use twofold_types::{Document, TaskId};
+use twofold_types::{Document, PointId, TaskId};
 
 use crate::dead_letter::DeadLetterRecord;
 use crate::error::{Result, StorageError};
 use crate::key::{task_body_key, task_key};
 use crate::operation::{
     DOCUMENT_ID, DocumentSelector, Fingerprint, METADATA, NewPoint, Outcome, Selector, WorkedOff, chunk_id,
+    document_point_id,
 };
 use crate::record::{DiskRecord, DocumentRecord, from_json};
 use crate::rocks::{Batch, Cf};
@@ -26,6 +27,8 @@ pub(crate) struct Documents {
     stored: HashMap<String, Option<DocumentRecord>>,
     waiting: HashMap<String, Option<WaitingRecord>>,
     tasks: BTreeMap<TaskId, TaskRecord>,
+    /// Those of which a point was put in, changed or taken out.
+    pub(crate) changed: BTreeSet<String>,
 }
 
 impl Write<'_> {
@@ -159,7 +162,9 @@ impl Write<'_> {
             DocumentSelector::Filter(filter) => {
                 let mut ids = BTreeSet::new();
                 for (_, record) in self.select(&Selector::Filter(filter))? {
-                    if let Some(Value::String(id)) = record.payload()?.remove(DOCUMENT_ID) {
+                    if let Some(Value::String(id)) = record.payload()?.remove(DOCUMENT_ID)
+                        && record.id() != document_point_id(&id)
+                    {
                         ids.insert(id);
                     }
                 }
@@ -170,6 +175,7 @@ impl Write<'_> {
             let key = self.view.collection.document_key(&id);
             if let Some(record) = self.stored(&id)? {
                 self.delete_chunks(&id, 0..record.chunks)?;
+                self.delete_point(document_point_id(&id))?;
                 self.batch.delete(Cf::Documents, &key);
                 self.documents.stored.insert(id.clone(), None);
             }
@@ -184,6 +190,8 @@ impl Write<'_> {
     fn put_document(&mut self, id: &str, task: TaskId, fingerprint: Fingerprint, points: Vec<NewPoint>) -> Result<()> {
         let chunks = points.len() as u32;
         let before = self.stored(id)?.map_or(0, |record| record.chunks);
+        let metadata = points.first().and_then(|chunk| chunk.payload.get(METADATA)).cloned();
+        self.put_document_point(id, chunks, metadata.as_ref())?;
         points.into_iter().try_for_each(|chunk| self.upsert(chunk))?;
         self.delete_chunks(id, chunks..before)?;
         self.set_stored(id, DocumentRecord::new(chunks, task, fingerprint));
@@ -204,16 +212,23 @@ impl Write<'_> {
         else {
             return Ok(None);
         };
-        let mut chunks = Vec::new();
+        let mut points = Vec::new();
         for ordinal in 0..stored.chunks {
             let point = chunk_id(id, ordinal);
             let Some(offset) = self.offset(point)? else {
                 return Ok(None);
             };
-            chunks.push((point, offset));
+            points.push((point, offset));
+        }
+        if self.pools() {
+            let point = document_point_id(id);
+            match self.offset(point)? {
+                Some(offset) => points.push((point, offset)),
+                None => self.put_document_point(id, stored.chunks, metadata.as_ref())?,
+            }
         }
         if stored.fingerprint().metadata != fingerprint.metadata {
-            for (point, offset) in chunks {
+            for (point, offset) in points {
                 let Some(record) = self.record(offset)? else {
                     return Ok(None);
                 };
@@ -231,12 +246,16 @@ impl Write<'_> {
 
     fn delete_chunks(&mut self, document: &str, ordinals: std::ops::Range<u32>) -> Result<()> {
         for ordinal in ordinals {
-            let id = chunk_id(document, ordinal);
-            if let Some(offset) = self.offset(id)? {
-                self.delete(id, offset)?;
-            }
+            self.delete_point(chunk_id(document, ordinal))?;
         }
         Ok(())
+    }
+
+    fn delete_point(&mut self, id: PointId) -> Result<()> {
+        match self.offset(id)? {
+            Some(offset) => self.delete(id, offset),
+            None => Ok(()),
+        }
     }
 
     /// One version less of an id waits.
@@ -247,7 +266,7 @@ impl Write<'_> {
         Ok(())
     }
 
-    fn stored(&self, id: &str) -> Result<Option<DocumentRecord>> {
+    pub(crate) fn stored(&self, id: &str) -> Result<Option<DocumentRecord>> {
         match self.documents.stored.get(id) {
             Some(pending) => Ok(*pending),
             None => self.view.document(id),

@@ -63,6 +63,8 @@ mod path;
 mod payload_index;
 mod place;
 mod placement;
+mod pooled;
+mod pooling;
 mod posting;
 mod query;
 mod queue;
@@ -89,10 +91,12 @@ pub use group::Grouping;
 pub use key::SeqNo;
 pub use operation::{
     DOCUMENT_ID, DocumentSelector, Fingerprint, METADATA, NewPoint, Operation, Outcome, Selector, WorkedOff, chunk_id,
+    document_point_id,
 };
 pub use options::Options;
 pub use payload_index::PayloadIndex;
 pub use placement::Placement;
+pub use pooled::InvalidPooling;
 pub use query::{Example, Query, Ranking};
 pub use queue::{Queue, QueuedDocument, TaskFilter};
 pub use search::{Explanation, Plan, Search, Target};

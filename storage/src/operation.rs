@@ -194,3 +194,10 @@ pub fn chunk_id(document: &str, ordinal: u32) -> PointId {
     let name = [document.as_bytes(), &ordinal.to_be_bytes()].concat();
     PointId::Uuid(uuid::Uuid::new_v5(&NAMESPACE, &name))
 }
+
+/// The id of the point that a document has beside its chunks where the collection has pooled vectors.
+pub fn document_point_id(document: &str) -> PointId {
+    // Random, and the same for ever.
+    const NAMESPACE: uuid::Uuid = uuid::Uuid::from_u128(0x2e0b_94c7_d1f3_4a68_b07a_5c19_e38d_46f2);
+    PointId::Uuid(uuid::Uuid::new_v5(&NAMESPACE, document.as_bytes()))
+}

@@ -407,9 +407,7 @@ mod tests {
             vectors: BTreeMap::from([(String::new(), VectorParams::new(2, Distance::Euclid))]),
             sparse_vectors: BTreeMap::from([("words".to_owned(), SparseVectorParams::default())]),
             multivectors: BTreeMap::from([("tokens".to_owned(), VectorParams::new(2, Distance::Dot))]),
-            encoders: BTreeMap::new(),
-            chunking: None,
-            metadata: None,
+            ..CollectionConfig::default()
         };
         let collection = store.create_collection(&name(named), &config).unwrap();
         let points = (0..count).map(|id: u64| point(id, if id.is_multiple_of(2) { "even" } else { "odd" }));

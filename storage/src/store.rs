@@ -17,6 +17,7 @@ use crate::error::{InvalidInput, Result, StorageError};
 use crate::key::CollectionId;
 use crate::options::Options;
 use crate::placement::Placement;
+use crate::pooled;
 use crate::queue::Queue;
 use crate::record::{CollectionRecord, CounterRecord, DiskRecord};
 use crate::rocks::{Batch, Cf, Rocks};
@@ -321,5 +322,5 @@ fn check(config: &CollectionConfig) -> Result<(), InvalidInput> {
             known: config.vector_names().cloned().collect(),
         });
     }
-    Ok(())
+    pooled::check(config)
 }

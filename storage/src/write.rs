@@ -18,7 +18,7 @@ use crate::operation::{NewPoint, Operation, Selector};
 use crate::path::PayloadPath;
 use crate::record::{CounterRecord, DiskRecord, LogRecord, PointRecord};
 use crate::rocks::{Batch, Cf};
-use crate::state::{Slot, State, TailEntry};
+use crate::state::{Schema, Slot, State, TailEntry};
 use crate::view::View;
 
 /// An operation on its way. It reads the state before it through `view`, and its own changes through the maps.
@@ -29,7 +29,7 @@ pub(crate) struct Write<'a> {
     next_offset: u32,
     points: HashMap<PointOffset, Option<PointRecord>>,
     ids: HashMap<PointId, Option<PointOffset>>,
-    vectors: Vectors,
+    pub(crate) vectors: Vectors,
     postings: Vec<PostingChange>,
     pub(crate) documents: Documents,
 }
@@ -84,6 +84,7 @@ impl<'a> Write<'a> {
             documents: Documents::default(),
         };
         write.operation(operation)?;
+        write.pool_documents()?;
         write.finish(log)
     }
 
@@ -117,7 +118,7 @@ impl<'a> Write<'a> {
             }
             Operation::DeleteVectors { selector, names } => {
                 let schema = self.view.state.schema.clone();
-                let slots = names.iter().map(|name| schema.slot(name));
+                let slots = names.iter().map(|name| writable(&schema, name));
                 let slots = slots.collect::<Result<Vec<_>, _>>()?;
                 for (offset, _) in self.select(&selector)? {
                     self.touch(offset)?;
@@ -200,7 +201,7 @@ impl<'a> Write<'a> {
         self.put_point(offset, point.id, &point.payload)?;
         let schema = self.view.state.schema.clone();
         for (name, slot) in schema.slots() {
-            if !point.vectors.contains_key(name) {
+            if !point.vectors.contains_key(name) && !schema.config.pooled_vectors.contains_key(name) {
                 self.put_vector(slot, offset, None);
             }
         }
@@ -210,14 +211,14 @@ impl<'a> Write<'a> {
     fn put_vectors(&mut self, offset: PointOffset, vectors: BTreeMap<String, Embedding>) -> Result<()> {
         let schema = self.view.state.schema.clone();
         for (name, vector) in vectors {
-            let slot = schema.slot(&name)?;
+            let slot = writable(&schema, &name)?;
             let vector = checked(&schema, &name, vector)?;
             self.put_vector(slot, offset, Some(vector));
         }
         Ok(())
     }
 
-    fn put_vector(&mut self, slot: Slot, offset: PointOffset, vector: Option<Embedding>) {
+    pub(crate) fn put_vector(&mut self, slot: Slot, offset: PointOffset, vector: Option<Embedding>) {
         let had = match self.vectors.get(&(slot, offset)) {
             Some(pending) => pending.is_some(),
             None => self.view.state.present(slot).contains(offset.0),
@@ -232,7 +233,7 @@ impl<'a> Write<'a> {
     }
 
     /// Gives a point that there is the version of this write.
-    fn touch(&mut self, offset: PointOffset) -> Result<()> {
+    pub(crate) fn touch(&mut self, offset: PointOffset) -> Result<()> {
         match self.record(offset)? {
             Some(record) => self.put_point(offset, record.id(), &record.payload()?),
             None => Ok(()),
@@ -245,6 +246,8 @@ impl<'a> Write<'a> {
             None => Payload::new(),
         };
         self.change_postings(offset, &before, payload);
+        self.note_document(&before);
+        self.note_document(payload);
         let record = PointRecord::new(id, self.seq.0, payload);
         self.batch
             .put(Cf::Points, &self.view.collection.point_key(offset), &record.to_bytes());
@@ -286,7 +289,9 @@ impl<'a> Write<'a> {
         let Some(record) = self.record(offset)? else {
             return Ok(());
         };
-        self.change_postings(offset, &record.payload()?, &Payload::new());
+        let payload = record.payload()?;
+        self.change_postings(offset, &payload, &Payload::new());
+        self.note_document(&payload);
         self.batch.delete(Cf::Points, &self.view.collection.point_key(offset));
         self.batch.delete(Cf::Ids, &self.view.collection.id_key(id));
         self.points.insert(offset, None);
@@ -386,6 +391,14 @@ impl<'a> Write<'a> {
             batch: self.batch,
             change,
         })
+    }
+}
+
+/// Where vectors of this name are, if requests may write them.
+fn writable(schema: &Schema, name: &str) -> Result<Slot, InvalidInput> {
+    match schema.config.pooled_vectors.contains_key(name) {
+        true => Err(InvalidInput::Pooled(name.to_owned())),
+        false => schema.slot(name),
     }
 }
 

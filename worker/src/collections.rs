@@ -8,7 +8,7 @@ use twofold_storage::{Collection, InvalidInput};
 use twofold_types::api::CreateCollection;
 use twofold_types::{
     ChunkingParams, CollectionConfig, CollectionName, Comparator, EmbeddingKind, EmbeddingSpace, EncoderParams,
-    Modifier, MultivectorConfig, SparseVectorParams, VectorParams, VectorsConfig,
+    Modifier, MultivectorConfig, PooledVectorParams, SparseVectorParams, VectorParams, VectorsConfig,
 };
 
 use crate::engine::Engine;
@@ -24,6 +24,10 @@ impl Engine {
         // What is recorded says what the vectors are, wherever the collection is opened.
         let settled = |(vector, params)| (vector, self.models.settled(params));
         let encoders: BTreeMap<String, EncoderParams> = encoders.into_iter().map(settled).collect();
+        let pooled_vectors: BTreeMap<String, PooledVectorParams> = match request.pooled_vectors.take() {
+            Some(pooled) => pooled,
+            None => from_metadata(&request, "pooled_vectors")?.unwrap_or_default(),
+        };
         let chunking: Option<ChunkingParams> = match request.chunking {
             Some(chunking) => Some(chunking),
             None => from_metadata(&request, "chunking")?,
@@ -67,6 +71,13 @@ impl Engine {
                 }
             }
         }
+        for (vector, pooled) in &pooled_vectors {
+            if let Some(params) = vectors.get(&pooled.of).cloned()
+                && !sparse_vectors.contains_key(vector)
+            {
+                vectors.entry(vector.clone()).or_insert(params);
+            }
+        }
         let (multivectors, vectors) = vectors
             .into_iter()
             .partition(|(_, params)| params.multivector_config.is_some());
@@ -75,6 +86,7 @@ impl Engine {
             multivectors,
             sparse_vectors,
             encoders: encoders.clone(),
+            pooled_vectors,
             chunking,
             metadata: request.metadata,
         };

@@ -130,7 +130,7 @@ impl Engine {
             expected,
             received: received.clone(),
         };
-        let bound = config.encoders.get(vector);
+        let bound = config.encoder(vector);
         let asked = match (bound, model) {
             (Some(bound), Some(model)) if bound.model != *model => return Err(other_model(bound.model.clone(), model)),
             (Some(bound), _) => bound.clone(),

@@ -130,6 +130,7 @@ fn info(collection: &Collection) -> Result<CollectionInfo> {
             }),
             metadata: config.metadata,
             encoders: config.encoders,
+            pooled_vectors: config.pooled_vectors,
             chunking: config.chunking,
         },
         payload_schema: indexes

@@ -6,7 +6,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize};
 
-use crate::{EmbeddingKind, EncoderParams, Payload};
+use crate::{EmbeddingKind, EncoderParams, Payload, PooledVectorParams};
 
 /// The checked name of a collection: 1 to 255 characters, none of `/ \ < > : " | ? *`, no control characters, not `.` or `..`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
@@ -283,6 +283,9 @@ pub struct CollectionConfig {
     /// The encoders by the name of the vector they fill.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub encoders: BTreeMap<String, EncoderParams>,
+    /// How vectors of documents are pooled from their chunks, by the name of the vector.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub pooled_vectors: BTreeMap<String, PooledVectorParams>,
     /// How documents are cut into chunks.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub chunking: Option<ChunkingParams>,
@@ -303,6 +306,15 @@ impl CollectionConfig {
                 .contains_key(vector)
                 .then_some(EmbeddingKind::Sparse)
         }
+    }
+
+    /// The encoder of texts that a vector is compared with: the one that fills it, or what it is pooled from.
+    pub fn encoder(&self, vector: &str) -> Option<&EncoderParams> {
+        let filled = match self.pooled_vectors.get(vector) {
+            Some(pooled) => &pooled.of,
+            None => vector,
+        };
+        self.encoders.get(filled)
     }
 
     /// The names of all vectors.

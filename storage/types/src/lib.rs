@@ -30,6 +30,7 @@ mod model_info;
 mod number;
 mod payload_schema;
 mod point;
+mod pooled;
 pub mod rerank;
 mod snapshot;
 mod task;
@@ -64,5 +65,6 @@ pub use point::{
     InvalidPointId, OrderValue, Payload, PointId, PointStruct, Record, ScoredPoint, TextInput, VectorInput,
     VectorsInput, VectorsOutput,
 };
+pub use pooled::{ChunkPooling, PooledVectorParams};
 pub use snapshot::{RecoverSnapshot, SnapshotDescription};
 pub use task::{Document, DocumentError, Task, TaskId, TaskStatus};

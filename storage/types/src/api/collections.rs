@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::{
     ChunkingParams, CollectionName, EncoderParams, Payload, PayloadFieldSchema, PayloadIndexParams, PayloadSchemaType,
-    SparseVectorParams, VectorsConfig,
+    PooledVectorParams, SparseVectorParams, VectorsConfig,
 };
 
 /// `PUT /collections/{collection}`. Settings of other engines (`hnsw_config`, `shard_number`, ...) are accepted and have no
@@ -23,6 +23,9 @@ pub struct CreateCollection {
     /// The encoders by the name of the vector they fill. Also read from `metadata.encoders`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub encoders: Option<BTreeMap<String, EncoderParams>>,
+    /// Vectors of documents by name, pooled from those of their chunks. Also read from `metadata.pooled_vectors`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pooled_vectors: Option<BTreeMap<String, PooledVectorParams>>,
     /// For vectors that have none of their own; see [`VectorParams`](crate::VectorParams).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub quantization_config: Option<Value>,
@@ -111,6 +114,9 @@ pub struct CollectionConfigInfo {
     /// The encoders by the name of the vector they fill.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub encoders: BTreeMap<String, EncoderParams>,
+    /// How vectors of documents are pooled from their chunks, by the name of the vector.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub pooled_vectors: BTreeMap<String, PooledVectorParams>,
     /// How documents are cut into chunks.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub chunking: Option<ChunkingParams>,
