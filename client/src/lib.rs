@@ -43,6 +43,7 @@ mod client;
 mod collections;
 mod documents;
 mod error;
+mod evaluate;
 mod ingestion;
 mod path;
 mod points;

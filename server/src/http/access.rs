@@ -19,7 +19,8 @@ use super::error::ApiError;
 const OPEN: [&str; 4] = ["/", "/healthz", "/livez", "/readyz"];
 
 /// Endpoints under a collection that are asked by `POST` and change nothing.
-const READS_OF_A_COLLECTION: [&str; 17] = [
+const READS_OF_A_COLLECTION: [&str; 18] = [
+    "/evaluate",
     "/facet",
     "/points",
     "/points/count",
