@@ -6,7 +6,6 @@ mod plot;
 mod table;
 mod trec_run;
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
@@ -44,10 +43,10 @@ pub(super) struct EvaluateOptions {
     /// Documents to ingest first: lines of JSON with `_id`, `title` and `text`
     #[arg(long, value_name = "FILE")]
     corpus: Option<PathBuf>,
-    /// An encoder of a collection that --corpus creates; once for each vector [default: dense=sentence-transformers/all-MiniLM-L6-v2
-    /// and words=Qdrant/bm25]
+    /// An encoder of a collection that --corpus creates; once for each vector. For MODEL may stand an object as in the HTTP API
+    /// [default: dense=sentence-transformers/all-MiniLM-L6-v2 and words=Qdrant/bm25]
     #[arg(long, value_name = "VECTOR=MODEL", value_parser = parse_encoder, requires = "corpus")]
-    encoder: Vec<(String, String)>,
+    encoder: Vec<(String, EncoderParams)>,
     /// A vector, or several with commas between them that are fused; once for each stage [default: each vector, then all]
     #[arg(long, value_name = "VECTORS", value_parser = parse_stage)]
     stage: Vec<EvaluationStage>,
@@ -79,11 +78,16 @@ pub(super) struct EvaluateOptions {
     connection: Connection,
 }
 
-fn parse_encoder(text: &str) -> Result<(String, String), String> {
-    match text.split_once('=') {
-        Some((vector, model)) if !model.is_empty() => Ok((vector.to_owned(), model.to_owned())),
-        _ => Err("a vector's name, `=` and a model are accepted, as in words=Qdrant/bm25".to_owned()),
-    }
+fn parse_encoder(text: &str) -> Result<(String, EncoderParams), String> {
+    let params = match text.split_once('=') {
+        Some((_, params)) if params.starts_with('{') => {
+            serde_json::from_str(params).map_err(|error| error.to_string())?
+        }
+        Some((_, model)) if !model.is_empty() => EncoderParams::new(ModelId::new(model)),
+        _ => return Err("a vector's name, `=` and a model are accepted, as in words=Qdrant/bm25".to_owned()),
+    };
+    let vector = text.split('=').next().unwrap_or_default();
+    Ok((vector.to_owned(), params))
 }
 
 fn parse_stage(text: &str) -> Result<EvaluationStage, String> {
@@ -174,12 +178,9 @@ impl EvaluateOptions {
             }
             return Ok(());
         }
-        let encoders: BTreeMap<String, EncoderParams> = match self.encoder.as_slice() {
-            [] => corpus::default_encoders(),
-            encoders => encoders
-                .iter()
-                .map(|(vector, model)| (vector.clone(), EncoderParams::new(ModelId::new(model))))
-                .collect(),
+        let encoders = match self.encoder.is_empty() {
+            true => corpus::default_encoders(),
+            false => self.encoder.iter().cloned().collect(),
         };
         let config = CreateCollection {
             encoders: Some(encoders),
@@ -267,7 +268,15 @@ mod tests {
 
     #[test]
     fn an_encoder_is_a_vector_and_a_model() {
-        assert_eq!(parse_encoder("=a/b").unwrap(), (String::new(), "a/b".to_owned()));
-        assert!(parse_encoder("a/b").is_err() && parse_encoder("words=").is_err());
+        let plain = EncoderParams::new(ModelId::new("a/b"));
+        assert_eq!(parse_encoder("=a/b").unwrap(), (String::new(), plain));
+        let (vector, params) = parse_encoder(r#"words={"model": "a/b", "max_tokens": 9}"#).unwrap();
+        assert_eq!(
+            (vector.as_str(), params.max_tokens.map(usize::from)),
+            ("words", Some(9))
+        );
+        for wrong in ["a/b", "words=", r#"words={"max_tokens": 9}"#] {
+            assert!(parse_encoder(wrong).is_err(), "{wrong}");
+        }
     }
 }

@@ -230,6 +230,7 @@ mod tests {
     fn what_is_not_known_to_read_writes() {
         let post = |endpoint| reads(&Method::POST, Some(endpoint));
         assert!(post("/collections/{collection}/points/query") && post("/embed"));
+        assert!(post("/collections/{collection}/evaluate"));
         assert!(!post("/collections/{collection}/points/delete") && !post("/collections/{collection}/documents"));
         assert!(!post("/points/query") && !reads(&Method::POST, None));
         assert!(!reads(&Method::PUT, Some("/collections/{collection}/points")));

@@ -1,6 +1,6 @@
-//! A report as a table.
+//! A report as a table, which is Markdown as well.
 
-use comfy_table::presets::UTF8_HORIZONTAL_ONLY;
+use comfy_table::presets::ASCII_MARKDOWN;
 use comfy_table::{CellAlignment, Table};
 use twofold_client::types::evaluation::{Evaluation, StageReport};
 
@@ -29,7 +29,7 @@ pub(super) fn latencies(stage: &StageReport) -> [(&'static str, f64); 3] {
 /// A row for each stage.
 pub(super) fn table(evaluation: &Evaluation) -> String {
     let mut table = Table::new();
-    table.load_preset(UTF8_HORIZONTAL_ONLY);
+    table.load_style(ASCII_MARKDOWN);
     for (row, stage) in evaluation.stages.iter().enumerate() {
         let (measures, latencies) = (measures(evaluation, stage), latencies(stage));
         if row == 0 {
@@ -79,8 +79,8 @@ mod tests {
         let table = table(&evaluation);
         let rows: Vec<Vec<&str>> = table
             .lines()
-            .filter(|line| line.contains(' ') && !line.contains("──"))
-            .map(|line| line.split_whitespace().collect())
+            .filter(|line| !line.contains("--"))
+            .map(|line| line.split(['|', ' ']).filter(|cell| !cell.is_empty()).collect())
             .collect();
         let row = [
             "words", "0.353", "0.000", "0.000", "0.000", "0.000", "1.000", "1.2", "2.0", "30.0",
