@@ -23,7 +23,7 @@ const DEFAULT_K: usize = 10;
 /// How many documents are retrieved when a request does not say.
 const DEFAULT_LIMIT: usize = 100;
 /// Queries of one evaluation at most.
-pub const MAX_QUERIES: usize = 1_000;
+const MAX_QUERIES: usize = 1_000;
 /// Stages of one evaluation at most.
 const MAX_STAGES: usize = 32;
 /// Documents that are retrieved for a query at most, which is also what is reranked.

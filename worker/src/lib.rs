@@ -38,7 +38,7 @@ pub use documents::{MAX_DOCUMENTS, check_document};
 pub use embeddings::{Embedded, MAX_TEXTS, TooLong};
 pub use engine::{Engine, Options, StartError};
 pub use error::{Result, WorkerError};
-pub use evaluation::{InvalidEvaluation, MAX_QUERIES, report};
+pub use evaluation::{InvalidEvaluation, report};
 pub use models::{Models, ModelsDir, Reranker};
 pub use queries::{DEFAULT_LIMIT, MAX_LIMIT, check_limit};
 pub use rerank::{RankOptions, Ranked};

@@ -27,9 +27,7 @@ pub(super) fn read_queries(path: &Path) -> anyhow::Result<Vec<JudgedQuery>> {
 }
 
 /// The objects of a file that has one on every line.
-pub(super) fn json_lines<T: DeserializeOwned>(
-    path: &Path,
-) -> anyhow::Result<impl Iterator<Item = anyhow::Result<T>> + use<'_, T>> {
+pub(super) fn json_lines<T: DeserializeOwned>(path: &Path) -> anyhow::Result<impl Iterator<Item = anyhow::Result<T>>> {
     let lines = (1..).zip(open(path)?.lines());
     let lines = lines.filter(|(_, line)| !matches!(line, Ok(line) if line.trim().is_empty()));
     Ok(lines.map(move |(number, line)| {

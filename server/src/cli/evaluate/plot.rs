@@ -1,7 +1,6 @@
 //! A report as a plot: how well each stage did, and below it how long it took.
 
-use std::error::Error;
-
+use anyhow::Context;
 use plotters::coord::Shift;
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
@@ -30,12 +29,11 @@ struct Bars {
 /// The plot as SVG.
 pub(super) fn svg(evaluation: &Evaluation, collection: &str) -> anyhow::Result<String> {
     let mut svg = String::new();
-    // The errors of the library are neither `Send` nor `Sync`.
-    draw(&mut svg, evaluation, collection).map_err(|error| anyhow::anyhow!("cannot draw the plot: {error}"))?;
+    draw(&mut svg, evaluation, collection).context("cannot draw the plot")?;
     Ok(svg)
 }
 
-fn draw(svg: &mut String, evaluation: &Evaluation, collection: &str) -> Result<(), Box<dyn Error>> {
+fn draw(svg: &mut String, evaluation: &Evaluation, collection: &str) -> anyhow::Result<()> {
     let stages = &evaluation.stages;
     let Some(first) = stages.first() else { return Ok(()) };
     let name = |stage: usize| stages[stage].stage.name.clone();
@@ -70,7 +68,7 @@ fn draw(svg: &mut String, evaluation: &Evaluation, collection: &str) -> Result<(
     Ok(())
 }
 
-fn bars(area: &Area<'_>, title: &str, bars: &Bars, unit: &str) -> Result<(), Box<dyn Error>> {
+fn bars(area: &Area<'_>, title: &str, bars: &Bars, unit: &str) -> anyhow::Result<()> {
     let largest = bars
         .groups
         .iter()
