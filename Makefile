@@ -20,7 +20,7 @@ TEST := $(CARGO) --config .config/test-profile.toml
 export TWOFOLD := $(CARGO_TARGET_DIR)/release/twofold
 
 .DEFAULT_GOAL := help
-.PHONY: help demo setup build model test fmt lint unit doc conformance differential deny crash recall bench bench-encode bench-latency bench-search bench-filters scale env
+.PHONY: help demo setup build model test fmt lint unit doc conformance differential deny crash recall bench bench-encode bench-latency bench-search bench-filters scale evaluate env
 # Cargo builds in parallel by itself.
 .NOTPARALLEL:
 
@@ -86,6 +86,9 @@ bench-filters: setup ## Measure filters
 
 scale: setup ## Measure large collections
 	@scripts/scale.sh $(CACHE)/recall docs/benchmarks
+
+evaluate: build model ## Measure retrieval quality on the Nave judgements (NAVE=DIRECTORY)
+	@scripts/evaluate.sh $(CACHE)/evaluate docs/retrieval
 
 env: ## Print the environment these targets build in, for eval
 	@echo 'export CARGO_TARGET_DIR="$(CARGO_TARGET_DIR)"'

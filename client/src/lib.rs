@@ -44,6 +44,7 @@ mod collections;
 mod documents;
 mod embeddings;
 mod error;
+mod evaluate;
 mod ingestion;
 mod path;
 mod points;

@@ -1,9 +1,10 @@
-//! The command line: `twofold serve | ingest | search | model`.
+//! The command line: `twofold serve | ingest | search | evaluate | model`.
 //!
 //! Results go to standard output, everything else to standard error. What talks to a server does so through the client
 //! crate, like everyone else.
 
 mod connection;
+mod evaluate;
 mod ingest;
 mod model;
 mod output;
@@ -50,6 +51,8 @@ enum Command {
     Ingest(ingest::IngestOptions),
     /// Ask a collection a question
     Search(search::SearchOptions),
+    /// Measure how well a collection finds what was judged relevant
+    Evaluate(evaluate::EvaluateOptions),
     /// Manage the models on this machine
     #[command(subcommand)]
     Model(model::ModelCommand),
@@ -90,6 +93,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
             Command::Serve(options) => serve::run(*options).await?,
             Command::Ingest(options) => return ingest::run(options).await,
             Command::Search(options) => search::run(options).await?,
+            Command::Evaluate(options) => evaluate::run(options).await?,
             Command::Model(model::ModelCommand::Pull(options)) => model::pull(options).await?,
             Command::Model(model::ModelCommand::List(options)) => model::list(&options)?,
             Command::Model(model::ModelCommand::Info(options)) => model::info(&options)?,

@@ -8,6 +8,7 @@ mod collections;
 mod documents;
 mod embed;
 mod error;
+mod evaluate;
 mod extract;
 mod ingestion;
 mod legacy;
@@ -109,6 +110,7 @@ pub fn router(engine: Arc<Engine>, options: HttpOptions, stopping: watch::Receiv
         .route("/points/discover/batch", post(legacy::batch::<DiscoverPoints>))
         .route("/points/search/matrix/pairs", post(read::matrix_pairs))
         .route("/points/search/matrix/offsets", post(read::matrix_offsets))
+        .route("/evaluate", post(evaluate::evaluate))
         .route("/facet", post(read::facet))
         .route("/aliases", get(aliases::of_collection))
         .route("/documents", get(documents::list).post(documents::add))

@@ -7,6 +7,8 @@ use twofold_storage::{Fault, InvalidInput, StorageError};
 use twofold_types::api::UnequalColumns;
 use twofold_types::{ModelId, OtherKind};
 
+use crate::evaluation::InvalidEvaluation;
+
 /// A result of this crate.
 pub type Result<T, E = WorkerError> = std::result::Result<T, E>;
 
@@ -104,6 +106,9 @@ pub enum WorkerError {
         /// What is wrong with it.
         reason: String,
     },
+    /// An evaluation that cannot be.
+    #[error(transparent)]
+    Evaluation(#[from] InvalidEvaluation),
     /// Too much work is waiting.
     #[error("too many texts are waiting to be encoded; try again in a moment")]
     Busy,
@@ -147,6 +152,7 @@ impl WorkerError {
             | Self::NoEncoder(_)
             | Self::NoEncoders
             | Self::Document { .. }
+            | Self::Evaluation(_)
             | Self::Model {
                 source:
                     EncodeError::Parameter { .. }

@@ -1,7 +1,7 @@
 //! `twofold ingest`: files become documents, and the command ends when they are searchable.
 
 mod batch;
-mod progress;
+pub(super) mod progress;
 mod records;
 #[cfg(test)]
 mod tests;

@@ -21,6 +21,7 @@ mod embedding;
 mod embedding_space;
 pub mod embeddings;
 mod encoder;
+pub mod evaluation;
 mod filter;
 mod formula;
 mod geo;

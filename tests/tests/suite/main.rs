@@ -5,6 +5,7 @@ mod api;
 mod crash;
 mod crash_ingestion;
 mod embeddings;
+mod evaluate;
 mod freshness;
 mod ingest;
 mod ingestion;

@@ -8,7 +8,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 const BETWEEN_LINES: Duration = Duration::from_secs(5);
 
 /// Progress on standard error.
-pub(super) struct Progress {
+pub(in super::super) struct Progress {
     bar: ProgressBar,
     begin: Instant,
     /// When the last line was written, where there is no terminal.

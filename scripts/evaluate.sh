@@ -1,0 +1,39 @@
+#!/usr/bin/env bash
+# Measures how well the ways to an answer find what people judged relevant: the New Testament and queries of Nave's Topical
+# Bible. NAVE=DIRECTORY has the data, QUERIES=N how many queries are asked, RERANK=MODEL a cross-encoder.
+# usage: scripts/evaluate.sh CACHE-DIRECTORY OUT-DIRECTORY
+set -euo pipefail
+cache=$1 out=$2
+cd "$(dirname "$0")/.."
+. scripts/venv.sh
+. scripts/server.sh
+
+nave=${NAVE:-../shared/data/nave}
+if ! [ -f "$nave/corpus_kjv.jsonl" ]; then
+    echo "skipped: there are no judgements at $nave; NAVE=DIRECTORY names another place"
+    exit 0
+fi
+mkdir -p "$cache" "$out"
+venv="$cache/venv"
+make_venv "$venv" scripts/requirements-evaluate.txt
+python3 scripts/nave_subset.py "$nave" "$cache/data" "${QUERIES:-1000}"
+mean_length=$("$venv/bin/python" scripts/bm25_peer.py "$cache/data" --mean-length)
+
+minilm=sentence-transformers/all-MiniLM-L6-v2
+mpnet=sentence-transformers/all-mpnet-base-v2
+encoders=(--encoder "minilm=$minilm" --encoder "bm25={\"model\": \"Qdrant/bm25\", \"options\": {\"avg_len\": $mean_length}}")
+stages=(--stage bm25 --stage minilm)
+models=${TWOFOLD_MODELS_DIR:-${TWOFOLD_CACHE:?}/models}
+if [ -d "$models/$mpnet" ]; then
+    encoders+=(--encoder "mpnet=$mpnet")
+    stages+=(--stage mpnet --stage bm25,minilm --stage bm25,mpnet)
+else
+    stages+=(--stage bm25,minilm)
+fi
+
+start_server
+"$TWOFOLD" evaluate nave --corpus "$cache/data/corpus.jsonl" --queries "$cache/data/queries.jsonl" --qrels "$cache/data/qrels.tsv" \
+    "${encoders[@]}" "${stages[@]}" --rrf-k "${RRF_K:-60}" ${RERANK:+--rerank "$RERANK"} \
+    --json "$out/nave.json" --plot "$out/nave.svg" --runs "$cache/runs"
+echo
+"$venv/bin/python" scripts/bm25_peer.py "$cache/data" "$cache/runs"

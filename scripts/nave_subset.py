@@ -1,0 +1,45 @@
+"""Writes the part of the Nave data that `make evaluate` works on, in BEIR's layout.
+
+The New Testament's 7,957 verses, and a sample of the queries whose judged verses all lie in it: their judgements are complete.
+
+    python3 scripts/nave_subset.py NAVE-DIRECTORY OUT-DIRECTORY [QUERIES]
+"""
+
+import collections
+import json
+import pathlib
+import random
+import sys
+
+FIRST_BOOK = "Matt"
+
+
+def lines(path):
+    return path.read_text(encoding="utf-8").splitlines()
+
+
+def main():
+    nave, out = pathlib.Path(sys.argv[1]), pathlib.Path(sys.argv[2])
+    wanted = int(sys.argv[3]) if len(sys.argv) > 3 else 1_000
+    corpus = lines(nave / "corpus_kjv.jsonl")
+    ids = [json.loads(line)["_id"] for line in corpus]
+    first = next(place for place, verse in enumerate(ids) if verse.startswith(FIRST_BOOK + "."))
+    inside = set(ids[first:])
+
+    header, *rows = lines(nave / "qrels_subtopic.tsv")
+    judged = collections.defaultdict(list)
+    for row in rows:
+        judged[row.split("\t")[0]].append(row)
+    complete = [query for query, rows in judged.items() if all(row.split("\t")[1] in inside for row in rows)]
+    sample = set(random.Random(1).sample(complete, min(wanted, len(complete))))
+
+    out.mkdir(parents=True, exist_ok=True)
+    queries = [line for line in lines(nave / "queries_subtopic.jsonl") if json.loads(line)["_id"] in sample]
+    qrels = [row for query in judged if query in sample for row in judged[query]]
+    for name, content in [("corpus.jsonl", corpus[first:]), ("queries.jsonl", queries), ("qrels.tsv", [header, *qrels])]:
+        (out / name).write_text("\n".join(content) + "\n", encoding="utf-8")
+    print(f"{len(inside)} verses, {len(queries)} of {len(complete)} queries, {len(qrels)} judgements")
+
+
+if __name__ == "__main__":
+    main()
