@@ -31,6 +31,7 @@ mod number;
 mod payload_schema;
 mod point;
 pub mod rerank;
+mod schema;
 mod snapshot;
 mod task;
 
