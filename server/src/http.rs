@@ -5,6 +5,7 @@ mod access;
 mod aliases;
 mod blocking;
 mod collections;
+mod deadline;
 mod documents;
 mod embed;
 mod error;
@@ -72,6 +73,7 @@ pub fn router(engine: Arc<Engine>, options: HttpOptions, stopping: watch::Receiv
         .layer(Extension(Document::new(document)))
         .layer(DefaultBodyLimit::max(options.limits.body_bytes))
         .layer(CatchPanicLayer::custom(error::panicked))
+        .layer(from_fn_with_state(options.limits.timeout, deadline::limit))
         .layer(from_fn_with_state(options.access, access::authorize))
         .layer(from_fn_with_state(metrics, metrics::measure))
         .layer(option_layer(cors(options.cors_origins)))

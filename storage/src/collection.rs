@@ -9,11 +9,11 @@ use parking_lot::{Mutex, RwLock};
 use twofold_types::api::OrderBy;
 use twofold_types::{CollectionConfig, CollectionName, EncoderParams, Filter, ModelId, Payload, PointId, Record};
 
-use twofold_vector::{Arena, Bitmap, MultiArena, SparseIndex};
+use twofold_vector::{Arena, Bitmap, MultiArena, SparseIndex, Watch};
 
 use crate::column::Column;
 use crate::embedding;
-use crate::error::Result;
+use crate::error::{Result, check_deadline};
 use crate::indexing::{IndexSlot, Restored, empty_arena};
 use crate::key::{CollectionId, PointOffset, SeqNo, seq_of_log_key};
 use crate::label::{Label, Labels};
@@ -376,7 +376,11 @@ impl Collection {
         let selected = filter.map(|filter| view.select(Some(filter))).transpose()?;
         let start = start.map_or(Vec::new(), |id| self.id.id_key(id));
         let mut page = Vec::new();
+        let mut watch = Watch::every(4096);
         for entry in view.snapshot.scan(Cf::Ids, &self.id.key(), &start) {
+            if watch.missed() {
+                check_deadline()?;
+            }
             let offset = crate::view::offset_of(&entry?.1)?;
             if selected.as_ref().is_none_or(|selected| selected.contains(offset.0)) {
                 page.push(offset);

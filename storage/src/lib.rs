@@ -96,4 +96,5 @@ pub use queue::{Queue, QueuedDocument, TaskFilter};
 pub use search::{Explanation, Plan, Search, Target};
 pub use store::{MAX_DIMENSIONS, Store};
 pub use task::Version;
+pub use twofold_vector::Deadline;
 pub use view::Fetch;

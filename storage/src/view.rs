@@ -6,11 +6,11 @@ use std::sync::Arc;
 
 use twofold_types::api::{PayloadSelector, WithPayload, WithVector};
 use twofold_types::{Embedding, FieldTest, Filter, Payload, PointId, Record, VectorsOutput};
-use twofold_vector::{Bitmap, Union};
+use twofold_vector::{Bitmap, Union, Watch};
 
 use crate::column::Column;
 use crate::embedding;
-use crate::error::{Result, StorageError};
+use crate::error::{Result, StorageError, check_deadline};
 use crate::filter::{CompiledFilter, Narrowed};
 use crate::key::{CollectionId, PointOffset};
 use crate::path::PayloadPath;
@@ -67,6 +67,11 @@ impl View<'_> {
         points: &Bitmap,
         mut visit: impl FnMut(PointOffset, PointRecord) -> Result<()>,
     ) -> Result<()> {
+        let mut watch = Watch::every(256);
+        let mut visit = |offset, record| match watch.missed() {
+            true => check_deadline(),
+            false => visit(offset, record),
+        };
         if points.len() * SPARSE_READ < self.state.alive.len() {
             for offset in points.iter() {
                 let offset = PointOffset(offset);
@@ -117,12 +122,13 @@ impl View<'_> {
     /// The points that postings on disk name; none where more than `limit` postings would have to be read.
     fn scan_postings(&self, field: &Field, lookup: &Lookup, limit: u64) -> Result<Option<Bitmap>> {
         let (mut union, mut read) = (Union::default(), 0);
+        let mut watch = Watch::every(4096);
         let mut visit = |key: &[u8]| {
             read += 1;
             if let Some(offset) = PointOffset::from_key(key) {
                 union.insert(offset.0);
             }
-            match read > limit {
+            match read > limit || watch.missed() {
                 true => ControlFlow::Break(()),
                 false => ControlFlow::Continue(()),
             }

@@ -160,7 +160,7 @@ fn shown_key(headers: &HeaderMap) -> Option<&str> {
 }
 
 /// Whether an endpoint changes nothing. What is not known to be so, writes.
-fn reads(method: &Method, endpoint: Option<&str>) -> bool {
+pub(super) fn reads(method: &Method, endpoint: Option<&str>) -> bool {
     match (method, endpoint) {
         (&Method::GET | &Method::HEAD, _) => true,
         (&Method::POST, Some(endpoint)) => match endpoint.strip_prefix("/collections/{collection}") {

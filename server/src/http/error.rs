@@ -84,6 +84,7 @@ impl From<WorkerError> for ApiError {
             (_, Fault::Missing) => StatusCode::NOT_FOUND,
             (_, Fault::Conflict) => StatusCode::CONFLICT,
             (_, Fault::Caller) => StatusCode::BAD_REQUEST,
+            (_, Fault::Timeout) => StatusCode::REQUEST_TIMEOUT,
             (_, Fault::Unavailable) => StatusCode::SERVICE_UNAVAILABLE,
             (_, Fault::DiskFull) => StatusCode::INSUFFICIENT_STORAGE,
             (_, Fault::Server) => StatusCode::INTERNAL_SERVER_ERROR,

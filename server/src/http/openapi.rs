@@ -4,13 +4,15 @@ use axum::Extension;
 use axum::body::Bytes;
 use axum::http::header;
 use axum::response::{Html, IntoResponse};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 use twofold_types::api::ErrorEnvelope;
 use twofold_types::{Decay, Details, GeoDistance, Power, Quotient};
 use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 
+use super::access::reads;
 use super::blocking::Api;
+use super::deadline::MAX_TIMEOUT;
 
 /// Everything that no handler says. The schemas are those that nothing refers to outside of a recursion.
 #[derive(OpenApi)]
@@ -54,8 +56,8 @@ impl Document {
             "bearer": {"type": "http", "scheme": "bearer"},
         });
         for (path, item) in document["paths"].as_object_mut().into_iter().flatten() {
-            for operation in item.as_object_mut().into_iter().flat_map(Map::values_mut) {
-                parameters(path, operation);
+            for (method, operation) in item.as_object_mut().into_iter().flatten() {
+                parameters(path, method, operation);
                 errors(operation);
             }
         }
@@ -77,8 +79,8 @@ fn overlap(value: &mut Value) {
     }
 }
 
-/// The parameters that stand in a path, so that handlers need not say what they are.
-fn parameters(path: &str, operation: &mut Value) {
+/// The parameters that stand in a path, and those that all reads have, so that handlers need not say what they are.
+fn parameters(path: &str, method: &str, operation: &mut Value) {
     let names = path
         .split('/')
         .filter_map(|part| part.strip_prefix('{')?.strip_suffix('}'));
@@ -96,6 +98,18 @@ fn parameters(path: &str, operation: &mut Value) {
         json!({"name": name, "in": "path", "required": true, "description": description, "schema": schema})
     });
     let mut parameters: Vec<Value> = described.collect();
+    let is_read = method
+        .to_uppercase()
+        .parse()
+        .is_ok_and(|method| reads(&method, Some(path)));
+    if is_read && path.starts_with("/collections/{collection}") {
+        parameters.push(json!({
+            "name": "timeout",
+            "in": "query",
+            "description": "Seconds after which the work is stopped and the answer is an error, 408.",
+            "schema": {"type": "integer", "minimum": 1, "maximum": MAX_TIMEOUT},
+        }));
+    }
     parameters.extend(operation["parameters"].as_array().into_iter().flatten().cloned());
     if !parameters.is_empty() {
         operation["parameters"] = parameters.into();

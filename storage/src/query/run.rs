@@ -14,7 +14,7 @@ use super::score::Scorer;
 use super::{Found, Hit, Query, Ranking, fusion};
 use crate::collection::Collection;
 use crate::embedding::{checked, flat};
-use crate::error::{InvalidInput, Result};
+use crate::error::{InvalidInput, Result, check_deadline};
 use crate::index::Ask;
 use crate::key::PointOffset;
 use crate::search::{Explanation, Plan, nanoseconds, plan};
@@ -37,6 +37,7 @@ impl Collection {
 
     /// The hits of a query. `outer` is the filter of the queries that it is a prefetch of.
     pub(crate) fn run(&self, view: &View<'_>, query: &Query, outer: Option<&Filter>) -> Result<Found> {
+        check_deadline()?;
         let started = Instant::now();
         let filter = match (outer, &query.filter) {
             (Some(outer), Some(own)) => Some(outer.merged(own)),
@@ -88,7 +89,14 @@ impl Collection {
     }
 
     /// The best of the masked points, as many as are wanted.
-    pub(crate) fn rank(&self, view: &View<'_>, query: &Query, mut mask: Bitmap) -> Result<(Vec<Hit>, Explanation)> {
+    pub(crate) fn rank(&self, view: &View<'_>, query: &Query, mask: Bitmap) -> Result<(Vec<Hit>, Explanation)> {
+        let ranked = self.ranked(view, query, mask)?;
+        check_deadline()?;
+        Ok(ranked)
+    }
+
+    /// The same, not whole where the deadline was missed.
+    fn ranked(&self, view: &View<'_>, query: &Query, mut mask: Bitmap) -> Result<(Vec<Hit>, Explanation)> {
         let k = query.wanted();
         let matching = mask.len();
         let listed = |plan| Explanation::new(plan, matching, view.state.alive.len());
