@@ -198,6 +198,9 @@ pub enum InvalidInput {
         /// How many are accepted.
         limit: usize,
     },
+    /// What strict mode refuses.
+    #[error("{0}")]
+    Strict(String),
     /// A file that cannot be restored.
     #[error("the snapshot cannot be restored: {0}")]
     Snapshot(String),

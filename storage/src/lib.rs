@@ -72,6 +72,7 @@ mod selection;
 mod snapshot;
 mod state;
 mod store;
+mod strict;
 mod task;
 mod view;
 mod words;

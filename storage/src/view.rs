@@ -19,6 +19,7 @@ use crate::record::{DiskRecord, PointRecord};
 use crate::rocks::{Cf, Snapshot};
 use crate::selection::Selection;
 use crate::state::{Slot, State};
+use crate::strict::Use;
 
 /// Points are read one by one below this share of the collection, and all in order above it.
 const SPARSE_READ: u64 = 8;
@@ -191,6 +192,14 @@ impl View<'_> {
                 .scan_postings(field, &everything, u64::MAX)?
                 .map_or(0, |points| points.len())),
         }
+    }
+
+    /// Refuses to list what strict mode forbids to.
+    pub(crate) fn check_listing(&self, limit: usize, filter: Option<&Filter>) -> Result<()> {
+        let strict = self.state.strict();
+        strict.check_read()?;
+        strict.check_limit(limit)?;
+        strict.check_filter(filter, Use::Read)
     }
 
     /// The living points that match a filter; all of them without one.

@@ -77,6 +77,7 @@ impl Engine {
             encoders: encoders.clone(),
             chunking,
             metadata: request.metadata,
+            strict_mode: request.strict_mode_config,
         };
         for (vector, space) in spaces {
             check_space(&config, vector, space)?;

@@ -74,6 +74,9 @@ pub(super) async fn update(
         if let Some(metadata) = &request.metadata {
             collection.update_metadata(metadata)?;
         }
+        if let Some(limits) = request.strict_mode_config {
+            collection.update_strict_mode(limits)?;
+        }
         Ok(true)
     })
     .await
@@ -158,6 +161,7 @@ fn info(collection: &Collection) -> Result<CollectionInfo> {
             metadata: config.metadata,
             encoders: config.encoders,
             chunking: config.chunking,
+            strict_mode_config: config.strict_mode,
         },
         payload_schema: indexes
             .map(|(key, index)| {

@@ -43,7 +43,7 @@ pub(super) async fn limit(
     }
     match timeout(request.uri()) {
         Ok(timeout) => {
-            let client = Client(Deadline::within(timeout.unwrap_or(usual)));
+            let client = Client(timeout.map_or_else(|| Deadline::within(usual), Deadline::asked_within));
             WANTED.scope(client.0.clone(), next.run(request)).await
         }
         Err(error) => error.into_response(),

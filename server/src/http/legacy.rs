@@ -118,6 +118,7 @@ where
 {
     api.on(path.collection, move |engine, collection| {
         check_batch(request.searches.len())?;
+        collection.check_batch(request.searches.len())?;
         let requests = request.searches.into_iter();
         requests
             .map(|request| Ok(engine.query(collection, request.into())?.points))

@@ -38,6 +38,7 @@ pub(super) async fn batch(
 ) -> Result<Answer<Vec<QueryResult>>, ApiError> {
     api.on(path.collection, move |engine, collection| {
         check_batch(request.searches.len())?;
+        collection.check_batch(request.searches.len())?;
         let queries = request.searches.into_iter();
         queries.map(|query| engine.query(collection, query)).collect()
     })

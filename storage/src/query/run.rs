@@ -28,6 +28,8 @@ impl Collection {
     /// The best points of a query, best first, and how they were found. Every write that was acknowledged before is considered.
     pub fn query(&self, query: &Query, fetch: &Fetch) -> Result<(Vec<ScoredPoint>, Explanation)> {
         let view = self.view();
+        view.state.strict().check_read()?;
+        view.state.strict().check_query(query)?;
         let Found { hits, mut explanation } = self.run(&view, query, None)?;
         let found = Instant::now();
         let points = view.scored_points(&hits, fetch)?;

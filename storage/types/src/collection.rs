@@ -7,7 +7,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Deserializer, Serialize};
 use utoipa::ToSchema;
 
-use crate::{EmbeddingKind, EncoderParams, Payload};
+use crate::{EmbeddingKind, EncoderParams, Payload, StrictModeConfig};
 
 /// The checked name of a collection: 1 to 255 characters, none of `/ \ < > : " | ? *`, no control characters, not `.` or `..`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
@@ -290,6 +290,9 @@ pub struct CollectionConfig {
     /// The caller's own notes on the collection.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub metadata: Option<Payload>,
+    /// What it refuses.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub strict_mode: Option<StrictModeConfig>,
 }
 
 impl CollectionConfig {

@@ -33,6 +33,7 @@ mod point;
 pub mod rerank;
 mod schema;
 mod snapshot;
+mod strict_mode;
 mod task;
 
 pub use bm25::{Bm25Options, Language};
@@ -66,4 +67,5 @@ pub use point::{
     VectorsInput, VectorsOutput,
 };
 pub use snapshot::{RecoverSnapshot, SnapshotDescription};
+pub use strict_mode::{StrictModeConfig, StrictModeMultivector, StrictModeSparse};
 pub use task::{Document, DocumentError, Task, TaskId, TaskStatus};

@@ -18,6 +18,8 @@ thread_local! {
 pub struct Deadline {
     started: Instant,
     within: Duration,
+    /// Whether the request said it itself.
+    asked: bool,
     canceled: Arc<AtomicBool>,
 }
 
@@ -27,7 +29,16 @@ impl Deadline {
         Self {
             started: Instant::now(),
             within,
+            asked: false,
             canceled: Arc::default(),
+        }
+    }
+
+    /// The same, as the request itself says.
+    pub fn asked_within(within: Duration) -> Self {
+        Self {
+            asked: true,
+            ..Self::within(within)
         }
     }
 
@@ -46,6 +57,25 @@ impl Deadline {
         }
         let _restore = Restore(CURRENT.replace(Some(self.clone())));
         work()
+    }
+
+    /// How long the request says that the work of this thread is wanted, if it does.
+    pub fn asked() -> Option<Duration> {
+        CURRENT.with_borrow(|current| {
+            current
+                .as_ref()
+                .filter(|deadline| deadline.asked)
+                .map(|deadline| deadline.within)
+        })
+    }
+
+    /// Lets the work of this thread be wanted no longer than that, if it has a deadline.
+    pub fn shorten(most: Duration) {
+        CURRENT.with_borrow_mut(|current| {
+            if let Some(deadline) = current {
+                deadline.within = deadline.within.min(most);
+            }
+        });
     }
 
     /// How long the work of this thread was wanted, where that is over.
@@ -103,6 +133,12 @@ mod tests {
             let far = Deadline::within(Duration::from_secs(1_000));
             far.during(|| assert_eq!(Deadline::missed(), None));
             assert!(Deadline::missed().is_some());
+        });
+        let asked = Deadline::asked_within(Duration::from_secs(1_000));
+        asked.during(|| {
+            assert_eq!(Deadline::asked(), Some(Duration::from_secs(1_000)));
+            Deadline::shorten(Duration::ZERO);
+            assert_eq!(Deadline::missed(), Some(Duration::ZERO));
         });
         assert_eq!(Deadline::missed(), None);
         let panicked = std::panic::catch_unwind(|| passed.during(|| panic!("in between")));

@@ -8,7 +8,7 @@ use utoipa::ToSchema;
 
 use crate::{
     ChunkingParams, CollectionName, EncoderParams, Payload, PayloadFieldSchema, PayloadIndexParams, PayloadSchemaType,
-    SparseVectorParams, VectorsConfig,
+    SparseVectorParams, StrictModeConfig, VectorsConfig,
 };
 
 /// `PUT /collections/{collection}`. Settings of other engines (`hnsw_config`, `shard_number`, ...) are accepted and have no
@@ -34,6 +34,9 @@ pub struct CreateCollection {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<Object>)]
     pub metadata: Option<Payload>,
+    /// What the collection refuses.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub strict_mode_config: Option<StrictModeConfig>,
 }
 
 /// `PATCH /collections/{collection}`. Settings of other engines are accepted and have no meaning here.
@@ -43,6 +46,9 @@ pub struct UpdateCollection {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<Object>)]
     pub metadata: Option<Payload>,
+    /// Limits that are set; those that are absent stay.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub strict_mode_config: Option<StrictModeConfig>,
 }
 
 /// `GET /collections`
@@ -118,6 +124,9 @@ pub struct CollectionConfigInfo {
     /// How documents are cut into chunks.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub chunking: Option<ChunkingParams>,
+    /// What the collection refuses.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub strict_mode_config: Option<StrictModeConfig>,
 }
 
 /// The parameters in a [`CollectionConfigInfo`].
