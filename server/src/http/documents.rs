@@ -64,7 +64,7 @@ fn wait<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, 
 #[serde(untagged)]
 #[expect(dead_code, reason = "it is what the OpenAPI document says")]
 pub(super) enum Accepted {
-    Body(TaskAccepted),
+    Body(Box<TaskAccepted>),
     Stream(StreamAccepted),
 }
 
