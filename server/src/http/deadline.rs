@@ -96,9 +96,12 @@ mod tests {
         let (tell, mut told) = tokio::sync::mpsc::channel(1);
         let handler = || {
             let tell = tell.clone();
-            async move || {
-                tell.send(wanted()).await.unwrap();
-                std::future::pending::<()>().await;
+            move || {
+                let tell = tell.clone();
+                async move {
+                    tell.send(wanted()).await.unwrap();
+                    std::future::pending::<()>().await;
+                }
             }
         };
         let router = Router::new()

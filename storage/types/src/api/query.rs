@@ -25,6 +25,7 @@ pub enum Query {
         /// What they are near to.
         nearest: Example,
         /// How much they are to differ.
+        #[schema(value_type = Option<Mmr>)]
         mmr: Mmr,
     },
     /// Points like some examples and unlike others.
