@@ -20,7 +20,7 @@ impl Limited {
         let dir = tempfile::tempdir().unwrap();
         let models = dir.path().join("models");
         std::fs::create_dir(&models).unwrap();
-        let arguments = [&["--models-dir", models.to_str().unwrap()], arguments].concat();
+        let arguments = [&["--models-dir", models.to_str().unwrap()][..], arguments].concat();
         let server = Server::start_with(Path::new(BINARY), &dir.path().join("data"), None, &arguments).await;
         Self { server, _dir: dir }
     }

@@ -138,7 +138,7 @@ async fn the_document_is_whole() {
                 .flatten()
                 .filter(|parameter| parameter["in"] == "path");
             let declared: HashSet<_> = of_path.map(|parameter| parameter["name"].as_str().unwrap()).collect();
-            let needed = path.split(['{', '}']).skip(1).step_by(2).collect();
+            let needed: HashSet<_> = path.split(['{', '}']).skip(1).step_by(2).collect();
             assert_eq!(declared, needed, "{method} {path}");
         }
     }
