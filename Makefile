@@ -20,7 +20,7 @@ TEST := $(CARGO) --config .config/test-profile.toml
 export TWOFOLD := $(CARGO_TARGET_DIR)/release/twofold
 
 .DEFAULT_GOAL := help
-.PHONY: help demo setup build model test fmt lint unit doc conformance differential deny crash recall bench bench-encode bench-latency bench-search bench-filters scale evaluate env
+.PHONY: help demo setup build model test fmt lint unit doc conformance differential schemathesis deny crash recall bench bench-encode bench-latency bench-search bench-filters scale evaluate env
 # Cargo builds in parallel by itself.
 .NOTPARALLEL:
 
@@ -58,6 +58,9 @@ conformance: model ## Run stock clients against a server
 
 differential: build ## Compare the API with the stock client's local mode at length
 	@scripts/conformance.sh --differential 600
+
+schemathesis: build ## Send requests made from the OpenAPI document, valid and not
+	@scripts/schemathesis.sh 200
 
 deny: ## Check licences, advisories and sources of the dependencies
 	@if $(CARGO) deny --version >/dev/null 2>&1; then $(CARGO) deny --all-features check; \

@@ -5,6 +5,7 @@ mod access;
 mod aliases;
 mod blocking;
 mod collections;
+mod deadline;
 mod documents;
 mod embed;
 mod error;
@@ -16,6 +17,7 @@ mod metrics;
 mod models;
 mod ndjson;
 mod openai;
+mod openapi;
 mod payload;
 mod points;
 mod query;
@@ -32,7 +34,6 @@ use std::sync::Arc;
 use axum::extract::{DefaultBodyLimit, Request};
 use axum::http::HeaderValue;
 use axum::middleware::from_fn_with_state;
-use axum::routing::{delete, get, post, put};
 use axum::{Extension, Router};
 use tokio::sync::watch;
 use tower::util::option_layer;
@@ -41,11 +42,13 @@ use tower_http::cors::{Any, CorsLayer};
 use tower_http::request_id::{MakeRequestUuid, PropagateRequestIdLayer, SetRequestIdLayer};
 use tower_http::trace::{DefaultOnResponse, TraceLayer};
 use tracing::Level;
-use twofold_types::api::{DiscoverPoints, RecommendPoints, SearchPoints};
 use twofold_worker::Engine;
+use utoipa_axum::router::{OpenApiRouter, UtoipaMethodRouterExt};
+use utoipa_axum::routes;
 
 use self::blocking::Api;
 use self::metrics::Metrics;
+use self::openapi::Document;
 
 pub use self::access::{Access, ApiKey, InvalidAccess, InvalidApiKey};
 pub use self::blocking::Limits;
@@ -64,100 +67,14 @@ pub struct HttpOptions {
 /// All routes. Requests that wait end when `stopping` becomes true.
 pub fn router(engine: Arc<Engine>, options: HttpOptions, stopping: watch::Receiver<bool>) -> Router {
     let (api, metrics) = (Api::new(engine.clone(), options.limits, stopping), Metrics::new(engine));
-    let collection = Router::new()
-        .route(
-            "/",
-            get(collections::get)
-                .put(collections::create)
-                .patch(collections::update)
-                .delete(collections::delete),
-        )
-        .route("/exists", get(collections::exists))
-        .route("/index", put(collections::create_index))
-        .route("/index/{field}", delete(collections::delete_index))
-        .route("/points", put(points::upsert).post(points::get_many))
-        .route("/points/{id}", get(points::get_one))
-        .route("/points/delete", post(points::delete))
-        .route("/points/scroll", post(points::scroll))
-        .route("/points/count", post(points::count))
-        .route("/points/payload", post(payload::put).put(payload::overwrite))
-        .route("/points/payload/delete", post(payload::delete))
-        .route("/points/payload/clear", post(payload::clear))
-        .route("/points/query", post(query::query))
-        .route("/points/query/batch", post(query::batch))
-        .route("/snapshots", get(snapshots::list).post(snapshots::create))
-        .route("/snapshots/recover", put(snapshots::recover))
-        .route(
-            "/snapshots/upload",
-            // As large as it is; it is written to disk as it comes.
-            post(snapshots::upload).layer(DefaultBodyLimit::disable()),
-        )
-        .route(
-            "/snapshots/{snapshot}",
-            get(snapshots::download).delete(snapshots::delete),
-        )
-        .route("/points/query/groups", post(read::groups))
-        .route("/points/vectors", put(vectors::update))
-        .route("/points/vectors/delete", post(vectors::delete))
-        .route("/points/batch", post(update::batch))
-        .route("/points/search", post(legacy::one::<SearchPoints>))
-        .route("/points/search/batch", post(legacy::batch::<SearchPoints>))
-        .route("/points/search/groups", post(legacy::groups::<SearchPoints>))
-        .route("/points/recommend", post(legacy::one::<RecommendPoints>))
-        .route("/points/recommend/batch", post(legacy::batch::<RecommendPoints>))
-        .route("/points/recommend/groups", post(legacy::groups::<RecommendPoints>))
-        .route("/points/discover", post(legacy::one::<DiscoverPoints>))
-        .route("/points/discover/batch", post(legacy::batch::<DiscoverPoints>))
-        .route("/points/search/matrix/pairs", post(read::matrix_pairs))
-        .route("/points/search/matrix/offsets", post(read::matrix_offsets))
-        .route("/evaluate", post(evaluate::evaluate))
-        .route("/facet", post(read::facet))
-        .route("/aliases", get(aliases::of_collection))
-        .route("/documents", get(documents::list).post(documents::add))
-        .route(
-            "/documents/{id}",
-            get(documents::get).delete(documents::delete).post(documents::act),
-        )
-        .route("/ingestion", get(ingestion::get))
-        .route("/ingestion/pause", post(ingestion::pause))
-        .route("/ingestion/resume", post(ingestion::resume))
-        .route(
-            "/dead-letters",
-            get(ingestion::dead_letters).delete(ingestion::delete_dead_letters),
-        )
-        .route(
-            "/dead-letters/{id}",
-            get(ingestion::dead_letter)
-                .delete(ingestion::delete_dead_letter)
-                .post(ingestion::act),
-        );
-    Router::new()
-        .route("/", get(service::version))
-        .route("/healthz", get(service::health))
-        .route("/livez", get(service::health))
-        .route("/readyz", get(service::health))
-        .route("/metrics", get(metrics::render).layer(Extension(metrics.clone())))
-        .route("/models", get(models::list))
-        .route("/v1/models", get(openai::models))
-        .route("/v1/embeddings", post(openai::embeddings))
-        .route("/embed", post(embed::embed))
-        .route("/rerank", post(rerank::rank))
-        .route("/v1/rerank", post(rerank::rerank))
-        .route("/v2/rerank", post(rerank::rerank))
-        .route("/embed_sparse", post(embed::embed_sparse))
-        .route("/embed_all", post(embed::embed_all))
-        .route("/collections", get(collections::list))
-        .route("/collections/aliases", post(aliases::change))
-        .route("/aliases", get(aliases::list))
-        .nest("/collections/{collection}", collection)
-        .route("/ingestion", get(ingestion::all))
-        .route("/tasks", get(tasks::list))
-        .route("/tasks/{task}", get(tasks::get))
-        .route("/tasks/{task}/cancel", post(tasks::cancel))
+    let (routes, document) = routes(&metrics).split_for_parts();
+    routes
         .fallback(error::no_such_route)
         .method_not_allowed_fallback(error::no_such_method)
+        .layer(Extension(Document::new(document)))
         .layer(DefaultBodyLimit::max(options.limits.body_bytes))
         .layer(CatchPanicLayer::custom(error::panicked))
+        .layer(from_fn_with_state(options.limits.timeout, deadline::limit))
         .layer(from_fn_with_state(options.access, access::authorize))
         .layer(from_fn_with_state(metrics, metrics::measure))
         .layer(option_layer(cors(options.cors_origins)))
@@ -176,6 +93,86 @@ pub fn router(engine: Arc<Engine>, options: HttpOptions, stopping: watch::Receiv
         )
         .layer(SetRequestIdLayer::x_request_id(MakeRequestUuid))
         .with_state(api)
+}
+
+/// All routes. What a handler says of itself, its path included, is what the OpenAPI document says of it.
+fn routes(metrics: &Metrics) -> OpenApiRouter<Api> {
+    openapi::routes()
+        .routes(routes!(service::version))
+        .routes(routes!(service::healthz))
+        .routes(routes!(service::livez))
+        .routes(routes!(service::readyz))
+        .routes(routes!(openapi::document))
+        .routes(routes!(openapi::docs))
+        .routes(routes!(metrics::render).layer(Extension(metrics.clone())))
+        .routes(routes!(models::list))
+        .routes(routes!(openai::models))
+        .routes(routes!(openai::embeddings))
+        .routes(routes!(embed::embed))
+        .routes(routes!(embed::embed_sparse))
+        .routes(routes!(embed::embed_all))
+        .routes(routes!(rerank::rank))
+        .routes(routes!(rerank::rerank))
+        .routes(routes!(rerank::rerank_v2))
+        .routes(routes!(collections::list))
+        .routes(routes!(
+            collections::get,
+            collections::create,
+            collections::update,
+            collections::delete
+        ))
+        .routes(routes!(collections::exists))
+        .routes(routes!(collections::create_index))
+        .routes(routes!(collections::delete_index))
+        .routes(routes!(aliases::change))
+        .routes(routes!(aliases::list))
+        .routes(routes!(aliases::of_collection))
+        .routes(routes!(points::upsert, points::get_many))
+        .routes(routes!(points::get_one))
+        .routes(routes!(points::delete))
+        .routes(routes!(points::scroll))
+        .routes(routes!(points::count))
+        .routes(routes!(payload::put, payload::overwrite))
+        .routes(routes!(payload::delete))
+        .routes(routes!(payload::clear))
+        .routes(routes!(vectors::update))
+        .routes(routes!(vectors::delete))
+        .routes(routes!(update::batch))
+        .routes(routes!(query::query))
+        .routes(routes!(query::batch))
+        .routes(routes!(read::groups))
+        .routes(routes!(read::matrix_pairs))
+        .routes(routes!(read::matrix_offsets))
+        .routes(routes!(read::facet))
+        .routes(routes!(evaluate::evaluate))
+        .routes(routes!(legacy::search))
+        .routes(routes!(legacy::search_batch))
+        .routes(routes!(legacy::search_groups))
+        .routes(routes!(legacy::recommend))
+        .routes(routes!(legacy::recommend_batch))
+        .routes(routes!(legacy::recommend_groups))
+        .routes(routes!(legacy::discover))
+        .routes(routes!(legacy::discover_batch))
+        .routes(routes!(snapshots::list, snapshots::create))
+        .routes(routes!(snapshots::recover))
+        // As large as it is; it is written to disk as it comes.
+        .routes(routes!(snapshots::upload).layer(DefaultBodyLimit::disable()))
+        .routes(routes!(snapshots::download, snapshots::delete))
+        .routes(routes!(documents::list, documents::add))
+        .routes(routes!(documents::get, documents::delete, documents::act))
+        .routes(routes!(ingestion::all))
+        .routes(routes!(ingestion::get))
+        .routes(routes!(ingestion::pause))
+        .routes(routes!(ingestion::resume))
+        .routes(routes!(ingestion::dead_letters, ingestion::delete_dead_letters))
+        .routes(routes!(
+            ingestion::dead_letter,
+            ingestion::delete_dead_letter,
+            ingestion::act
+        ))
+        .routes(routes!(tasks::list))
+        .routes(routes!(tasks::get))
+        .routes(routes!(tasks::cancel))
 }
 
 /// Lets browsers call from pages of these origins; of none, no header is sent at all.

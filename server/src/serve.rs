@@ -120,6 +120,9 @@ pub struct ServeOptions {
     /// Seconds after which a stage of ingestion is reported as hanging
     #[arg(long, env = "TWOFOLD_STAGE_TIMEOUT", value_name = "SECONDS", default_value_t = Options::new("", "").stage_timeout.as_secs())]
     pub stage_timeout: u64,
+    /// Seconds that a read may take which does not set a `timeout` itself
+    #[arg(long, env = "TWOFOLD_REQUEST_TIMEOUT", value_name = "SECONDS", default_value_t = Limits::default().timeout.as_secs_f64())]
+    pub request_timeout: f64,
     /// Bytes of a request's body at most, and of a line of a stream
     #[arg(long, env = "TWOFOLD_MAX_BODY_BYTES", default_value_t = Limits::default().body_bytes, value_name = "BYTES")]
     pub max_body_bytes: usize,
@@ -191,6 +194,7 @@ pub async fn run(options: ServeOptions) -> anyhow::Result<()> {
     let http = HttpOptions {
         limits: Limits {
             body_bytes: options.max_body_bytes,
+            timeout: Duration::try_from_secs_f64(options.request_timeout)?,
             ..Limits::default()
         },
         access,

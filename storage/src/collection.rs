@@ -7,13 +7,15 @@ use std::time::Instant;
 
 use parking_lot::{Mutex, RwLock};
 use twofold_types::api::OrderBy;
-use twofold_types::{CollectionConfig, CollectionName, EncoderParams, Filter, ModelId, Payload, PointId, Record};
+use twofold_types::{
+    CollectionConfig, CollectionName, EncoderParams, Filter, ModelId, Payload, PointId, Record, StrictModeConfig,
+};
 
-use twofold_vector::{Arena, Bitmap, MultiArena, SparseIndex};
+use twofold_vector::{Arena, Bitmap, MultiArena, SparseIndex, Watch};
 
 use crate::column::Column;
 use crate::embedding;
-use crate::error::Result;
+use crate::error::{Result, check_deadline};
 use crate::indexing::{IndexSlot, Restored, empty_arena};
 use crate::key::{CollectionId, PointOffset, SeqNo, seq_of_log_key};
 use crate::label::{Label, Labels};
@@ -241,6 +243,7 @@ impl Collection {
 
     /// Applies an operation: it is seen by every read that begins after this returns, and durable.
     pub fn apply(&self, operation: Operation) -> Result<SeqNo> {
+        self.state().strict().check_operation(&operation)?;
         if operation.takes_room() {
             self.options.check_disk()?;
         }
@@ -339,19 +342,38 @@ impl Collection {
 
     /// Merges notes into the collection's metadata; null removes a key.
     pub fn update_metadata(&self, changes: &Payload) -> Result<()> {
+        self.configure(|config| {
+            let metadata = config.metadata.get_or_insert_default();
+            for (key, value) in changes {
+                if value.is_null() {
+                    metadata.remove(key);
+                } else {
+                    metadata.insert(key.clone(), value.clone());
+                }
+            }
+        })
+    }
+
+    /// Sets limits; those that are absent stay.
+    pub fn update_strict_mode(&self, changes: StrictModeConfig) -> Result<()> {
+        self.configure(|config| {
+            let limits = config.strict_mode.take().unwrap_or_default();
+            config.strict_mode = Some(limits.changed(changes));
+        })
+    }
+
+    fn configure(&self, change: impl FnOnce(&mut CollectionConfig)) -> Result<()> {
         let mut writer = self.lock_writer()?;
         let mut config = writer.record.config()?;
-        let metadata = config.metadata.get_or_insert_default();
-        for (key, value) in changes {
-            if value.is_null() {
-                metadata.remove(key);
-            } else {
-                metadata.insert(key.clone(), value.clone());
-            }
-        }
+        change(&mut config);
         let mut record = writer.record.clone();
         record.set_config(&config);
         self.alter(&mut writer, record)
+    }
+
+    /// Refuses a batch of more queries than one may hold.
+    pub fn check_batch(&self, queries: usize) -> Result<()> {
+        self.state().strict().check_batch(queries)
     }
 
     /// The points with these ids, as far as they exist, in the order of the ids.
@@ -373,10 +395,15 @@ impl Collection {
         fetch: &Fetch,
     ) -> Result<(Vec<Record>, Option<PointId>)> {
         let view = self.view();
+        view.check_listing(limit, filter)?;
         let selected = filter.map(|filter| view.select(Some(filter))).transpose()?;
         let start = start.map_or(Vec::new(), |id| self.id.id_key(id));
         let mut page = Vec::new();
+        let mut watch = Watch::every(4096);
         for entry in view.snapshot.scan(Cf::Ids, &self.id.key(), &start) {
+            if watch.missed() {
+                check_deadline()?;
+            }
             let offset = crate::view::offset_of(&entry?.1)?;
             if selected.as_ref().is_none_or(|selected| selected.contains(offset.0)) {
                 page.push(offset);
@@ -408,6 +435,7 @@ impl Collection {
         fetch: &Fetch,
     ) -> Result<Vec<Record>> {
         let view = self.view();
+        view.check_listing(limit, filter)?;
         let hits = view.by_value(order_by, &view.select(filter)?, limit)?;
         let points = view.scored_points(&hits, fetch)?.into_iter();
         let records = points.map(|point| Record {
@@ -428,7 +456,9 @@ impl Collection {
 
     /// How many points match.
     pub fn count(&self, filter: Option<&Filter>) -> Result<u64> {
-        Ok(self.view().select(filter)?.len())
+        let view = self.view();
+        view.check_listing(0, filter)?;
+        Ok(view.select(filter)?.len())
     }
 }
 

@@ -1,8 +1,10 @@
 //! What can go wrong in storage.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use twofold_types::{CollectionName, EmbeddingKind, TaskId};
+use twofold_vector::Deadline;
 
 use crate::pooled::InvalidPooling;
 
@@ -39,6 +41,9 @@ pub enum StorageError {
     /// The request cannot be carried out as it stands.
     #[error(transparent)]
     Invalid(#[from] InvalidInput),
+    /// Nobody waits any more for what was asked.
+    #[error("Timeout error: the operation timed out after {} seconds", .0.as_secs_f64())]
+    Timeout(Duration),
     /// Storage is closing.
     #[error("the server is shutting down")]
     Closing,
@@ -195,6 +200,9 @@ pub enum InvalidInput {
         /// How many are accepted.
         limit: usize,
     },
+    /// What strict mode refuses.
+    #[error("{0}")]
+    Strict(String),
     /// A file that cannot be restored.
     #[error("the snapshot cannot be restored: {0}")]
     Snapshot(String),
@@ -266,6 +274,8 @@ pub enum Fault {
     Conflict,
     /// The input is wrong.
     Caller,
+    /// It took longer than it may.
+    Timeout,
     /// Nobody's: it may work later.
     Unavailable,
     /// The disk is full.
@@ -287,6 +297,7 @@ impl StorageError {
             Self::Invalid(InvalidInput::PointNotFound(_)) => Fault::Missing,
             Self::CollectionExists(_) => Fault::Conflict,
             Self::Invalid(_) => Fault::Caller,
+            Self::Timeout(_) => Fault::Timeout,
             Self::Closing | Self::QueueFull { .. } => Fault::Unavailable,
             Self::DiskFull | Self::DiskLow { .. } => Fault::DiskFull,
             Self::Poisoned(_)
@@ -297,4 +308,9 @@ impl StorageError {
             | Self::Io { .. } => Fault::Server,
         }
     }
+}
+
+/// Fails where the deadline of this thread was missed: nobody waits for what is being done, and what loops found is not whole.
+pub(crate) fn check_deadline() -> Result<()> {
+    Deadline::missed().map_or(Ok(()), |within| Err(StorageError::Timeout(within)))
 }

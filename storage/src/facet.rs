@@ -28,6 +28,7 @@ impl Collection {
     pub fn facet(&self, key: &str, filter: Option<&Filter>, limit: usize) -> Result<Vec<FacetHit>> {
         let path = PayloadPath::parse(key)?;
         let view = self.view();
+        view.check_listing(limit, filter)?;
         let mut counts: HashMap<FacetValue, u64> = HashMap::new();
         view.for_each_point(&view.select(filter)?, |_, record| {
             let payload = record.payload()?;
@@ -47,6 +48,7 @@ impl Collection {
     /// Draws points that match and have the vector, and finds the nearest of them for each.
     pub fn matrix(&self, using: Option<&str>, filter: Option<&Filter>, sample: usize, limit: usize) -> Result<Matrix> {
         let view = self.view();
+        view.check_listing(sample.saturating_mul(limit), filter)?;
         let schema = &view.state.schema;
         let name = match using {
             Some(name) => name,

@@ -9,7 +9,7 @@ use serde_json::Value;
 use twofold_types::{Condition, FieldTest, Filter, GeoPoint, Match, MinShould, Payload, PointId};
 use twofold_vector::{Bitmap, Union};
 
-use crate::error::{InvalidInput, Result};
+use crate::error::{InvalidInput, Result, check_deadline};
 use crate::key::PointOffset;
 use crate::path::PayloadPath;
 use crate::record::FieldKind;
@@ -119,6 +119,7 @@ impl CompiledFilter {
     /// The living points that match.
     pub(crate) fn select(&self, view: &View<'_>) -> Result<Bitmap> {
         let Narrowed { points, exact } = self.narrow(view, view.state.alive.len())?;
+        check_deadline()?;
         if exact || points.is_empty() {
             return Ok(points);
         }

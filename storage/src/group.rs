@@ -40,6 +40,10 @@ impl Collection {
     ) -> Result<Vec<(GroupId, Vec<ScoredPoint>)>> {
         let path = PayloadPath::parse(&grouping.key)?;
         let view = self.view();
+        let strict = view.state.strict();
+        strict.check_read()?;
+        strict.check_limit(grouping.groups.saturating_mul(grouping.size))?;
+        strict.check_parts(query)?;
         let all = view.state.alive.len() as usize;
         let wanted = grouping
             .groups

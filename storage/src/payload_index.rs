@@ -213,6 +213,8 @@ impl Collection {
         if view.state.schema.fields.iter().any(same) {
             return Ok(view.state.seq);
         }
+        let others = view.state.schema.fields.iter().filter(|field| field.key != key);
+        view.state.strict().check_indexes(others.count() + 1)?;
         record.next_field = record.next_field.checked_add(1).ok_or(InvalidInput::Limit {
             what: "payload indexes that a collection has ever had",
             received: usize::from(u16::MAX) + 1,

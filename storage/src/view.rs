@@ -6,11 +6,11 @@ use std::sync::Arc;
 
 use twofold_types::api::{PayloadSelector, WithPayload, WithVector};
 use twofold_types::{Embedding, FieldTest, Filter, Payload, PointId, Record, VectorsOutput};
-use twofold_vector::{Bitmap, Union};
+use twofold_vector::{Bitmap, Union, Watch};
 
 use crate::column::Column;
 use crate::embedding;
-use crate::error::{Result, StorageError};
+use crate::error::{Result, StorageError, check_deadline};
 use crate::filter::{CompiledFilter, Narrowed};
 use crate::key::{CollectionId, PointOffset};
 use crate::path::PayloadPath;
@@ -19,6 +19,7 @@ use crate::record::{DiskRecord, PointRecord};
 use crate::rocks::{Cf, Snapshot};
 use crate::selection::Selection;
 use crate::state::{Slot, State};
+use crate::strict::Use;
 
 /// Points are read one by one below this share of the collection, and all in order above it.
 const SPARSE_READ: u64 = 8;
@@ -67,6 +68,11 @@ impl View<'_> {
         points: &Bitmap,
         mut visit: impl FnMut(PointOffset, PointRecord) -> Result<()>,
     ) -> Result<()> {
+        let mut watch = Watch::every(256);
+        let mut visit = |offset, record| match watch.missed() {
+            true => check_deadline(),
+            false => visit(offset, record),
+        };
         if points.len() * SPARSE_READ < self.state.alive.len() {
             for offset in points.iter() {
                 let offset = PointOffset(offset);
@@ -117,12 +123,13 @@ impl View<'_> {
     /// The points that postings on disk name; none where more than `limit` postings would have to be read.
     fn scan_postings(&self, field: &Field, lookup: &Lookup, limit: u64) -> Result<Option<Bitmap>> {
         let (mut union, mut read) = (Union::default(), 0);
+        let mut watch = Watch::every(4096);
         let mut visit = |key: &[u8]| {
             read += 1;
             if let Some(offset) = PointOffset::from_key(key) {
                 union.insert(offset.0);
             }
-            match read > limit {
+            match read > limit || watch.missed() {
                 true => ControlFlow::Break(()),
                 false => ControlFlow::Continue(()),
             }
@@ -185,6 +192,14 @@ impl View<'_> {
                 .scan_postings(field, &everything, u64::MAX)?
                 .map_or(0, |points| points.len())),
         }
+    }
+
+    /// Refuses to list what strict mode forbids to.
+    pub(crate) fn check_listing(&self, limit: usize, filter: Option<&Filter>) -> Result<()> {
+        let strict = self.state.strict();
+        strict.check_read()?;
+        strict.check_limit(limit)?;
+        strict.check_filter(filter, Use::Read)
     }
 
     /// The living points that match a filter; all of them without one.

@@ -89,6 +89,7 @@ impl Engine {
             pooled_vectors,
             chunking,
             metadata: request.metadata,
+            strict_mode: request.strict_mode_config,
         };
         for (vector, space) in spaces {
             check_space(&config, vector, space)?;

@@ -24,12 +24,17 @@ const DEFAULT_GROUP_SIZE: usize = 3;
 /// Points that one query may ask for, those it skips included.
 pub const MAX_LIMIT: usize = 100_000;
 
+/// The deepest nesting of prefetches, and how many a query may have at all.
+const MAX_PREFETCH_DEPTH: usize = 16;
+const MAX_PREFETCHES: usize = 256;
+
 /// Points of a sample whose distances are compared, at most.
 const MAX_SAMPLE: usize = 10_000;
 
 impl Engine {
     /// Answers a query.
     pub fn query(&self, collection: &Collection, mut query: QueryPoints) -> Result<QueryResult> {
+        check_prefetches(&query.prefetch)?;
         let fetch = fetch(&mut query)?;
         let explain = query.params.as_ref().is_some_and(|params| params.explain);
         let ranked = self.ranked(collection, root(query))?;
@@ -46,6 +51,7 @@ impl Engine {
             group_size,
             with_lookup,
         } = request;
+        check_prefetches(&query.prefetch)?;
         let grouping = Grouping {
             key: group_by,
             groups: query.limit.unwrap_or(DEFAULT_LIMIT),
@@ -301,6 +307,24 @@ pub fn check_limit(received: usize) -> Result<()> {
         .into());
     }
     Ok(())
+}
+
+/// Refuses more prefetches than a query may have.
+fn check_prefetches(prefetches: &[Prefetch]) -> Result<()> {
+    let (mut level, mut depth, mut count) = (Vec::from_iter(prefetches), 0, 0);
+    while !level.is_empty() {
+        depth += 1;
+        count += level.len();
+        level = level.into_iter().flat_map(|prefetch| &prefetch.prefetch).collect();
+    }
+    let limits = [
+        ("nesting of prefetches", depth, MAX_PREFETCH_DEPTH),
+        ("prefetches of one query", count, MAX_PREFETCHES),
+    ];
+    match limits.into_iter().find(|(_, received, limit)| received > limit) {
+        Some((what, received, limit)) => Err(InvalidInput::Limit { what, received, limit }.into()),
+        None => Ok(()),
+    }
 }
 
 fn explained(explanation: &Explanation) -> QueryExplanation {

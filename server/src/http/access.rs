@@ -15,8 +15,8 @@ use subtle::ConstantTimeEq;
 
 use super::error::ApiError;
 
-/// Paths that need no key: what load balancers ask, and what clients ask before they have one.
-const OPEN: [&str; 4] = ["/", "/healthz", "/livez", "/readyz"];
+/// Paths that need no key: what load balancers ask, and what clients and people ask before they have one.
+const OPEN: [&str; 6] = ["/", "/docs", "/healthz", "/livez", "/openapi.json", "/readyz"];
 
 /// Endpoints under a collection that are asked by `POST` and change nothing.
 const READS_OF_A_COLLECTION: [&str; 18] = [
@@ -161,7 +161,7 @@ fn shown_key(headers: &HeaderMap) -> Option<&str> {
 }
 
 /// Whether an endpoint changes nothing. What is not known to be so, writes.
-fn reads(method: &Method, endpoint: Option<&str>) -> bool {
+pub(super) fn reads(method: &Method, endpoint: Option<&str>) -> bool {
     match (method, endpoint) {
         (&Method::GET | &Method::HEAD, _) => true,
         (&Method::POST, Some(endpoint)) => match endpoint.strip_prefix("/collections/{collection}") {

@@ -13,6 +13,7 @@ use twofold_types::CollectionName;
 use twofold_types::api::Envelope;
 use twofold_worker::{Engine, Result, WorkerError};
 
+use super::deadline;
 use super::error::ApiError;
 
 /// Limits of what requests may ask for.
@@ -25,6 +26,9 @@ pub struct Limits {
     pub concurrent_requests: usize,
     /// How long a request waits for its turn before it is refused. Default: 5 s.
     pub max_wait: Duration,
+    /// How long a read may take that does not say it itself (`timeout`). Default: 60 s. Too short refuses what is only slow, too long
+    /// lets what nobody waits for take turns from others.
+    pub timeout: Duration,
 }
 
 impl Default for Limits {
@@ -34,6 +38,7 @@ impl Default for Limits {
             body_bytes: 32 << 20,
             concurrent_requests: 8 * cores,
             max_wait: Duration::from_secs(5),
+            timeout: Duration::from_secs(60),
         }
     }
 }
@@ -101,10 +106,14 @@ impl Api {
             .map_err(|_| WorkerError::Busy)?
             .map_err(|_| WorkerError::Stopping)?;
         let engine = self.engine;
+        let wanted = deadline::wanted();
         let span = tracing::Span::current();
         let work = tokio::task::spawn_blocking(move || {
             let _turn = turn;
-            span.in_scope(|| work(&engine))
+            span.in_scope(|| match wanted {
+                Some(wanted) => wanted.during(|| work(&engine)),
+                None => work(&engine),
+            })
         });
         Ok(work.await.map_err(|_| ApiError::panicked())??)
     }

@@ -8,7 +8,7 @@ use twofold_storage::{Collection, VectorMemory};
 use twofold_types::VectorsConfig;
 use twofold_types::api::{
     CollectionConfigInfo, CollectionDescription, CollectionExists, CollectionInfo, CollectionParams, CollectionsList,
-    CreateCollection, CreatePayloadIndex, PayloadIndexInfo, UpdateCollection, UpdateResult, VectorPlacement,
+    CreateCollection, CreatePayloadIndex, Envelope, PayloadIndexInfo, UpdateCollection, UpdateResult, VectorPlacement,
 };
 use twofold_worker::Result;
 
@@ -17,6 +17,9 @@ use super::error::ApiError;
 use super::extract::{Body, InCollection};
 use super::points::completed;
 
+/// All collections.
+#[utoipa::path(get, path = "/collections", tag = "collections", operation_id = "get_collections",
+    responses((status = 200, body = Envelope<CollectionsList>)))]
 pub(super) async fn list(State(api): State<Api>) -> Result<Answer<CollectionsList>, ApiError> {
     api.run(|engine| {
         let collections = engine.store().collections();
@@ -30,6 +33,9 @@ pub(super) async fn list(State(api): State<Api>) -> Result<Answer<CollectionsLis
     .await
 }
 
+/// Whether there is a collection.
+#[utoipa::path(get, path = "/collections/{collection}/exists", tag = "collections", operation_id = "collection_exists",
+    responses((status = 200, body = Envelope<CollectionExists>)))]
 pub(super) async fn exists(State(api): State<Api>, path: InCollection) -> Result<Answer<CollectionExists>, ApiError> {
     api.run(move |engine| {
         let exists = engine
@@ -42,6 +48,10 @@ pub(super) async fn exists(State(api): State<Api>, path: InCollection) -> Result
     .await
 }
 
+/// Creates a collection.
+#[utoipa::path(put, path = "/collections/{collection}", tag = "collections", operation_id = "create_collection",
+    request_body = CreateCollection,
+    responses((status = 200, body = Envelope<bool>)))]
 pub(super) async fn create(
     State(api): State<Api>,
     path: InCollection,
@@ -51,6 +61,10 @@ pub(super) async fn create(
         .await
 }
 
+/// Changes what may be changed of a collection.
+#[utoipa::path(patch, path = "/collections/{collection}", tag = "collections", operation_id = "update_collection",
+    request_body = UpdateCollection,
+    responses((status = 200, body = Envelope<bool>)))]
 pub(super) async fn update(
     State(api): State<Api>,
     path: InCollection,
@@ -60,19 +74,32 @@ pub(super) async fn update(
         if let Some(metadata) = &request.metadata {
             collection.update_metadata(metadata)?;
         }
+        if let Some(limits) = request.strict_mode_config {
+            collection.update_strict_mode(limits)?;
+        }
         Ok(true)
     })
     .await
 }
 
+/// Deletes a collection; the answer says whether there was one.
+#[utoipa::path(delete, path = "/collections/{collection}", tag = "collections", operation_id = "delete_collection",
+    responses((status = 200, body = Envelope<bool>)))]
 pub(super) async fn delete(State(api): State<Api>, path: InCollection) -> Result<Answer<bool>, ApiError> {
     api.run(move |engine| engine.delete_collection(&path.collection)).await
 }
 
+/// State and configuration of a collection.
+#[utoipa::path(get, path = "/collections/{collection}", tag = "collections", operation_id = "get_collection",
+    responses((status = 200, body = Envelope<CollectionInfo>)))]
 pub(super) async fn get(State(api): State<Api>, path: InCollection) -> Result<Answer<CollectionInfo>, ApiError> {
     api.on(path.collection, |_, collection| info(collection)).await
 }
 
+/// Creates a payload index.
+#[utoipa::path(put, path = "/collections/{collection}/index", tag = "indexes", operation_id = "create_field_index",
+    request_body = CreatePayloadIndex,
+    responses((status = 200, body = Envelope<UpdateResult>)))]
 pub(super) async fn create_index(
     State(api): State<Api>,
     path: InCollection,
@@ -86,6 +113,9 @@ pub(super) async fn create_index(
     .await
 }
 
+/// Deletes a payload index.
+#[utoipa::path(delete, path = "/collections/{collection}/index/{field}", tag = "indexes", operation_id = "delete_field_index",
+    responses((status = 200, body = Envelope<UpdateResult>)))]
 pub(super) async fn delete_index(
     State(api): State<Api>,
     path: InCollection<String>,
@@ -132,6 +162,7 @@ fn info(collection: &Collection) -> Result<CollectionInfo> {
             encoders: config.encoders,
             pooled_vectors: config.pooled_vectors,
             chunking: config.chunking,
+            strict_mode_config: config.strict_mode,
         },
         payload_schema: indexes
             .map(|(key, index)| {

@@ -5,11 +5,12 @@ use std::time::{Duration, Instant};
 use axum::extract::{FromRequest, Request, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use serde::{Deserialize, Deserializer};
+use serde::{Deserialize, Deserializer, Serialize};
 use twofold_storage::{DocumentSelector, Operation, StorageError};
-use twofold_types::api::{AddDocuments, DocumentInfo, DocumentsSelector, TaskAccepted, UpdateResult};
-use twofold_types::{DocumentEntry, DocumentPage, Priority, Task, TaskId};
+use twofold_types::api::{AddDocuments, DocumentInfo, DocumentsSelector, Envelope, TaskAccepted, UpdateResult};
+use twofold_types::{DocumentEntry, DocumentPage, Priority, StreamAccepted, Task, TaskId};
 use twofold_worker::{Result, check_limit};
+use utoipa::{IntoParams, ToSchema};
 
 use super::blocking::{Answer, Api};
 use super::error::{ApiError, no_such_endpoint};
@@ -29,12 +30,15 @@ const SLOWEST_POLL: Duration = Duration::from_millis(250);
 const DEFAULT_PAGE: usize = 100;
 
 /// How documents are accepted.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 pub(super) struct AddOptions {
+    /// Before or after other tasks of the collection.
     #[serde(default)]
     pub(super) priority: Priority,
-    /// How long the answer waits for the documents to be searchable.
+    /// How long the answer waits for the documents to be searchable: `true`, `false`, or seconds.
     #[serde(default, deserialize_with = "wait")]
+    #[param(value_type = Option<String>)]
     pub(super) wait: Option<Duration>,
 }
 
@@ -55,6 +59,19 @@ fn wait<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, 
     }
 }
 
+/// What is answered to documents: to a body, or to a stream.
+#[derive(Serialize, ToSchema)]
+#[serde(untagged)]
+#[expect(dead_code, reason = "it is what the OpenAPI document says")]
+pub(super) enum Accepted {
+    Body(Box<TaskAccepted>),
+    Stream(StreamAccepted),
+}
+
+/// Accepts documents: as one body, or as a stream with one document a line.
+#[utoipa::path(post, path = "/collections/{collection}/documents", tag = "documents", operation_id = "add_documents", params(AddOptions),
+    request_body(content((AddDocuments), (String = "application/x-ndjson"))),
+    responses((status = 202, body = Envelope<Accepted>), (status = 200, body = Envelope<Accepted>, description = "all of them are searchable")))]
 pub(super) async fn add(
     State(api): State<Api>,
     path: InCollection,
@@ -108,9 +125,12 @@ pub(super) async fn wait_for(api: &Api, ids: &[TaskId], wait: Duration) -> Resul
     Ok(tasks)
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 pub(super) struct Page {
+    /// The id that the page begins with.
     pub(super) from: Option<String>,
+    /// How many of the page. Default: 100.
     pub(super) limit: Option<usize>,
 }
 
@@ -122,6 +142,9 @@ impl Page {
     }
 }
 
+/// The documents of a collection, page by page.
+#[utoipa::path(get, path = "/collections/{collection}/documents", tag = "documents", operation_id = "list_documents", params(Page),
+    responses((status = 200, body = Envelope<DocumentPage>)))]
 pub(super) async fn list(
     State(api): State<Api>,
     path: InCollection,
@@ -142,6 +165,9 @@ pub(super) async fn list(
     .await
 }
 
+/// A document with its chunks.
+#[utoipa::path(get, path = "/collections/{collection}/documents/{id}", tag = "documents", operation_id = "get_document",
+    responses((status = 200, body = Envelope<DocumentInfo>)))]
 pub(super) async fn get(State(api): State<Api>, path: InCollection<String>) -> Result<Answer<DocumentInfo>, ApiError> {
     api.on(path.collection, move |_, collection| {
         let found = collection
@@ -156,6 +182,9 @@ pub(super) async fn get(State(api): State<Api>, path: InCollection<String>) -> R
     .await
 }
 
+/// Deletes a document with its chunks.
+#[utoipa::path(delete, path = "/collections/{collection}/documents/{id}", tag = "documents", operation_id = "delete_document",
+    responses((status = 200, body = Envelope<UpdateResult>)))]
 pub(super) async fn delete(
     State(api): State<Api>,
     path: InCollection<String>,
@@ -167,7 +196,12 @@ pub(super) async fn delete(
     .await
 }
 
-/// `POST /documents/delete`: an id may be any text, so what is not a document's stands behind `POST`.
+/// Deletes several documents: `id` is `delete`.
+///
+/// An id may be any text, so what is not a document's stands behind `POST`.
+#[utoipa::path(post, path = "/collections/{collection}/documents/{id}", tag = "documents", operation_id = "delete_documents",
+    request_body = DocumentsSelector,
+    responses((status = 200, body = Envelope<UpdateResult>)))]
 pub(super) async fn act(
     State(api): State<Api>,
     path: InCollection<String>,

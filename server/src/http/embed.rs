@@ -18,6 +18,10 @@ pub(super) struct Tei;
 
 pub(super) type Failure = super::error::Failure<Tei>;
 
+/// Embeddings in the shape of text-embeddings-inference.
+#[utoipa::path(post, path = "/embed", tag = "models", operation_id = "embed",
+    request_body = Embed,
+    responses((status = 200, body = Vec<Vec<f32>>), (status = "default", body = EmbedError)))]
 pub(super) async fn embed(
     State(api): State<Api>,
     request: Result<Body<Embed>, ApiError>,
@@ -42,6 +46,10 @@ pub(super) async fn embed(
     Ok(Json(embedded.await?))
 }
 
+/// Weighted terms in the same shape.
+#[utoipa::path(post, path = "/embed_sparse", tag = "models", operation_id = "embed_sparse",
+    request_body = EmbedTerms,
+    responses((status = 200, body = Vec<Vec<SparseValue>>), (status = "default", body = EmbedError)))]
 pub(super) async fn embed_sparse(
     State(api): State<Api>,
     request: Result<Body<EmbedTerms>, ApiError>,
@@ -56,6 +64,10 @@ pub(super) async fn embed_sparse(
     embed_terms(api, request?, EmbeddingKind::Sparse, values).await
 }
 
+/// A vector for each token in the same shape.
+#[utoipa::path(post, path = "/embed_all", tag = "models", operation_id = "embed_all",
+    request_body = EmbedTerms,
+    responses((status = 200, body = Vec<Vec<Vec<f32>>>), (status = "default", body = EmbedError)))]
 pub(super) async fn embed_all(
     State(api): State<Api>,
     request: Result<Body<EmbedTerms>, ApiError>,

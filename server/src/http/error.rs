@@ -7,7 +7,7 @@ use axum::Json;
 use axum::http::{Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
-use twofold_storage::{Fault, StorageError};
+use twofold_storage::{Fault, InvalidInput, StorageError};
 use twofold_types::StreamAccepted;
 use twofold_types::api::{ErrorEnvelope, ErrorStatus};
 use twofold_worker::WorkerError;
@@ -85,6 +85,7 @@ impl From<WorkerError> for ApiError {
             (_, Fault::Missing) => StatusCode::NOT_FOUND,
             (_, Fault::Conflict) => StatusCode::CONFLICT,
             (_, Fault::Caller) => StatusCode::BAD_REQUEST,
+            (_, Fault::Timeout) => StatusCode::REQUEST_TIMEOUT,
             (_, Fault::Unavailable) => StatusCode::SERVICE_UNAVAILABLE,
             (_, Fault::DiskFull) => StatusCode::INSUFFICIENT_STORAGE,
             (_, Fault::Server) => StatusCode::INTERNAL_SERVER_ERROR,
@@ -93,7 +94,10 @@ impl From<WorkerError> for ApiError {
             tracing::error!(%error, "request failed");
         }
         let message = match status {
-            StatusCode::BAD_REQUEST => format!("Wrong input: {error}"),
+            StatusCode::BAD_REQUEST => match &error {
+                WorkerError::Storage(StorageError::Invalid(InvalidInput::Strict(_))) => format!("Bad request: {error}"),
+                _ => format!("Wrong input: {error}"),
+            },
             _ => error.to_string(),
         };
         Self {

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use axum::extract::State;
+use twofold_types::api::Envelope;
 use twofold_types::evaluation::{Evaluate, Evaluation};
 use twofold_worker::{Result, WorkerError};
 
@@ -11,6 +12,10 @@ use super::blocking::{Answer, Api};
 use super::error::ApiError;
 use super::extract::{Body, InCollection};
 
+/// Measures how well queries find the documents that were judged relevant to them.
+#[utoipa::path(post, path = "/collections/{collection}/evaluate", tag = "search", operation_id = "evaluate",
+    request_body = Evaluate,
+    responses((status = 200, body = Envelope<Evaluation>)))]
 pub(super) async fn evaluate(
     State(api): State<Api>,
     path: InCollection,

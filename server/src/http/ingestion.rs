@@ -1,6 +1,7 @@
 //! Ingestion in the hands of an operator: its state, pausing, and dead letters.
 
 use axum::extract::{FromRequest, Request, State};
+use twofold_types::api::Envelope;
 use twofold_types::{
     CollectionIngestion, DeadLetter, DeadLetterPage, DeadLettersDeleted, DeadLettersRetried, Ingestion,
     RetryDeadLetters,
@@ -12,10 +13,16 @@ use super::documents::Page;
 use super::error::{ApiError, no_such_endpoint};
 use super::extract::{Body, InCollection, Params};
 
+/// The queue, and the threads that work it off.
+#[utoipa::path(get, path = "/ingestion", tag = "ingestion", operation_id = "get_ingestion",
+    responses((status = 200, body = Envelope<Ingestion>)))]
 pub(super) async fn all(State(api): State<Api>) -> Result<Answer<Ingestion>, ApiError> {
     api.run(|engine| engine.ingestion()).await
 }
 
+/// What waits for a collection.
+#[utoipa::path(get, path = "/collections/{collection}/ingestion", tag = "ingestion", operation_id = "get_collection_ingestion",
+    responses((status = 200, body = Envelope<CollectionIngestion>)))]
 pub(super) async fn get(State(api): State<Api>, path: InCollection) -> Result<Answer<CollectionIngestion>, ApiError> {
     api.on(path.collection, |engine, collection| {
         engine.collection_ingestion(collection)
@@ -23,6 +30,9 @@ pub(super) async fn get(State(api): State<Api>, path: InCollection) -> Result<An
     .await
 }
 
+/// Lets the documents of a collection wait.
+#[utoipa::path(post, path = "/collections/{collection}/ingestion/pause", tag = "ingestion", operation_id = "pause_ingestion",
+    responses((status = 200, body = Envelope<CollectionIngestion>)))]
 pub(super) async fn pause(State(api): State<Api>, path: InCollection) -> Result<Answer<CollectionIngestion>, ApiError> {
     api.on(path.collection, |engine, collection| {
         engine.set_paused(collection, true)
@@ -30,6 +40,9 @@ pub(super) async fn pause(State(api): State<Api>, path: InCollection) -> Result<
     .await
 }
 
+/// Goes on with them.
+#[utoipa::path(post, path = "/collections/{collection}/ingestion/resume", tag = "ingestion", operation_id = "resume_ingestion",
+    responses((status = 200, body = Envelope<CollectionIngestion>)))]
 pub(super) async fn resume(
     State(api): State<Api>,
     path: InCollection,
@@ -40,6 +53,9 @@ pub(super) async fn resume(
     .await
 }
 
+/// Documents that were given up, page by page.
+#[utoipa::path(get, path = "/collections/{collection}/dead-letters", tag = "ingestion", operation_id = "list_dead_letters", params(Page),
+    responses((status = 200, body = Envelope<DeadLetterPage>)))]
 pub(super) async fn dead_letters(
     State(api): State<Api>,
     path: InCollection,
@@ -52,6 +68,9 @@ pub(super) async fn dead_letters(
     .await
 }
 
+/// One of them.
+#[utoipa::path(get, path = "/collections/{collection}/dead-letters/{id}", tag = "ingestion", operation_id = "get_dead_letter",
+    responses((status = 200, body = Envelope<DeadLetter>)))]
 pub(super) async fn dead_letter(
     State(api): State<Api>,
     path: InCollection<String>,
@@ -62,6 +81,9 @@ pub(super) async fn dead_letter(
     .await
 }
 
+/// Deletes all of them.
+#[utoipa::path(delete, path = "/collections/{collection}/dead-letters", tag = "ingestion", operation_id = "delete_dead_letters",
+    responses((status = 200, body = Envelope<DeadLettersDeleted>)))]
 pub(super) async fn delete_dead_letters(
     State(api): State<Api>,
     path: InCollection,
@@ -73,6 +95,9 @@ pub(super) async fn delete_dead_letters(
     .await
 }
 
+/// Deletes one of them.
+#[utoipa::path(delete, path = "/collections/{collection}/dead-letters/{id}", tag = "ingestion", operation_id = "delete_dead_letter",
+    responses((status = 200, body = Envelope<DeadLettersDeleted>)))]
 pub(super) async fn delete_dead_letter(
     State(api): State<Api>,
     path: InCollection<String>,
@@ -84,7 +109,12 @@ pub(super) async fn delete_dead_letter(
     .await
 }
 
-/// `POST /dead-letters/retry`: an id may be any text, so what is not a document's stands behind `POST`.
+/// Lets dead letters wait again: `id` is `retry`.
+///
+/// An id may be any text, so what is not a document's stands behind `POST`.
+#[utoipa::path(post, path = "/collections/{collection}/dead-letters/{id}", tag = "ingestion", operation_id = "retry_dead_letters",
+    request_body = RetryDeadLetters,
+    responses((status = 200, body = Envelope<DeadLettersRetried>)))]
 pub(super) async fn act(
     State(api): State<Api>,
     path: InCollection<String>,

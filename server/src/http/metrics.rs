@@ -93,6 +93,8 @@ fn known_method(method: &str) -> &'static str {
 }
 
 /// The metrics in Prometheus' text format.
+#[utoipa::path(get, path = "/metrics", tag = "service", operation_id = "metrics",
+    responses((status = 200, body = String)))]
 pub(super) async fn render(
     State(api): State<Api>,
     Extension(metrics): Extension<Metrics>,

@@ -24,6 +24,10 @@ pub(super) struct OpenAi;
 
 pub(super) type Failure = super::error::Failure<OpenAi>;
 
+/// Embeddings in the shape of OpenAI's API.
+#[utoipa::path(post, path = "/v1/embeddings", tag = "models", operation_id = "create_embeddings",
+    request_body = CreateEmbeddings,
+    responses((status = 200, body = Embeddings), (status = "default", body = OpenAiError)))]
 pub(super) async fn embeddings(
     State(api): State<Api>,
     request: Result<Body<CreateEmbeddings>, ApiError>,
@@ -70,6 +74,8 @@ fn written(embedding: Vec<f32>, format: EncodingFormat) -> EmbeddingValue {
 }
 
 /// Models that can be used here; `GET /models` lists the others as well.
+#[utoipa::path(get, path = "/v1/models", tag = "models", operation_id = "list_openai_models",
+    responses((status = 200, body = List<ModelObject>), (status = "default", body = OpenAiError)))]
 pub(super) async fn models(State(api): State<Api>) -> Result<Json<List<ModelObject>>, Failure> {
     let models = api.call(|engine| {
         let models = engine.models().list().into_iter();

@@ -2,13 +2,17 @@
 
 use axum::extract::State;
 use twofold_storage::Operation;
-use twofold_types::api::{DeletePayload, PointsSelector, SetPayload, UpdateResult};
+use twofold_types::api::{DeletePayload, Envelope, PointsSelector, SetPayload, UpdateResult};
 
 use super::blocking::{Answer, Api};
 use super::error::ApiError;
 use super::extract::{Body, InCollection};
 use super::points::{apply, selector};
 
+/// Sets keys of payloads.
+#[utoipa::path(post, path = "/collections/{collection}/points/payload", tag = "points", operation_id = "set_payload",
+    request_body = SetPayload,
+    responses((status = 200, body = Envelope<UpdateResult>)))]
 pub(super) async fn put(
     State(api): State<Api>,
     path: InCollection,
@@ -17,6 +21,10 @@ pub(super) async fn put(
     apply(api, path, set(request)).await
 }
 
+/// Replaces payloads.
+#[utoipa::path(put, path = "/collections/{collection}/points/payload", tag = "points", operation_id = "overwrite_payload",
+    request_body = SetPayload,
+    responses((status = 200, body = Envelope<UpdateResult>)))]
 pub(super) async fn overwrite(
     State(api): State<Api>,
     path: InCollection,
@@ -25,6 +33,10 @@ pub(super) async fn overwrite(
     apply(api, path, overwritten(request)).await
 }
 
+/// Removes keys of payloads.
+#[utoipa::path(post, path = "/collections/{collection}/points/payload/delete", tag = "points", operation_id = "delete_payload",
+    request_body = DeletePayload,
+    responses((status = 200, body = Envelope<UpdateResult>)))]
 pub(super) async fn delete(
     State(api): State<Api>,
     path: InCollection,
@@ -33,6 +45,10 @@ pub(super) async fn delete(
     apply(api, path, deleted(request)).await
 }
 
+/// Empties payloads.
+#[utoipa::path(post, path = "/collections/{collection}/points/payload/clear", tag = "points", operation_id = "clear_payload",
+    request_body = PointsSelector,
+    responses((status = 200, body = Envelope<UpdateResult>)))]
 pub(super) async fn clear(
     State(api): State<Api>,
     path: InCollection,

@@ -3,8 +3,8 @@
 use axum::extract::State;
 use twofold_storage::{Collection, Fetch, InvalidInput, Operation, Selector, SeqNo};
 use twofold_types::api::{
-    CountPoints, CountResult, GetPoints, PointsSelector, ScrollPoints, ScrollResult, UpdateMode, UpdateResult,
-    UpsertBody, WithPayload, WithVector,
+    CountPoints, CountResult, Envelope, GetPoints, PointsSelector, ScrollPoints, ScrollResult, UpdateMode,
+    UpdateResult, UpsertBody, WithPayload, WithVector,
 };
 use twofold_types::{PointId, Record};
 use twofold_worker::{DEFAULT_LIMIT, Engine, Result, check_limit};
@@ -16,6 +16,10 @@ use super::extract::{Body, InCollection, bad_path};
 /// Points that one request may put in.
 const MAX_POINTS: usize = 100_000;
 
+/// Puts points in; points of the same ids are replaced.
+#[utoipa::path(put, path = "/collections/{collection}/points", tag = "points", operation_id = "upsert_points",
+    request_body = UpsertBody,
+    responses((status = 200, body = Envelope<UpdateResult>)))]
 pub(super) async fn upsert(
     State(api): State<Api>,
     path: InCollection,
@@ -49,6 +53,10 @@ pub(super) fn check_points(received: usize) -> Result<()> {
     }
 }
 
+/// Deletes points.
+#[utoipa::path(post, path = "/collections/{collection}/points/delete", tag = "points", operation_id = "delete_points",
+    request_body = PointsSelector,
+    responses((status = 200, body = Envelope<UpdateResult>)))]
 pub(super) async fn delete(
     State(api): State<Api>,
     path: InCollection,
@@ -57,6 +65,10 @@ pub(super) async fn delete(
     apply(api, path, Operation::Delete(selector(request))).await
 }
 
+/// Points by their ids.
+#[utoipa::path(post, path = "/collections/{collection}/points", tag = "points", operation_id = "get_points",
+    request_body = GetPoints,
+    responses((status = 200, body = Envelope<Vec<Record>>)))]
 pub(super) async fn get_many(
     State(api): State<Api>,
     path: InCollection,
@@ -69,6 +81,9 @@ pub(super) async fn get_many(
     .await
 }
 
+/// One point.
+#[utoipa::path(get, path = "/collections/{collection}/points/{id}", tag = "points", operation_id = "get_point",
+    responses((status = 200, body = Envelope<Record>)))]
 pub(super) async fn get_one(State(api): State<Api>, path: InCollection<String>) -> Result<Answer<Record>, ApiError> {
     let id: PointId = path.rest.parse().map_err(bad_path)?;
     api.on(path.collection, move |_, collection| {
@@ -79,6 +94,10 @@ pub(super) async fn get_one(State(api): State<Api>, path: InCollection<String>) 
     .await
 }
 
+/// Lists points page by page.
+#[utoipa::path(post, path = "/collections/{collection}/points/scroll", tag = "points", operation_id = "scroll_points",
+    request_body = ScrollPoints,
+    responses((status = 200, body = Envelope<ScrollResult>)))]
 pub(super) async fn scroll(
     State(api): State<Api>,
     path: InCollection,
@@ -106,6 +125,10 @@ pub(super) async fn scroll(
     .await
 }
 
+/// Counts points.
+#[utoipa::path(post, path = "/collections/{collection}/points/count", tag = "points", operation_id = "count_points",
+    request_body = CountPoints,
+    responses((status = 200, body = Envelope<CountResult>)))]
 pub(super) async fn count(
     State(api): State<Api>,
     path: InCollection,

@@ -2,7 +2,7 @@
 
 use axum::extract::State;
 use twofold_types::api::{
-    FacetPoints, FacetResult, GroupsResult, MatrixOffsets, MatrixPair, MatrixPairs, QueryGroups, SearchMatrix,
+    Envelope, FacetPoints, FacetResult, GroupsResult, MatrixOffsets, MatrixPair, MatrixPairs, QueryGroups, SearchMatrix,
 };
 use twofold_worker::{DEFAULT_LIMIT, Result, check_limit};
 
@@ -10,6 +10,10 @@ use super::blocking::{Answer, Api};
 use super::error::ApiError;
 use super::extract::{Body, InCollection};
 
+/// A query, answered in groups.
+#[utoipa::path(post, path = "/collections/{collection}/points/query/groups", tag = "search", operation_id = "query_points_groups",
+    request_body = QueryGroups,
+    responses((status = 200, body = Envelope<GroupsResult>)))]
 pub(super) async fn groups(
     State(api): State<Api>,
     path: InCollection,
@@ -21,6 +25,10 @@ pub(super) async fn groups(
     .await
 }
 
+/// The most frequent values of a payload key.
+#[utoipa::path(post, path = "/collections/{collection}/facet", tag = "points", operation_id = "facet",
+    request_body = FacetPoints,
+    responses((status = 200, body = Envelope<FacetResult>)))]
 pub(super) async fn facet(
     State(api): State<Api>,
     path: InCollection,
@@ -36,6 +44,10 @@ pub(super) async fn facet(
     .await
 }
 
+/// How near points of a sample are to each other, as pairs.
+#[utoipa::path(post, path = "/collections/{collection}/points/search/matrix/pairs", tag = "search", operation_id = "search_matrix_pairs",
+    request_body = SearchMatrix,
+    responses((status = 200, body = Envelope<MatrixPairs>)))]
 pub(super) async fn matrix_pairs(
     State(api): State<Api>,
     path: InCollection,
@@ -55,6 +67,10 @@ pub(super) async fn matrix_pairs(
     .await
 }
 
+/// The same as a sparse matrix in coordinates.
+#[utoipa::path(post, path = "/collections/{collection}/points/search/matrix/offsets", tag = "search", operation_id = "search_matrix_offsets",
+    request_body = SearchMatrix,
+    responses((status = 200, body = Envelope<MatrixOffsets>)))]
 pub(super) async fn matrix_offsets(
     State(api): State<Api>,
     path: InCollection,

@@ -4,7 +4,7 @@ use std::num::NonZeroUsize;
 
 use axum::Json;
 use axum::extract::State;
-use twofold_types::embeddings::Usage;
+use twofold_types::embeddings::{EmbedError, OpenAiError, Usage};
 use twofold_types::rerank::{
     Rank, RankTexts, Rerank, RerankDocument, RerankResult, Reranked, RerankedText, TruncationDirection,
 };
@@ -15,6 +15,10 @@ use super::error::ApiError;
 use super::extract::Body;
 use super::{embed, openai};
 
+/// Texts by their relevance to a query, in the shape of text-embeddings-inference.
+#[utoipa::path(post, path = "/rerank", tag = "models", operation_id = "rank",
+    request_body = RankTexts,
+    responses((status = 200, body = Vec<Rank>), (status = "default", body = EmbedError)))]
 pub(super) async fn rank(
     State(api): State<Api>,
     request: Result<Body<RankTexts>, ApiError>,
@@ -44,6 +48,10 @@ pub(super) async fn rank(
     Ok(Json(ranked.await?))
 }
 
+/// Documents by their relevance to a query, in the shape of Cohere's and Jina's APIs.
+#[utoipa::path(post, path = "/v1/rerank", tag = "models", operation_id = "rerank",
+    request_body = Rerank,
+    responses((status = 200, body = Reranked), (status = "default", body = OpenAiError)))]
 pub(super) async fn rerank(
     State(api): State<Api>,
     request: Result<Body<Rerank>, ApiError>,
@@ -76,4 +84,15 @@ pub(super) async fn rerank(
         })
     });
     Ok(Json(reranked.await?))
+}
+
+/// The same at the path of Cohere's second version.
+#[utoipa::path(post, path = "/v2/rerank", tag = "models", operation_id = "rerank_v2",
+    request_body = Rerank,
+    responses((status = 200, body = Reranked), (status = "default", body = OpenAiError)))]
+pub(super) async fn rerank_v2(
+    state: State<Api>,
+    request: Result<Body<Rerank>, ApiError>,
+) -> Result<Json<Reranked>, openai::Failure> {
+    rerank(state, request).await
 }

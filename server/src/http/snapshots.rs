@@ -9,13 +9,18 @@ use tokio::io::AsyncWriteExt;
 use tower::ServiceExt;
 use tower_http::services::ServeFile;
 use twofold_storage::{InvalidInput, StorageError};
+use twofold_types::api::Envelope;
 use twofold_types::{CollectionName, RecoverSnapshot, SnapshotDescription};
 use twofold_worker::WorkerError;
+use utoipa::{IntoParams, ToSchema};
 
 use super::blocking::{Answer, Api};
 use super::error::ApiError;
 use super::extract::{Body, InCollection};
 
+/// Makes a snapshot of a collection.
+#[utoipa::path(post, path = "/collections/{collection}/snapshots", tag = "snapshots", operation_id = "create_snapshot",
+    responses((status = 200, body = Envelope<SnapshotDescription>)))]
 pub(super) async fn create(
     State(api): State<Api>,
     path: InCollection,
@@ -23,6 +28,9 @@ pub(super) async fn create(
     api.run(move |engine| engine.create_snapshot(&path.collection)).await
 }
 
+/// The snapshots of a collection.
+#[utoipa::path(get, path = "/collections/{collection}/snapshots", tag = "snapshots", operation_id = "list_snapshots",
+    responses((status = 200, body = Envelope<Vec<SnapshotDescription>>)))]
 pub(super) async fn list(
     State(api): State<Api>,
     path: InCollection,
@@ -32,6 +40,8 @@ pub(super) async fn list(
 }
 
 /// The file itself; parts of it to those who ask for a range, so that a download can go on where it broke off.
+#[utoipa::path(get, path = "/collections/{collection}/snapshots/{snapshot}", tag = "snapshots", operation_id = "get_snapshot",
+    responses((status = 200, body = [u8], content_type = "application/octet-stream")))]
 pub(super) async fn download(
     State(api): State<Api>,
     path: InCollection<String>,
@@ -54,6 +64,9 @@ pub(super) async fn download(
     Ok(response)
 }
 
+/// Deletes a snapshot.
+#[utoipa::path(delete, path = "/collections/{collection}/snapshots/{snapshot}", tag = "snapshots", operation_id = "delete_snapshot",
+    responses((status = 200, body = Envelope<bool>)))]
 pub(super) async fn delete(State(api): State<Api>, path: InCollection<String>) -> Result<Answer<bool>, ApiError> {
     api.run(move |engine| {
         engine.store().delete_snapshot(&path.collection, &path.rest)?;
@@ -62,6 +75,10 @@ pub(super) async fn delete(State(api): State<Api>, path: InCollection<String>) -
     .await
 }
 
+/// Makes a collection what a snapshot on the server holds.
+#[utoipa::path(put, path = "/collections/{collection}/snapshots/recover", tag = "snapshots", operation_id = "recover_from_snapshot",
+    request_body = RecoverSnapshot,
+    responses((status = 200, body = Envelope<bool>)))]
 pub(super) async fn recover(
     State(api): State<Api>,
     path: InCollection,
@@ -75,12 +92,26 @@ pub(super) async fn recover(
     .await
 }
 
-#[derive(Deserialize)]
+/// The form of an upload.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "it is read part by part; this is what it looks like")]
+pub(super) struct UploadForm {
+    /// The file.
+    #[schema(value_type = String, format = Binary)]
+    snapshot: Vec<u8>,
+}
+
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 pub(super) struct Upload {
+    /// The SHA-256 that the file must have, in hexadecimal.
     checksum: Option<String>,
 }
 
 /// Takes a snapshot from the part `snapshot` of a form, through a file on the disk of the data directory.
+#[utoipa::path(post, path = "/collections/{collection}/snapshots/upload", tag = "snapshots", operation_id = "recover_from_uploaded_snapshot", params(Upload),
+    request_body(content = UploadForm, content_type = "multipart/form-data"),
+    responses((status = 200, body = Envelope<bool>)))]
 pub(super) async fn upload(
     State(api): State<Api>,
     path: InCollection,

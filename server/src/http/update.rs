@@ -2,7 +2,7 @@
 
 use axum::extract::State;
 use twofold_storage::{Collection, InvalidInput, Operation, SeqNo};
-use twofold_types::api::{UpdateBatch, UpdateOperation, UpdateResult};
+use twofold_types::api::{Envelope, UpdateBatch, UpdateOperation, UpdateResult};
 use twofold_worker::{Engine, Result};
 
 use super::blocking::{Answer, Api};
@@ -15,6 +15,10 @@ use super::vectors::{delete_vectors, update_vectors};
 /// Operations of one request at most.
 const MAX_OPERATIONS: usize = 10_000;
 
+/// Several operations on points, in order, each for itself.
+#[utoipa::path(post, path = "/collections/{collection}/points/batch", tag = "points", operation_id = "batch_update",
+    request_body = UpdateBatch,
+    responses((status = 200, body = Envelope<Vec<UpdateResult>>)))]
 pub(super) async fn batch(
     State(api): State<Api>,
     path: InCollection,

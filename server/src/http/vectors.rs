@@ -2,7 +2,7 @@
 
 use axum::extract::State;
 use twofold_storage::{Collection, InvalidInput, Operation, SeqNo};
-use twofold_types::api::{DeleteVectors, UpdateResult, UpdateVectors};
+use twofold_types::api::{DeleteVectors, Envelope, UpdateResult, UpdateVectors};
 use twofold_worker::{Engine, Result};
 
 use super::blocking::{Answer, Api};
@@ -10,6 +10,10 @@ use super::error::ApiError;
 use super::extract::{Body, InCollection};
 use super::points::{apply_to, check_points, completed, selector};
 
+/// Replaces vectors of points; those that are not named stay.
+#[utoipa::path(put, path = "/collections/{collection}/points/vectors", tag = "points", operation_id = "update_vectors",
+    request_body = UpdateVectors,
+    responses((status = 200, body = Envelope<UpdateResult>)))]
 pub(super) async fn update(
     State(api): State<Api>,
     path: InCollection,
@@ -21,6 +25,10 @@ pub(super) async fn update(
     .await
 }
 
+/// Takes vectors out of points.
+#[utoipa::path(post, path = "/collections/{collection}/points/vectors/delete", tag = "points", operation_id = "delete_vectors",
+    request_body = DeleteVectors,
+    responses((status = 200, body = Envelope<UpdateResult>)))]
 pub(super) async fn delete(
     State(api): State<Api>,
     path: InCollection,

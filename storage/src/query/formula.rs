@@ -4,9 +4,10 @@ use std::collections::{BTreeMap, HashMap};
 
 use serde_json::Value;
 use twofold_types::{Datetime, Decay, Expression, Filter, GeoPoint, Operation, Payload};
+use twofold_vector::Watch;
 
 use super::{Hit, sort};
-use crate::error::{FormulaError, InvalidInput, Result};
+use crate::error::{FormulaError, InvalidInput, Result, check_deadline};
 use crate::filter::{CompiledFilter, Subject};
 use crate::key::PointOffset;
 use crate::path::PayloadPath;
@@ -79,7 +80,11 @@ impl View<'_> {
         }
         let offsets: Vec<PointOffset> = scores.keys().copied().map(PointOffset).collect();
         let mut hits = Vec::with_capacity(offsets.len());
+        let mut watch = Watch::every(256);
         for (&offset, record) in offsets.iter().zip(self.points(&offsets)?) {
+            if watch.missed() {
+                check_deadline()?;
+            }
             let Some(record) = record else { continue };
             let payload = record.payload()?;
             let point = Point {

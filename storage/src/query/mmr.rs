@@ -6,7 +6,7 @@ use twofold_vector::{kernel, max_sim};
 
 use super::Hit;
 use crate::embedding::flat;
-use crate::error::{InvalidInput, Result};
+use crate::error::{InvalidInput, Result, check_deadline};
 use crate::key::PointOffset;
 use crate::state::Slot;
 use crate::view::View;
@@ -50,6 +50,7 @@ impl View<'_> {
         let mut pending: Vec<usize> = (0..hits.len()).collect();
         let mut chosen: Vec<Hit> = Vec::new();
         while chosen.len() < k && !pending.is_empty() {
+            check_deadline()?;
             let worth = |candidate: usize| match chosen.is_empty() {
                 true => relevance[candidate],
                 false => (1.0 - diversity) * relevance[candidate] - diversity * nearest_chosen[candidate],

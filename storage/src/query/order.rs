@@ -3,10 +3,10 @@
 use serde_json::Value;
 use twofold_types::api::{Direction, OrderBy, StartFrom};
 use twofold_types::{Datetime, Number, OrderValue};
-use twofold_vector::Bitmap;
+use twofold_vector::{Bitmap, Watch};
 
 use super::Hit;
-use crate::error::Result;
+use crate::error::{Result, check_deadline};
 use crate::path::PayloadPath;
 use crate::rocks::Cf;
 use crate::view::{View, offset_of};
@@ -15,7 +15,11 @@ impl View<'_> {
     /// The first of the masked points by id.
     pub(super) fn by_id(&self, mask: &Bitmap, k: usize) -> Result<Vec<Hit>> {
         let mut hits = Vec::new();
+        let mut watch = Watch::every(4096);
         for entry in self.snapshot.scan(Cf::Ids, &self.collection.key(), &[]) {
+            if watch.missed() {
+                check_deadline()?;
+            }
             if hits.len() >= k {
                 break;
             }

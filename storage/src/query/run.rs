@@ -14,7 +14,7 @@ use super::score::Scorer;
 use super::{Found, Hit, Query, Ranking, fusion};
 use crate::collection::Collection;
 use crate::embedding::{checked, flat};
-use crate::error::{InvalidInput, Result};
+use crate::error::{InvalidInput, Result, check_deadline};
 use crate::index::Ask;
 use crate::key::PointOffset;
 use crate::search::{Explanation, Plan, nanoseconds, plan};
@@ -28,6 +28,8 @@ impl Collection {
     /// The best points of a query, best first, and how they were found. Every write that was acknowledged before is considered.
     pub fn query(&self, query: &Query, fetch: &Fetch) -> Result<(Vec<ScoredPoint>, Explanation)> {
         let view = self.view();
+        view.state.strict().check_read()?;
+        view.state.strict().check_query(query)?;
         let Found { hits, mut explanation } = self.run(&view, query, None)?;
         let found = Instant::now();
         let points = view.scored_points(&hits, fetch)?;
@@ -37,6 +39,7 @@ impl Collection {
 
     /// The hits of a query. `outer` is the filter of the queries that it is a prefetch of.
     pub(crate) fn run(&self, view: &View<'_>, query: &Query, outer: Option<&Filter>) -> Result<Found> {
+        check_deadline()?;
         let started = Instant::now();
         let filter = match (outer, &query.filter) {
             (Some(outer), Some(own)) => Some(outer.merged(own)),
@@ -88,7 +91,14 @@ impl Collection {
     }
 
     /// The best of the masked points, as many as are wanted.
-    pub(crate) fn rank(&self, view: &View<'_>, query: &Query, mut mask: Bitmap) -> Result<(Vec<Hit>, Explanation)> {
+    pub(crate) fn rank(&self, view: &View<'_>, query: &Query, mask: Bitmap) -> Result<(Vec<Hit>, Explanation)> {
+        let ranked = self.ranked(view, query, mask)?;
+        check_deadline()?;
+        Ok(ranked)
+    }
+
+    /// The same, not whole where the deadline was missed.
+    fn ranked(&self, view: &View<'_>, query: &Query, mut mask: Bitmap) -> Result<(Vec<Hit>, Explanation)> {
         let k = query.wanted();
         let matching = mask.len();
         let listed = |plan| Explanation::new(plan, matching, view.state.alive.len());

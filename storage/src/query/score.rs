@@ -2,7 +2,7 @@
 
 use twofold_types::Embedding;
 use twofold_types::api::{FeedbackStrategy, RecommendStrategy};
-use twofold_vector::{Bitmap, kernel};
+use twofold_vector::{Bitmap, Watch, kernel};
 
 use super::{Hit, sort};
 use crate::embedding::flat;
@@ -162,12 +162,16 @@ impl View<'_> {
     pub(super) fn scored(&self, slot: Slot, scorer: &Scorer, mask: &Bitmap, k: usize) -> Vec<Hit> {
         let mut hits = Vec::with_capacity(mask.len() as usize);
         let mut nearness = vec![0.0; scorer.examples.len()];
+        let mut watch = Watch::every(256);
         match slot {
             Slot::Dense(number) => {
                 let arena = &self.state.arenas[number];
                 let near = kernel::nearness(arena.distance());
                 let examples: Vec<&[f32]> = scorer.examples.iter().filter_map(as_dense).collect();
                 arena.scan(mask, |offset, row| {
+                    if watch.missed() {
+                        return;
+                    }
                     for (nearness, example) in nearness.iter_mut().zip(&examples) {
                         *nearness = near(example, row);
                     }
@@ -178,7 +182,9 @@ impl View<'_> {
                 let multis = &self.state.multis[number];
                 let examples: Vec<Vec<f32>> = scorer.examples.iter().filter_map(as_rows).collect();
                 mask.for_each(|offset| {
-                    if let Some(rows) = multis.get(offset) {
+                    if let Some(rows) = multis.get(offset)
+                        && !watch.missed()
+                    {
                         for (nearness, example) in nearness.iter_mut().zip(&examples) {
                             *nearness = multis.nearness(example, rows);
                         }

@@ -13,6 +13,7 @@ mod read;
 mod update;
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use crate::StreamAccepted;
 
@@ -42,7 +43,7 @@ pub use read::{
 pub use update::{DeleteVectors, PointVectors, UpdateBatch, UpdateMode, UpdateOperation, UpdateVectors};
 
 /// The envelope of a successful answer.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct Envelope<T> {
     /// The answer itself.
     pub result: T,
@@ -53,7 +54,7 @@ pub struct Envelope<T> {
 }
 
 /// The envelope of an error.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct ErrorEnvelope {
     /// What went wrong.
     pub status: ErrorStatus,
@@ -62,7 +63,7 @@ pub struct ErrorEnvelope {
 }
 
 /// What went wrong.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct ErrorStatus {
     /// The message.
     pub error: String,

@@ -4,9 +4,10 @@ use std::collections::BTreeSet;
 use std::hash::{Hash, Hasher};
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 /// Options of the encoder `Qdrant/bm25`, by the names that other tools have for them. All of them change vectors.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Bm25Options {
     /// How soon further occurrences of a term stop to count; at least 0. Default: 1.2.
@@ -60,7 +61,7 @@ impl Hash for Bm25Options {
 }
 
 /// A language with a Snowball stemmer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 #[expect(missing_docs, reason = "their names say it")]
 pub enum Language {

@@ -5,8 +5,9 @@ use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize};
+use utoipa::ToSchema;
 
-use crate::{EmbeddingKind, EncoderParams, Payload, PooledVectorParams};
+use crate::{EmbeddingKind, EncoderParams, Payload, PooledVectorParams, StrictModeConfig};
 
 /// The checked name of a collection: 1 to 255 characters, none of `/ \ < > : " | ? *`, no control characters, not `.` or `..`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
@@ -55,7 +56,7 @@ impl fmt::Display for CollectionName {
 }
 
 /// How two vectors are compared.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 pub enum Distance {
     /// Cosine similarity. Vectors are stored normalised. Higher is nearer.
     Cosine,
@@ -78,7 +79,7 @@ impl Distance {
 ///
 /// Clients share this model between requests and answers and refuse keys they do not know, so what is Twofold's own
 /// stands in [`EncoderParams`] beside it.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct VectorParams {
     /// Number of dimensions, 1 to 65,536.
     pub size: usize,
@@ -119,7 +120,7 @@ impl VectorParams {
 }
 
 /// The type of a vector's components.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Datatype {
     /// 32-bit floating point.
@@ -131,7 +132,7 @@ pub enum Datatype {
 }
 
 /// How multivectors are compared.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct MultivectorConfig {
     /// The comparison.
@@ -139,7 +140,7 @@ pub struct MultivectorConfig {
 }
 
 /// A comparison of multivectors.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Comparator {
     /// For each vector of the query, how near the nearest of the point is, added up.
@@ -147,7 +148,7 @@ pub enum Comparator {
 }
 
 /// The shape of one sparse vector of a collection. Clients refuse keys that they do not know.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SparseVectorParams {
     /// Accepted and answered, without meaning: the index is in memory.
@@ -166,7 +167,7 @@ impl SparseVectorParams {
 }
 
 /// What the values of a sparse query are multiplied with.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Modifier {
     /// With nothing.
@@ -176,7 +177,7 @@ pub enum Modifier {
 }
 
 /// The vectors of a collection: one without a name, or several by name.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 #[serde(untagged)]
 pub enum VectorsConfig {
     /// The vector named `""`.
@@ -227,7 +228,7 @@ impl<'de> Deserialize<'de> for VectorsConfig {
 }
 
 /// How documents are cut into chunks.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ChunkingParams {
     /// Where they are cut. Default: `recursive`.
@@ -247,7 +248,7 @@ pub struct ChunkingParams {
 }
 
 /// Where documents are cut into chunks.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum ChunkingStrategy {
     /// At paragraphs; where these are too long at sentences, then at words.
@@ -292,6 +293,9 @@ pub struct CollectionConfig {
     /// The caller's own notes on the collection.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub metadata: Option<Payload>,
+    /// What it refuses.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub strict_mode: Option<StrictModeConfig>,
 }
 
 impl CollectionConfig {

@@ -3,9 +3,10 @@
 use std::fmt;
 
 use serde::{Deserialize, Deserializer, Serialize};
+use utoipa::ToSchema;
 
 /// One embedding, of one of three kinds.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(
     untagged,
     expecting = "a vector is an array of numbers, an array of such arrays, or an object with `indices` and `values`"
@@ -87,7 +88,7 @@ impl From<Vec<f32>> for Embedding {
 }
 
 /// The kind of an [`Embedding`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum EmbeddingKind {
     /// One vector a text.
@@ -110,7 +111,7 @@ impl fmt::Display for EmbeddingKind {
 
 /// A vector of which only some dimensions are not zero: `{"indices": [7, 30], "values": [0.5, 1.2]}`. Every index is there once, in
 /// ascending order, whatever the order it was sent in.
-#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, ToSchema)]
 pub struct SparseVector {
     indices: Vec<u32>,
     values: Vec<f32>,

@@ -5,6 +5,7 @@ use std::num::NonZeroUsize;
 
 use serde::de::{IgnoredAny, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use utoipa::ToSchema;
 
 use crate::{Bm25Options, ModelId, Role};
 
@@ -79,7 +80,7 @@ impl<'de> Visitor<'de> for TextsVisitor {
 }
 
 /// A request for embeddings in OpenAI's shape (`POST /v1/embeddings`); `input_type` is ours. Other keys have no meaning.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct CreateEmbeddings {
     /// The texts.
     pub input: TextsInput,
@@ -90,6 +91,7 @@ pub struct CreateEmbeddings {
     pub encoding_format: Option<EncodingFormat>,
     /// How many of the first dimensions are kept; see [`EncoderParams::dimensions`](crate::EncoderParams::dimensions).
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<usize>, minimum = 1)]
     pub dimensions: Option<NonZeroUsize>,
     /// Which side of the bi-encoder the texts are on. Default: documents.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -110,7 +112,7 @@ impl CreateEmbeddings {
 }
 
 /// How vectors are written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum EncodingFormat {
     /// An array of numbers.
@@ -121,7 +123,7 @@ pub enum EncodingFormat {
 }
 
 /// A [`Role`] in the words that embedding services have for it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum InputType {
     /// Texts that are searched for.
@@ -142,7 +144,7 @@ impl From<InputType> for Role {
 }
 
 /// A list, as OpenAI writes one.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct List<T> {
     /// `list`.
     pub object: String,
@@ -161,7 +163,7 @@ impl<T> List<T> {
 }
 
 /// The answer to [`CreateEmbeddings`].
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Embeddings {
     /// One embedding per text, in the order of the texts.
     #[serde(flatten)]
@@ -173,7 +175,7 @@ pub struct Embeddings {
 }
 
 /// An embedding of [`Embeddings`].
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct EmbeddingObject {
     /// `embedding`.
     pub object: String,
@@ -184,7 +186,7 @@ pub struct EmbeddingObject {
 }
 
 /// A vector in the format that was asked for.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(untagged)]
 pub enum EmbeddingValue {
     /// [`EncodingFormat::Float`].
@@ -194,7 +196,7 @@ pub enum EmbeddingValue {
 }
 
 /// Tokens of the texts as they were encoded: with prompts and special tokens, without what was cut.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Usage {
     /// All of them are the prompt's.
     pub prompt_tokens: u64,
@@ -203,7 +205,7 @@ pub struct Usage {
 }
 
 /// A model of OpenAI's list (`GET /v1/models`).
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct ModelObject {
     /// Its name.
     pub id: ModelId,
@@ -216,14 +218,14 @@ pub struct ModelObject {
 }
 
 /// An error in OpenAI's shape.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct OpenAiError {
     /// What went wrong.
     pub error: OpenAiErrorBody,
 }
 
 /// The inside of [`OpenAiError`].
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct OpenAiErrorBody {
     /// For people.
     pub message: String,
@@ -238,7 +240,7 @@ pub struct OpenAiErrorBody {
 
 /// A request for embeddings in text-embeddings-inference's shape (`POST /embed`); `model` is ours. The answer is an array of
 /// vectors.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Embed {
     /// The texts.
     pub inputs: TextsInput,
@@ -259,6 +261,7 @@ pub struct Embed {
     pub prompt_name: Option<PromptName>,
     /// How many of the first dimensions are kept; see [`EncoderParams::dimensions`](crate::EncoderParams::dimensions).
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<usize>, minimum = 1)]
     pub dimensions: Option<NonZeroUsize>,
 }
 
@@ -280,7 +283,7 @@ impl Embed {
 /// A request for sparse embeddings (`POST /embed_sparse`) or for a vector a token (`POST /embed_all`) in the shape of
 /// text-embeddings-inference; `model` and `options` are ours. The answer is an array with, for each text, an array of
 /// [`SparseValue`]s, or of vectors.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, ToSchema)]
 pub struct EmbedTerms {
     /// The texts.
     pub inputs: TextsInput,
@@ -302,7 +305,7 @@ pub struct EmbedTerms {
 }
 
 /// A term of a sparse embedding.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct SparseValue {
     /// The term.
     pub index: u32,
@@ -311,7 +314,7 @@ pub struct SparseValue {
 }
 
 /// Where texts are cut.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum TruncationDirection {
     /// At their end: the only one there is here.
@@ -320,7 +323,7 @@ pub enum TruncationDirection {
 }
 
 /// The name of a model's prompt, as far as it tells a [`Role`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum PromptName {
     /// The prompt of queries.
@@ -340,7 +343,7 @@ impl From<PromptName> for Role {
 }
 
 /// An error in text-embeddings-inference's shape.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct EmbedError {
     /// For people.
     pub error: String,

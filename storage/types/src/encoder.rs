@@ -3,6 +3,7 @@
 use std::num::NonZeroUsize;
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use crate::{Bm25Options, ModelId};
 
@@ -10,7 +11,7 @@ use crate::{Bm25Options, ModelId};
 ///
 /// Everything but the model is read from the model's own files, or else known of models of that name, and stated here
 /// only to overrule them. All of it changes vectors, so two encoders are the same only if all of it is equal.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct EncoderParams {
     /// The model; of two towers that of documents.
@@ -30,10 +31,12 @@ pub struct EncoderParams {
     /// How many of the first dimensions are kept, which are then scaled to unit length again. Only models trained for it
     /// (Matryoshka) keep their quality. Default: all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<usize>, minimum = 1)]
     pub dimensions: Option<NonZeroUsize>,
     /// Longest text in tokens, prompt and special tokens included; what is longer is cut. At most what the model has
     /// positions for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<usize>, minimum = 1)]
     pub max_tokens: Option<NonZeroUsize>,
     /// What the network computes in. Default: f32.
     #[serde(default, skip_serializing_if = "Precision::is_f32")]
@@ -61,7 +64,7 @@ impl EncoderParams {
 }
 
 /// What a network's products with its weights are computed in.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Precision {
     /// Floating point numbers of 32 bits.
@@ -81,7 +84,7 @@ impl Precision {
 }
 
 /// What is put before a text, by its role; a prompt that is left out is the model's own, an empty one is none.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PromptParams {
     /// Before queries.
@@ -93,7 +96,7 @@ pub struct PromptParams {
 }
 
 /// How the vectors of a text's tokens, special tokens included, become one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Pooling {
     /// The vector of the first token.

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use crate::ModelId;
 use crate::api::Rrf;
@@ -11,7 +12,7 @@ use crate::api::Rrf;
 pub type Qrels = BTreeMap<String, BTreeMap<String, i64>>;
 
 /// Queries, and which documents are relevant to them.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Evaluate {
     /// The queries. Those without judgements are left out and counted.
@@ -33,7 +34,7 @@ pub struct Evaluate {
 }
 
 /// A query with the id that judgements know it by.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct JudgedQuery {
     /// Its id in the judgements.
@@ -43,7 +44,7 @@ pub struct JudgedQuery {
 }
 
 /// A way to an answer: one vector, several that are fused, and perhaps a cross-encoder that reranks what they find.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct EvaluationStage {
     /// What it is called in the report.
@@ -99,7 +100,7 @@ impl EvaluationStage {
 }
 
 /// How well the stages did.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Evaluation {
     /// Queries with judgements, which is what all figures are means of.
     pub queries: usize,
@@ -114,7 +115,7 @@ pub struct Evaluation {
 }
 
 /// How well one stage did.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct StageReport {
     /// The stage.
     #[serde(flatten)]
@@ -130,7 +131,7 @@ pub struct StageReport {
 
 /// Measures as trec_eval defines them, from 0 to 1: a document is relevant from grade 1 on, documents with equal scores stand in
 /// descending order of their ids.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Metrics {
     /// `ndcg_cut.k`: gains are the grades, discounted by the logarithm of the rank, as a share of the best order's.
     pub ndcg: f64,
@@ -147,7 +148,7 @@ pub struct Metrics {
 }
 
 /// How long queries took from the text to the documents, within the server, in milliseconds.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Latency {
     /// The median.
     pub p50: f64,
@@ -158,7 +159,7 @@ pub struct Latency {
 }
 
 /// What one query found.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Ranking {
     /// The query's id.
     pub query: String,

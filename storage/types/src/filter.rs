@@ -3,22 +3,27 @@
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
+use utoipa::ToSchema;
 use uuid::Uuid;
 
+use crate::schema::OneOrMany;
 use crate::{Datetime, GeoBoundingBox, GeoPolygon, GeoRadius, Number, PointId};
 
 /// A boolean combination of conditions. All parts that are given must hold.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Filter {
     /// All of these hold.
     #[serde(default, deserialize_with = "one_or_many", skip_serializing_if = "Vec::is_empty")]
+    #[schema(value_type = Option<OneOrMany<Condition>>)]
     pub must: Vec<Condition>,
     /// At least one of these holds, where there are any.
     #[serde(default, deserialize_with = "one_or_many", skip_serializing_if = "Vec::is_empty")]
+    #[schema(value_type = Option<OneOrMany<Condition>>)]
     pub should: Vec<Condition>,
     /// None of these holds.
     #[serde(default, deserialize_with = "one_or_many", skip_serializing_if = "Vec::is_empty")]
+    #[schema(value_type = Option<OneOrMany<Condition>>)]
     pub must_not: Vec<Condition>,
     /// So many of these hold.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -26,7 +31,7 @@ pub struct Filter {
 }
 
 /// Conditions of which some must hold.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct MinShould {
     /// The conditions.
@@ -66,7 +71,7 @@ fn one_or_many<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Conditi
 }
 
 /// One condition of a filter.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 #[serde(untagged)]
 pub enum Condition {
     /// A condition on the values at a payload key.
@@ -97,16 +102,18 @@ pub enum Condition {
         nested: Nested,
     },
     /// A nested filter.
+    #[schema(no_recursion)]
     Filter(Filter),
 }
 
 /// A filter of the objects in an array.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Nested {
     /// The key of the array; `[]` at its end may be left out.
     pub key: String,
     /// The filter. Its keys are those of an object.
+    #[schema(no_recursion)]
     pub filter: Filter,
 }
 
@@ -171,7 +178,7 @@ impl<'de> Deserialize<'de> for Condition {
 }
 
 /// A payload key, with `.` between the levels of nested objects and `[]` for the elements of an array.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PayloadField {
     /// The key.
@@ -179,7 +186,7 @@ pub struct PayloadField {
 }
 
 /// A condition on the values at a payload key; of an array, any element may meet it.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 pub struct FieldCondition {
     /// The payload key.
     pub key: String,
@@ -189,7 +196,7 @@ pub struct FieldCondition {
 }
 
 /// The test of a [`FieldCondition`].
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum FieldTest {
     /// A value equal to, or in, or not in the given ones.
@@ -211,7 +218,7 @@ pub enum FieldTest {
 }
 
 /// Bounds of the number of values at a key: of the elements of an array, 1 for any other value, 0 for null.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ValuesCount {
     /// Less than.
@@ -302,7 +309,7 @@ impl<'de> Deserialize<'de> for FieldCondition {
 }
 
 /// Equality with given values.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Match {
     /// Equal to this.
@@ -324,7 +331,7 @@ pub enum Match {
 }
 
 /// A value that can be matched exactly.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, ToSchema)]
 #[serde(untagged)]
 pub enum MatchValue {
     /// A boolean.
@@ -372,7 +379,7 @@ pub fn uuid_of(text: &str) -> Option<Uuid> {
 }
 
 /// Bounds of numbers or of moments, as the bounds are written.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 #[serde(untagged)]
 pub enum RangeTest {
     /// A number within bounds.
@@ -407,7 +414,7 @@ impl<'de> Deserialize<'de> for RangeTest {
 }
 
 /// Bounds.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Range<T> {
     /// Less than.

@@ -3,12 +3,13 @@
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
+use utoipa::ToSchema;
 
 use crate::{Condition, GeoPoint};
 
 /// An expression: a number, the name of a variable, a condition that counts 1 where it holds and 0 elsewhere, or an
 /// operation.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 #[serde(untagged)]
 pub enum Expression {
     /// A number.
@@ -22,9 +23,10 @@ pub enum Expression {
 }
 
 /// An operation of an [`Expression`].
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 #[expect(missing_docs, reason = "they are called what they do")]
+#[schema(no_recursion)]
 pub enum Operation {
     Mult(Vec<Expression>),
     Sum(Vec<Expression>),
@@ -73,8 +75,9 @@ const OPERATIONS: [&str; 19] = [
 ];
 
 /// `left / right`
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(no_recursion)]
 pub struct Quotient {
     /// What is divided.
     pub left: Expression,
@@ -86,8 +89,9 @@ pub struct Quotient {
 }
 
 /// `base ^ exponent`
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(no_recursion)]
 pub struct Power {
     /// The base.
     pub base: Expression,
@@ -96,7 +100,7 @@ pub struct Power {
 }
 
 /// The distance of a point on Earth from that at a payload key.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct GeoDistance {
     /// The point.
@@ -106,8 +110,9 @@ pub struct GeoDistance {
 }
 
 /// 1 where `x` is `target`, and less the farther it is.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(no_recursion)]
 pub struct Decay {
     /// What decays.
     pub x: Expression,

@@ -2,12 +2,13 @@
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use utoipa::ToSchema;
 
 /// The mean radius of the Earth in metres, as the IUGG has it.
 const RADIUS: f64 = 6_371_008.8;
 
 /// A point in degrees.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct GeoPoint {
     /// Longitude, -180 to 180.
     pub lon: f64,
@@ -36,7 +37,7 @@ impl GeoPoint {
 }
 
 /// A rectangle of degrees. Its western edge may be east of the eastern one: then it spans the antimeridian.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct GeoBoundingBox {
     /// The north-western corner.
@@ -58,7 +59,7 @@ impl GeoBoundingBox {
 }
 
 /// A circle.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct GeoRadius {
     /// Its centre.
@@ -103,7 +104,7 @@ impl GeoRadius {
 }
 
 /// A closed line.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct GeoLineString {
     /// Its points, the last one being the first.
@@ -111,7 +112,7 @@ pub struct GeoLineString {
 }
 
 /// An area, with holes in it where there are `interiors`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct GeoPolygon {
     /// What is around it.

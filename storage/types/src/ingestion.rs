@@ -1,12 +1,13 @@
 //! Ingestion as an operator sees it: who goes first, what waits, what was given up.
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use crate::{CollectionName, Payload, Task, TaskId};
 
 /// Which of the tasks of a collection go first. Between collections it is the share of the work: a collection gets four times
 /// that of another whose next task is of the priority below.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Priority {
     /// Before all others.
@@ -19,7 +20,7 @@ pub enum Priority {
 }
 
 /// A document that was given up, with the reason. A later version of the same id takes its place.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct DeadLetter {
     /// The document's id.
     pub document_id: String,
@@ -35,11 +36,12 @@ pub struct DeadLetter {
     pub text: String,
     /// Its metadata.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Object>)]
     pub metadata: Option<Payload>,
 }
 
 /// `GET /collections/{collection}/dead-letters`: in the order of the documents' ids.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct DeadLetterPage {
     /// The dead letters.
     pub dead_letters: Vec<DeadLetter>,
@@ -49,7 +51,7 @@ pub struct DeadLetterPage {
 }
 
 /// `POST /collections/{collection}/dead-letters/retry`
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RetryDeadLetters {
     /// Of which documents. Default: all.
@@ -58,7 +60,7 @@ pub struct RetryDeadLetters {
 }
 
 /// The answer to [`RetryDeadLetters`].
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct DeadLettersRetried {
     /// How many documents wait again.
     pub documents: u64,
@@ -67,14 +69,14 @@ pub struct DeadLettersRetried {
 }
 
 /// `DELETE /collections/{collection}/dead-letters`
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct DeadLettersDeleted {
     /// How many there were.
     pub deleted: u64,
 }
 
 /// `GET /collections/{collection}/ingestion`
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct CollectionIngestion {
     /// The collection.
     pub collection: CollectionName,
@@ -94,7 +96,7 @@ pub struct CollectionIngestion {
 }
 
 /// A collection whose documents wait, because what encodes them does not work.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Backoff {
     /// What went wrong.
     pub error: String,
@@ -105,7 +107,7 @@ pub struct Backoff {
 }
 
 /// `GET /ingestion`
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Ingestion {
     /// Tasks that are not finished.
     pub tasks: u64,
@@ -123,7 +125,7 @@ pub struct Ingestion {
 }
 
 /// A thread that works on documents.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Stage {
     /// Its name.
     pub name: String,
@@ -135,7 +137,7 @@ pub struct Stage {
 }
 
 /// `GET /tasks`: the newest first.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct TaskPage {
     /// The tasks.
     pub tasks: Vec<Task>,
@@ -145,7 +147,7 @@ pub struct TaskPage {
 }
 
 /// `GET /collections/{collection}/documents`: in the order of ids.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct DocumentPage {
     /// The documents.
     pub documents: Vec<DocumentEntry>,
@@ -155,7 +157,7 @@ pub struct DocumentPage {
 }
 
 /// A document in a list.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct DocumentEntry {
     /// Its id.
     pub id: String,
@@ -166,7 +168,7 @@ pub struct DocumentEntry {
 }
 
 /// The answer to a stream of documents, and what stands beside an error in one: everything up to there is durable.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct StreamAccepted {
     /// The tasks that carry the documents, in order.
     pub task_ids: Vec<TaskId>,

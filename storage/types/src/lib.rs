@@ -33,7 +33,9 @@ mod payload_schema;
 mod point;
 mod pooled;
 pub mod rerank;
+mod schema;
 mod snapshot;
+mod strict_mode;
 mod task;
 
 pub use bm25::{Bm25Options, Language};
@@ -68,4 +70,5 @@ pub use point::{
 };
 pub use pooled::{ChunkPooling, PooledVectorParams};
 pub use snapshot::{RecoverSnapshot, SnapshotDescription};
+pub use strict_mode::{StrictModeConfig, StrictModeMultivector, StrictModeSparse};
 pub use task::{Document, DocumentError, Task, TaskId, TaskStatus};

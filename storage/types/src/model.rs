@@ -3,12 +3,13 @@
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 /// The side of the bi-encoder that a text is encoded with.
 ///
 /// Models are trained with a prompt, sometimes with separate weights, per side; a text that is stored is a
 /// [`Role::Document`], a text that is searched for is a [`Role::Query`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Role {
     /// A text that is searched for.
@@ -21,7 +22,7 @@ pub enum Role {
 ///
 /// Two vectors are comparable only when the same model made them, so the id is stored with every encoded vector's
 /// collection and compared at every write and query. Comparison ignores ASCII case, as model hubs do.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 #[serde(transparent)]
 pub struct ModelId(String);
 

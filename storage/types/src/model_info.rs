@@ -1,11 +1,14 @@
 //! The models of a server, as they are listed.
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+use utoipa::openapi::{RefOr, Schema};
 
+use crate::schema::perhaps;
 use crate::{EmbeddingSpace, ModelId, Pooling, Precision, PromptParams};
 
 /// The models on a machine (ours: `GET /models`).
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct ModelsList {
     /// Those in the models directory, by name.
     pub models: Vec<ModelInfo>,
@@ -20,7 +23,7 @@ pub struct ModelsList {
 }
 
 /// A model in the models directory.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct ModelInfo {
     /// Its name: its directory, with its publisher's.
     pub id: ModelId,
@@ -31,14 +34,19 @@ pub struct ModelInfo {
     pub precisions: Vec<Precision>,
     /// What its files say, where they can be read.
     #[serde(flatten)]
+    #[schema(schema_with = details)]
     pub details: Option<Details>,
     /// Why it cannot be opened, or why it could not be loaded the last time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
 }
 
+fn details() -> RefOr<Schema> {
+    perhaps("Details")
+}
+
 /// What a model does, by its kind.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(untagged)]
 pub enum Details {
     /// One that makes embeddings.
@@ -48,7 +56,7 @@ pub enum Details {
 }
 
 /// What a cross-encoder does.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct CrossEncoderDetails {
     /// `cross-encoder`.
     pub kind: CrossEncoderKind,
@@ -66,7 +74,7 @@ pub struct CrossEncoderDetails {
 }
 
 /// Tells a cross-encoder from models that make embeddings.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub enum CrossEncoderKind {
     /// The only one.
     #[serde(rename = "cross-encoder")]
@@ -74,7 +82,7 @@ pub enum CrossEncoderKind {
 }
 
 /// What is made of a cross-encoder's raw score.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum ScoreActivation {
     /// 1 / (1 + e^-x): between 0 and 1.
@@ -94,7 +102,7 @@ impl ScoreActivation {
 }
 
 /// What a model that makes embeddings does by itself.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct ModelDetails {
     /// The family of its network: `bert`, `mpnet` and so on.
     pub family: String,
@@ -122,7 +130,7 @@ pub struct ModelDetails {
 }
 
 /// How the cache of query vectors does.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct QueryCacheInfo {
     /// Vectors that it holds.
     pub entries: usize,

@@ -3,9 +3,10 @@
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
+use utoipa::ToSchema;
 
 /// The type of a payload index.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum PayloadSchemaType {
     /// Strings, matched exactly.
@@ -27,7 +28,7 @@ pub enum PayloadSchemaType {
 }
 
 /// How a text index finds the words of a text.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum TextTokenizer {
     /// Whatever stands between anything but letters and digits.
@@ -42,7 +43,7 @@ pub enum TextTokenizer {
 }
 
 /// Words that are left out.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Stopwords {
     /// The words.
     pub custom: Vec<String>,
@@ -66,7 +67,7 @@ impl<'de> Deserialize<'de> for Stopwords {
 }
 
 /// Where a payload index is kept.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Memory {
     /// In memory.
@@ -78,7 +79,7 @@ pub enum Memory {
 }
 
 /// What a payload index was asked for with. What has no meaning here is accepted and answered.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PayloadIndexParams {
     /// The type of the values.
@@ -183,7 +184,7 @@ impl From<PayloadSchemaType> for PayloadIndexParams {
 }
 
 /// A payload index that is asked for: its type alone, or an object with parameters.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 #[serde(untagged)]
 pub enum PayloadFieldSchema {
     /// The type.

@@ -6,6 +6,7 @@ use std::str::FromStr;
 
 use serde::de::{self, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use utoipa::ToSchema;
 use uuid::Uuid;
 
 use crate::{Embedding, ModelId, SparseVector};
@@ -95,7 +96,7 @@ impl<'de> Deserialize<'de> for PointId {
 pub type Payload = serde_json::Map<String, serde_json::Value>;
 
 /// A text that the server encodes: accepted wherever a vector is.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct TextInput {
     /// What is encoded.
     pub text: String,
@@ -109,7 +110,7 @@ pub struct TextInput {
 }
 
 /// One vector as it is sent: ready, or as text to be encoded.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 #[serde(untagged)]
 pub enum VectorInput {
     /// `[0.1, 0.2, ...]`
@@ -133,7 +134,7 @@ impl From<Embedding> for VectorInput {
 }
 
 /// The vectors of one point as they are sent: one for the unnamed vector, or several by name.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 #[serde(untagged)]
 pub enum VectorsInput {
     /// The vector named `""`.
@@ -162,7 +163,7 @@ const VECTOR_FORMS: &str = "a vector: an array of numbers, an array of such arra
                             an object {\"text\": \"...\", \"model\": \"...\"}";
 
 /// An element of an array that is a vector or a multivector.
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 #[serde(untagged, expecting = "a vector holds numbers or arrays of numbers")]
 enum Element {
     Number(f32),
@@ -295,7 +296,7 @@ impl<'de> Deserialize<'de> for VectorsInput {
 }
 
 /// A point as it is sent.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct PointStruct {
     /// The caller's id; an existing point of that id is replaced as a whole.
     pub id: PointId,
@@ -303,11 +304,12 @@ pub struct PointStruct {
     pub vector: VectorsInput,
     /// Its payload.
     #[serde(default)]
+    #[schema(value_type = Option<Object>)]
     pub payload: Option<Payload>,
 }
 
 /// The vectors of a point as they are answered: the unnamed one bare, or all by name.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(untagged)]
 pub enum VectorsOutput {
     /// The vector named `""`.
@@ -330,7 +332,7 @@ impl From<BTreeMap<String, Embedding>> for VectorsOutput {
 }
 
 /// A value that gives points their order: a number, or a moment in microseconds since 1970.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(untagged)]
 pub enum OrderValue {
     /// A whole number.
@@ -340,12 +342,13 @@ pub enum OrderValue {
 }
 
 /// A stored point as it is answered.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Record {
     /// The caller's id.
     pub id: PointId,
     /// The payload, where it was asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Object>)]
     pub payload: Option<Payload>,
     /// The vectors, where they were asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -356,7 +359,7 @@ pub struct Record {
 }
 
 /// A point found by a query.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct ScoredPoint {
     /// The caller's id.
     pub id: PointId,
@@ -366,6 +369,7 @@ pub struct ScoredPoint {
     pub score: f32,
     /// The payload, where it was asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Object>)]
     pub payload: Option<Payload>,
     /// The vectors, where they were asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]

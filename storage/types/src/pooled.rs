@@ -1,9 +1,10 @@
 //! Vectors of documents that are pooled from those of their chunks.
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 /// A vector of documents, pooled from a vector of their chunks. It is kept up by every write that changes a chunk.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PooledVectorParams {
     /// The vector of the chunks: a dense one that an encoder fills. Default: the unnamed one.
@@ -25,7 +26,7 @@ impl PooledVectorParams {
 }
 
 /// How the vectors `c_1 .. c_n` of a document's chunks become one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ChunkPooling {
     /// Their mean.

@@ -4,12 +4,14 @@
 use std::num::NonZeroUsize;
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use crate::ModelId;
 use crate::embeddings::Usage;
 
 /// Where a text is cut that is too long.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
+#[schema(as = RankTruncationDirection)]
 pub enum TruncationDirection {
     /// At its beginning.
     #[serde(alias = "left")]
@@ -21,7 +23,7 @@ pub enum TruncationDirection {
 }
 
 /// A request in text-embeddings-inference's shape (`POST /rerank`); `model` is ours. The answer is an array of [`Rank`]s.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct RankTexts {
     /// What is asked.
     pub query: String,
@@ -45,7 +47,7 @@ pub struct RankTexts {
 }
 
 /// A text's place in the order of relevance.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Rank {
     /// Its place in the request.
     pub index: usize,
@@ -57,7 +59,7 @@ pub struct Rank {
 }
 
 /// A request in Cohere's and Jina's shape (`POST /v1/rerank`, `POST /v2/rerank`). Other keys have no meaning.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Rerank {
     /// The cross-encoder.
     pub model: ModelId,
@@ -67,6 +69,7 @@ pub struct Rerank {
     pub documents: Vec<RerankDocument>,
     /// How many of the best are answered. Default: all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<usize>, minimum = 1)]
     pub top_n: Option<NonZeroUsize>,
     /// Whether documents are answered with their scores.
     #[serde(default)]
@@ -74,7 +77,7 @@ pub struct Rerank {
 }
 
 /// A document to rank: a text, or an object with one.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(untagged, expecting = "a document is a string, or an object with a `text`")]
 pub enum RerankDocument {
     /// The text itself.
@@ -102,7 +105,7 @@ impl From<String> for RerankDocument {
 }
 
 /// The answer to [`Rerank`].
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Reranked {
     /// The model that scored.
     pub model: ModelId,
@@ -113,7 +116,7 @@ pub struct Reranked {
 }
 
 /// A document of [`Reranked`].
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct RerankResult {
     /// Its place in the request.
     pub index: usize,
@@ -125,7 +128,7 @@ pub struct RerankResult {
 }
 
 /// A text below its key.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct RerankedText {
     /// The text.
     pub text: String,

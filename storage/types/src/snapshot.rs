@@ -1,9 +1,10 @@
 //! Snapshots of collections.
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 /// A snapshot on the server.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct SnapshotDescription {
     /// Its name, which is that of a file.
     pub name: String,
@@ -18,7 +19,7 @@ pub struct SnapshotDescription {
 }
 
 /// `PUT /collections/{collection}/snapshots/recover`. Priorities of other engines are accepted and have no meaning here.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct RecoverSnapshot {
     /// Where the snapshot is: `file://` and the path of one on the server, or its name alone.
     pub location: String,

@@ -4,11 +4,12 @@ use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use crate::{CollectionName, Payload, Priority};
 
 /// The number of a task, given out in the order in which tasks were accepted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
 #[serde(transparent)]
 pub struct TaskId(pub u64);
 
@@ -27,7 +28,7 @@ impl FromStr for TaskId {
 }
 
 /// A text with an identity, cut into chunks when it is stored.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Document {
     /// The caller's id; a document of that id is replaced as a whole. Derived from the text when absent.
@@ -37,11 +38,12 @@ pub struct Document {
     pub text: String,
     /// Stored with every chunk under `metadata`, where filters find it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Object>)]
     pub metadata: Option<Payload>,
 }
 
 /// Where a task stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum TaskStatus {
     /// Durable and waiting.
@@ -64,7 +66,7 @@ impl TaskStatus {
 }
 
 /// A document that could not be stored, and why.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct DocumentError {
     /// The document.
     pub document_id: String,
@@ -73,7 +75,7 @@ pub struct DocumentError {
 }
 
 /// A task as it is answered.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Task {
     /// Its number.
     pub task_id: TaskId,

@@ -2,6 +2,7 @@
 
 use crate::arena::{Arena, QueryCode};
 use crate::bitmap::Bitmap;
+use crate::deadline::Watch;
 use crate::kernel::nearness;
 use crate::pool::{Best, Candidates};
 use crate::probe::{Effort, Neighbour};
@@ -14,7 +15,11 @@ pub fn exact(arena: &Arena, query: &[f32], k: usize, mask: &Bitmap) -> (Vec<Neig
     }
     let mut best = Best::new(k);
     let near = nearness(arena.distance());
+    let mut watch = Watch::every(4096);
     arena.scan(mask, |offset, row| {
+        if watch.missed() {
+            return;
+        }
         effort.rows += 1;
         best.offer(near(query, row), offset);
     });

@@ -10,6 +10,7 @@ mod arena;
 mod bitmap;
 mod calibrate;
 mod centroids;
+mod deadline;
 mod exact;
 mod file;
 mod ivf;
@@ -23,6 +24,7 @@ mod sparse;
 
 pub use arena::{Arena, BlockIds, HeapBytes};
 pub use bitmap::{Bitmap, Union};
+pub use deadline::{Deadline, Watch};
 pub use exact::{exact, gather};
 pub use file::{Checkpoint, CheckpointError, MappedRows, read_checkpoint, write_checkpoint};
 pub use ivf::{Cancel, Ivf};

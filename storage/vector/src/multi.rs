@@ -5,6 +5,7 @@ use std::sync::Arc;
 use twofold_types::Distance;
 
 use crate::bitmap::Bitmap;
+use crate::deadline::Watch;
 use crate::kernel::nearness;
 use crate::pool::Best;
 use crate::probe::{Effort, Neighbour};
@@ -95,8 +96,11 @@ impl MultiArena {
         let mut effort = Effort::default();
         let mut best = Best::new(k);
         if k > 0 {
+            let mut watch = Watch::every(16);
             mask.for_each(|offset| {
-                if let Some(rows) = self.get(offset) {
+                if let Some(rows) = self.get(offset)
+                    && !watch.missed()
+                {
                     effort.rows += rows.len() / self.dimensions;
                     best.offer(self.nearness(query, rows), offset);
                 }

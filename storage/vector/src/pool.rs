@@ -7,6 +7,7 @@ use std::hash::{BuildHasherDefault, Hasher};
 use twofold_types::Distance;
 
 use crate::arena::{Arena, QueryCode};
+use crate::deadline::Watch;
 use crate::kernel::nearness;
 use crate::probe::{Effort, Neighbour};
 
@@ -190,7 +191,11 @@ impl<'a> Candidates<'a> {
             .iter()
             .take(AHEAD)
             .for_each(|&offset| arena.prefetch_code(offset));
+        let mut watch = Watch::every(8192);
         for (i, &offset) in offsets.iter().enumerate() {
+            if watch.missed() {
+                break;
+            }
             if let Some(&ahead) = offsets.get(i + AHEAD) {
                 arena.prefetch_code(ahead);
             }

@@ -1,18 +1,19 @@
 //! Other names of collections.
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use crate::CollectionName;
 
 /// `POST /collections/aliases`: all of it happens, or nothing.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct ChangeAliases {
     /// What happens, in order.
     pub actions: Vec<AliasAction>,
 }
 
 /// One change of aliases.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum AliasAction {
     /// A name is given, also one that stood for another collection.
@@ -24,7 +25,7 @@ pub enum AliasAction {
 }
 
 /// See [`AliasAction`].
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct CreateAlias {
     /// The collection.
     pub collection_name: CollectionName,
@@ -33,14 +34,14 @@ pub struct CreateAlias {
 }
 
 /// See [`AliasAction`].
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct DeleteAlias {
     /// The name.
     pub alias_name: CollectionName,
 }
 
 /// See [`AliasAction`].
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct RenameAlias {
     /// The name until now.
     pub old_alias_name: CollectionName,
@@ -49,14 +50,14 @@ pub struct RenameAlias {
 }
 
 /// `GET /aliases` and `GET /collections/{collection}/aliases`
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct AliasesList {
     /// The aliases in the order of their names.
     pub aliases: Vec<AliasDescription>,
 }
 
 /// One entry of [`AliasesList`].
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct AliasDescription {
     /// The alias.
     pub alias_name: CollectionName,

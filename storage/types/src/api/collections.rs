@@ -4,15 +4,16 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use utoipa::ToSchema;
 
 use crate::{
     ChunkingParams, CollectionName, EncoderParams, Payload, PayloadFieldSchema, PayloadIndexParams, PayloadSchemaType,
-    PooledVectorParams, SparseVectorParams, VectorsConfig,
+    PooledVectorParams, SparseVectorParams, StrictModeConfig, VectorsConfig,
 };
 
 /// `PUT /collections/{collection}`. Settings of other engines (`hnsw_config`, `shard_number`, ...) are accepted and have no
 /// meaning here.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
 pub struct CreateCollection {
     /// The vectors. Those that an encoder fills may be left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -34,40 +35,48 @@ pub struct CreateCollection {
     pub chunking: Option<ChunkingParams>,
     /// The caller's own notes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Object>)]
     pub metadata: Option<Payload>,
+    /// What the collection refuses.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub strict_mode_config: Option<StrictModeConfig>,
 }
 
 /// `PATCH /collections/{collection}`. Settings of other engines are accepted and have no meaning here.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
 pub struct UpdateCollection {
     /// Merged into the collection's notes; null removes a key.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Object>)]
     pub metadata: Option<Payload>,
+    /// Limits that are set; those that are absent stay.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub strict_mode_config: Option<StrictModeConfig>,
 }
 
 /// `GET /collections`
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct CollectionsList {
     /// The collections by name.
     pub collections: Vec<CollectionDescription>,
 }
 
 /// One entry of [`CollectionsList`].
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct CollectionDescription {
     /// The name.
     pub name: CollectionName,
 }
 
 /// `GET /collections/{collection}/exists`
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct CollectionExists {
     /// Whether it exists.
     pub exists: bool,
 }
 
 /// `GET /collections/{collection}`. Numbers about segments, graphs and optimizers are there for clients that require them.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct CollectionInfo {
     /// `green` when every index is up to date, `yellow` while one is being built.
     pub status: String,
@@ -89,7 +98,7 @@ pub struct CollectionInfo {
 }
 
 /// Where the vectors under one name are.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct VectorPlacement {
     /// `memory`, `mapped` (codes and index in memory, full precision read from a file) or `disk`.
     pub current: String,
@@ -100,7 +109,7 @@ pub struct VectorPlacement {
 }
 
 /// The configuration in a [`CollectionInfo`].
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct CollectionConfigInfo {
     /// Vectors.
     pub params: CollectionParams,
@@ -110,6 +119,7 @@ pub struct CollectionConfigInfo {
     pub optimizer_config: Value,
     /// The caller's own notes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Object>)]
     pub metadata: Option<Payload>,
     /// The encoders by the name of the vector they fill.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
@@ -120,10 +130,13 @@ pub struct CollectionConfigInfo {
     /// How documents are cut into chunks.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub chunking: Option<ChunkingParams>,
+    /// What the collection refuses.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub strict_mode_config: Option<StrictModeConfig>,
 }
 
 /// The parameters in a [`CollectionConfigInfo`].
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct CollectionParams {
     /// The vectors, multivectors among them.
     pub vectors: VectorsConfig,
@@ -133,7 +146,7 @@ pub struct CollectionParams {
 }
 
 /// One payload index.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct PayloadIndexInfo {
     /// The type.
     pub data_type: PayloadSchemaType,
@@ -145,7 +158,7 @@ pub struct PayloadIndexInfo {
 }
 
 /// `PUT /collections/{collection}/index`
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct CreatePayloadIndex {
     /// The payload key.
     pub field_name: String,

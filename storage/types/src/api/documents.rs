@@ -2,11 +2,12 @@
 
 use serde::de::Error;
 use serde::{Deserialize, Deserializer, Serialize};
+use utoipa::ToSchema;
 
 use crate::{Document, Filter, Record, Task, TaskId};
 
 /// `POST /collections/{collection}/documents`
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct AddDocuments {
     /// The documents.
@@ -14,7 +15,7 @@ pub struct AddDocuments {
 }
 
 /// The answer to [`AddDocuments`], once they are durable.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct TaskAccepted {
     /// Ask `GET /tasks/{task_id}` how it goes.
     pub task_id: TaskId,
@@ -24,7 +25,7 @@ pub struct TaskAccepted {
 }
 
 /// `POST /collections/{collection}/documents/delete`: which documents.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum DocumentsSelector {
     /// Those with these ids.
@@ -55,7 +56,7 @@ impl<'de> Deserialize<'de> for DocumentsSelector {
 }
 
 /// `GET /collections/{collection}/documents/{id}`
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct DocumentInfo {
     /// The document's id.
     pub id: String,

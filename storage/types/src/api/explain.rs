@@ -1,9 +1,10 @@
 //! How an answer was found.
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 /// How the points of an answer were found. Times are in microseconds.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct QueryExplanation {
     /// `exact`, `gather` (every candidate by its byte code), or the index that was asked: `flat`, `ivf` or `arroy`.
     pub plan: String,

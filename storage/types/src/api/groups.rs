@@ -1,12 +1,13 @@
 //! Queries whose answers are grouped by a payload key.
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use crate::api::{QueryPoints, WithPayload, WithVector};
 use crate::{CollectionName, Record, ScoredPoint};
 
 /// `POST /collections/{collection}/points/query/groups`. `limit` counts groups.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct QueryGroups {
     /// The query.
     #[serde(flatten)]
@@ -22,7 +23,7 @@ pub struct QueryGroups {
 }
 
 /// A collection, or what of its points is answered with groups.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 #[serde(
     untagged,
     expecting = "`with_lookup` is the name of a collection, or an object with `collection`"
@@ -35,7 +36,7 @@ pub enum WithLookup {
 }
 
 /// The long form of [`WithLookup`].
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct Lookup {
     /// The collection.
     pub collection: CollectionName,
@@ -48,14 +49,14 @@ pub struct Lookup {
 }
 
 /// The answer to [`QueryGroups`]: the group of the best point first.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct GroupsResult {
     /// The groups.
     pub groups: Vec<PointGroup>,
 }
 
 /// One group.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct PointGroup {
     /// Its best points, best first.
     pub hits: Vec<ScoredPoint>,
@@ -67,7 +68,7 @@ pub struct PointGroup {
 }
 
 /// What names a group.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(untagged)]
 pub enum GroupId {
     /// An unsigned integer.

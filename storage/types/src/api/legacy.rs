@@ -1,16 +1,18 @@
 //! Requests of older clients, each of which is a query.
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::one_or_many;
 use crate::api::{
     ContextPair, DiscoverInput, Example, LookupLocation, Query, QueryGroups, QueryPoints, RecommendInput,
     RecommendStrategy, SearchParams, WithLookup, WithPayload, WithVector,
 };
+use crate::schema::OneOrMany;
 use crate::{Filter, VectorInput};
 
 /// What these requests have in common: a [`QueryPoints`] without what is looked for.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
 struct Common {
     filter: Option<Filter>,
     params: Option<SearchParams>,
@@ -42,7 +44,7 @@ impl Common {
 }
 
 /// `POST /collections/{collection}/points/search`
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct SearchPoints {
     /// What is looked for.
     vector: NamedVector,
@@ -51,7 +53,7 @@ pub struct SearchPoints {
 }
 
 /// A vector, or one with the name under which it is searched.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 #[serde(
     untagged,
     expecting = "`vector` is a vector, or an object with the `name` under which it is searched and a `vector`"
@@ -72,11 +74,13 @@ impl From<SearchPoints> for QueryPoints {
 }
 
 /// `POST /collections/{collection}/points/recommend`
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct RecommendPoints {
     #[serde(default, deserialize_with = "one_or_many")]
+    #[schema(value_type = Option<OneOrMany<Example>>)]
     positive: Vec<Example>,
     #[serde(default, deserialize_with = "one_or_many")]
+    #[schema(value_type = Option<OneOrMany<Example>>)]
     negative: Vec<Example>,
     strategy: Option<RecommendStrategy>,
     using: Option<String>,
@@ -96,10 +100,11 @@ impl From<RecommendPoints> for QueryPoints {
 }
 
 /// `POST /collections/{collection}/points/discover`
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct DiscoverPoints {
     target: Option<Example>,
     #[serde(default, deserialize_with = "one_or_many")]
+    #[schema(value_type = Option<OneOrMany<ContextPair>>)]
     context: Vec<ContextPair>,
     using: Option<String>,
     #[serde(flatten)]
@@ -120,14 +125,14 @@ impl From<DiscoverPoints> for QueryPoints {
 }
 
 /// Several of these requests.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct LegacyBatch<T> {
     /// The requests.
     pub searches: Vec<T>,
 }
 
 /// One of these requests, answered in groups.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct LegacyGroups<T> {
     #[serde(flatten)]
     request: T,

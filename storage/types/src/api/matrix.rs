@@ -1,11 +1,12 @@
 //! How near points of a sample are to each other.
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use crate::{Filter, PointId};
 
 /// `POST /collections/{collection}/points/search/matrix/pairs` and `/offsets`
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
 pub struct SearchMatrix {
     /// Only points that match.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -22,14 +23,14 @@ pub struct SearchMatrix {
 }
 
 /// The answer as pairs.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct MatrixPairs {
     /// The pairs.
     pub pairs: Vec<MatrixPair>,
 }
 
 /// Two points and their score.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct MatrixPair {
     /// The point that was asked for.
     pub a: PointId,
@@ -40,7 +41,7 @@ pub struct MatrixPair {
 }
 
 /// The answer as a sparse matrix in coordinates.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct MatrixOffsets {
     /// The row of each score: a place in `ids`.
     pub offsets_row: Vec<u64>,

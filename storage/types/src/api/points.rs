@@ -4,12 +4,13 @@ use std::collections::BTreeMap;
 
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize};
+use utoipa::ToSchema;
 
 use crate::api::UpdateMode;
 use crate::{Filter, Payload, PointId, PointStruct, VectorInput, VectorsInput};
 
 /// `PUT /collections/{collection}/points`: rows or columns.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum UpsertPoints {
     /// One object a point.
@@ -25,7 +26,7 @@ impl<'de> Deserialize<'de> for UpsertPoints {
 }
 
 /// The body of `PUT /collections/{collection}/points`: the points, and which of them are written.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, ToSchema)]
 pub struct UpsertBody {
     /// The points.
     #[serde(flatten)]
@@ -63,7 +64,7 @@ impl<'de> Deserialize<'de> for UpsertBody {
 }
 
 /// Points by columns of equal length.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct PointsBatch {
     /// The ids.
     pub ids: Vec<PointId>,
@@ -71,11 +72,12 @@ pub struct PointsBatch {
     pub vectors: BatchVectors,
     /// The payloads.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Vec<Option<Object>>>)]
     pub payloads: Option<Vec<Option<Payload>>>,
 }
 
 /// The vectors of a [`PointsBatch`].
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 #[serde(
     untagged,
     expecting = "`vectors` of a batch is an array of vectors, or an object of such arrays by name"
@@ -143,7 +145,7 @@ impl UpsertPoints {
 }
 
 /// Which points an operation touches.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum PointsSelector {
     /// Those with these ids.
@@ -174,9 +176,10 @@ impl<'de> Deserialize<'de> for PointsSelector {
 }
 
 /// `POST|PUT /collections/{collection}/points/payload`
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct SetPayload {
     /// What is set.
+    #[schema(value_type = Object)]
     pub payload: Payload,
     /// The key below which it is set; the top level when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -187,7 +190,7 @@ pub struct SetPayload {
 }
 
 /// `POST /collections/{collection}/points/payload/delete`
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct DeletePayload {
     /// The keys that are removed.
     pub keys: Vec<String>,
@@ -197,7 +200,7 @@ pub struct DeletePayload {
 }
 
 /// The answer to a write.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct UpdateResult {
     /// The sequence number of the write in its collection.
     pub operation_id: u64,

@@ -5,13 +5,15 @@ use std::collections::BTreeMap;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
+use utoipa::ToSchema;
 
 use super::one_or_many;
 use crate::api::{OrderBy, QueryExplanation, WithPayload, WithVector};
+use crate::schema::{KeyOrOrder, OneOrMany};
 use crate::{CollectionName, Expression, Filter, PointId, ScoredPoint, VectorInput};
 
 /// What a query looks for.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 #[serde(untagged)]
 pub enum Query {
     /// The points nearest to a vector or text.
@@ -23,6 +25,7 @@ pub enum Query {
         /// What they are near to.
         nearest: Example,
         /// How much they are to differ.
+        #[schema(value_type = Option<Mmr>)]
         mmr: Mmr,
     },
     /// Points like some examples and unlike others.
@@ -43,6 +46,7 @@ pub enum Query {
     /// Points in the order of the values at a payload key.
     OrderBy {
         /// Which key.
+        #[schema(value_type = KeyOrOrder)]
         order_by: OrderBy,
     },
     /// The answers of several prefetches in one.
@@ -162,7 +166,7 @@ impl<'de> Deserialize<'de> for Query {
 }
 
 /// A vector, a text that stands for one, or the id of a point that has it.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 #[serde(untagged)]
 pub enum Example {
     /// A vector or text.
@@ -191,7 +195,7 @@ impl From<Example> for Query {
 }
 
 /// Maximal marginal relevance: each next point is the best by relevance less its similarity to those that were chosen.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Mmr {
     /// 0: only relevance counts, 1: only difference. Default: 0.5.
@@ -203,14 +207,16 @@ pub struct Mmr {
 }
 
 /// Examples of what is wanted and what is not.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RecommendInput {
     /// What is wanted.
     #[serde(default, deserialize_with = "one_or_many")]
+    #[schema(value_type = Option<OneOrMany<Example>>)]
     pub positive: Vec<Example>,
     /// What is not.
     #[serde(default, deserialize_with = "one_or_many")]
+    #[schema(value_type = Option<OneOrMany<Example>>)]
     pub negative: Vec<Example>,
     /// How examples make a score. Default: their average vector.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -218,7 +224,7 @@ pub struct RecommendInput {
 }
 
 /// How examples make a score.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum RecommendStrategy {
     /// The nearest to twice the mean of what is wanted, less the mean of what is not.
@@ -231,18 +237,19 @@ pub enum RecommendStrategy {
 }
 
 /// Target and pairs of a discovery.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct DiscoverInput {
     /// What is looked for.
     pub target: Example,
     /// Where.
     #[serde(default, deserialize_with = "one_or_many")]
+    #[schema(value_type = Option<OneOrMany<ContextPair>>)]
     pub context: Vec<ContextPair>,
 }
 
 /// An example to be nearer to than to the other.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ContextPair {
     /// To be near.
@@ -252,7 +259,7 @@ pub struct ContextPair {
 }
 
 /// How answers are fused.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Fusion {
     /// The sum of reciprocal ranks.
@@ -262,7 +269,7 @@ pub enum Fusion {
 }
 
 /// Parameters of reciprocal rank fusion.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Rrf {
     /// How much ranks further down count. Default: 2.
@@ -274,7 +281,7 @@ pub struct Rrf {
 }
 
 /// How points are drawn.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Sample {
     /// Each as likely as any other.
@@ -282,7 +289,7 @@ pub enum Sample {
 }
 
 /// Points that were found to be more or less relevant.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct FeedbackInput {
     /// What is looked for.
@@ -294,7 +301,7 @@ pub struct FeedbackInput {
 }
 
 /// One point of a [`FeedbackInput`].
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct FeedbackItem {
     /// The point.
@@ -304,7 +311,7 @@ pub struct FeedbackItem {
 }
 
 /// How feedback counts.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum FeedbackStrategy {
     /// By a weighted sum.
@@ -313,7 +320,7 @@ pub enum FeedbackStrategy {
 
 /// `a` times the similarity to the target, and for each two points of which one is more relevant by `d`, `c d^b` times how much
 /// nearer that one is.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NaiveFeedback {
     /// See [`NaiveFeedback`].
@@ -325,7 +332,7 @@ pub struct NaiveFeedback {
 }
 
 /// Accuracy of a search.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct SearchParams {
     /// Compare every candidate in full precision instead of asking an index.
     #[serde(default, deserialize_with = "null_is_false")]
@@ -346,7 +353,7 @@ fn null_is_false<'de, D: Deserializer<'de>>(deserializer: D) -> Result<bool, D::
 }
 
 /// Of which points statistics are.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum IdfScope {
     /// Of all.
@@ -372,7 +379,7 @@ impl<'de> Deserialize<'de> for IdfScope {
 }
 
 /// Where the ids of a query are looked up instead of the collection itself.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct LookupLocation {
     /// The collection.
     pub collection: CollectionName,
@@ -382,10 +389,11 @@ pub struct LookupLocation {
 }
 
 /// A query whose points are what another query works on.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Prefetch {
     /// Queries that come before it.
     #[serde(default, deserialize_with = "one_or_many", skip_serializing_if = "Vec::is_empty")]
+    #[schema(value_type = Option<OneOrMany<Prefetch>>, no_recursion)]
     pub prefetch: Vec<Prefetch>,
     /// What is looked for; without it the points are listed by id.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -411,13 +419,14 @@ pub struct Prefetch {
 }
 
 /// `POST /collections/{collection}/points/query`
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
 pub struct QueryPoints {
     /// What is looked for; without it the points are listed by id.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub query: Option<Query>,
     /// Queries whose points this one works on.
     #[serde(default, deserialize_with = "one_or_many", skip_serializing_if = "Vec::is_empty")]
+    #[schema(value_type = Option<OneOrMany<Prefetch>>)]
     pub prefetch: Vec<Prefetch>,
     /// Which vector is searched. Default: the unnamed one, or the only one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -449,14 +458,14 @@ pub struct QueryPoints {
 }
 
 /// `POST /collections/{collection}/points/query/batch`
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct QueryBatch {
     /// The queries.
     pub searches: Vec<QueryPoints>,
 }
 
 /// The answer to [`QueryPoints`], nearest first.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct QueryResult {
     /// The points.
     pub points: Vec<ScoredPoint>,

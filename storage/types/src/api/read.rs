@@ -1,11 +1,13 @@
 //! Points as they are read, listed and counted.
 
 use serde::{Deserialize, Deserializer, Serialize};
+use utoipa::ToSchema;
 
+use crate::schema::KeyOrOrder;
 use crate::{Datetime, Filter, Number, PointId, Record};
 
 /// Whether, or which keys of, a payload is answered.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(
     untagged,
     expecting = "`with_payload` is true, false, an array of keys, or an object with `include` or `exclude`"
@@ -20,7 +22,7 @@ pub enum WithPayload {
 }
 
 /// The long form of [`WithPayload`].
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum PayloadSelector {
     /// These keys.
@@ -30,7 +32,7 @@ pub enum PayloadSelector {
 }
 
 /// Whether, or which, vectors are answered.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(untagged, expecting = "`with_vector` is true, false, or an array of vector names")]
 pub enum WithVector {
     /// All or none.
@@ -40,7 +42,7 @@ pub enum WithVector {
 }
 
 /// `POST /collections/{collection}/points`
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct GetPoints {
     /// The ids.
     pub ids: Vec<PointId>,
@@ -53,7 +55,7 @@ pub struct GetPoints {
 }
 
 /// `POST /collections/{collection}/points/scroll`
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
 pub struct ScrollPoints {
     /// The id to begin with.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -72,11 +74,12 @@ pub struct ScrollPoints {
     pub with_vector: Option<WithVector>,
     /// In the order of the values at a payload key instead of that of ids.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<KeyOrOrder>)]
     pub order_by: Option<OrderBy>,
 }
 
 /// The answer to [`ScrollPoints`]: points in the order of their ids, integers before UUIDs.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct ScrollResult {
     /// The points.
     pub points: Vec<Record>,
@@ -85,7 +88,7 @@ pub struct ScrollResult {
 }
 
 /// `POST /collections/{collection}/points/count`
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
 pub struct CountPoints {
     /// Only points that match.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -96,14 +99,14 @@ pub struct CountPoints {
 }
 
 /// The answer to [`CountPoints`].
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct CountResult {
     /// How many points.
     pub count: u64,
 }
 
 /// In which order points are listed: `"key"`, or an object.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 pub struct OrderBy {
     /// The payload key whose numbers or dates give the order. A point without any is not listed, one with several is listed
     /// with each of them.
@@ -154,7 +157,7 @@ impl<'de> Deserialize<'de> for OrderBy {
 }
 
 /// The direction of an [`OrderBy`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Direction {
     /// The smallest value first.
@@ -164,7 +167,7 @@ pub enum Direction {
 }
 
 /// The value that an [`OrderBy`] begins with.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(untagged, expecting = "`start_from` is a number or a date")]
 pub enum StartFrom {
     /// A number.
@@ -174,7 +177,7 @@ pub enum StartFrom {
 }
 
 /// `POST /collections/{collection}/facet`
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct FacetPoints {
     /// The payload key.
     pub key: String,
@@ -190,14 +193,14 @@ pub struct FacetPoints {
 }
 
 /// The answer to [`FacetPoints`].
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct FacetResult {
     /// The most frequent values, equals in their order.
     pub hits: Vec<FacetHit>,
 }
 
 /// One value of a [`FacetResult`].
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct FacetHit {
     /// The value.
     pub value: FacetValue,
@@ -206,7 +209,7 @@ pub struct FacetHit {
 }
 
 /// A value that points can be counted by.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
 #[serde(untagged)]
 pub enum FacetValue {
     /// A boolean.

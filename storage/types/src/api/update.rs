@@ -3,12 +3,13 @@
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
+use utoipa::ToSchema;
 
 use crate::api::{DeletePayload, PointsSelector, SetPayload, UpsertBody};
 use crate::{Filter, PointId, VectorsInput};
 
 /// What an upsert does to points that exist, and to those that do not.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum UpdateMode {
     /// New points are put in, others replaced.
@@ -21,7 +22,7 @@ pub enum UpdateMode {
 }
 
 /// `PUT /collections/{collection}/points/vectors`: named vectors are replaced, all else stays.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct UpdateVectors {
     /// The points with their vectors.
     pub points: Vec<PointVectors>,
@@ -31,7 +32,7 @@ pub struct UpdateVectors {
 }
 
 /// New vectors of a point.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct PointVectors {
     /// The point.
     pub id: PointId,
@@ -40,7 +41,7 @@ pub struct PointVectors {
 }
 
 /// `POST /collections/{collection}/points/vectors/delete`
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct DeleteVectors {
     /// The names of the vectors that are taken out.
     pub vector: Vec<String>,
@@ -50,14 +51,14 @@ pub struct DeleteVectors {
 }
 
 /// `POST /collections/{collection}/points/batch`: operations that are applied in order, each for itself.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct UpdateBatch {
     /// The operations.
     pub operations: Vec<UpdateOperation>,
 }
 
 /// One operation of an [`UpdateBatch`].
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum UpdateOperation {
     /// Points are put in.

@@ -9,6 +9,7 @@ use twofold_types::SparseVector;
 use super::postings::{BLOCK, List};
 use super::{Segment, SparseIndex};
 use crate::bitmap::Bitmap;
+use crate::deadline::Watch;
 use crate::pool::Best;
 use crate::probe::{Effort, Neighbour};
 
@@ -155,7 +156,8 @@ impl Segment {
         let mut scores = vec![0.0f32; WINDOW];
         let mut touched = [0u64; WINDOW / 64];
         let mut bounds = vec![0.0f32; cursors.len()];
-        loop {
+        let mut watch = Watch::every(64);
+        while !watch.missed() {
             let heads = cursors.iter().filter_map(|cursor| cursor.list.offsets.get(cursor.end));
             let Some(&first) = heads.min() else { return };
             let window = first - first % WINDOW as u32;

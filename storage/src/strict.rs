@@ -1,0 +1,274 @@
+//! Strict mode: reads and changes that a collection's configuration refuses. The messages are Qdrant's, as clients read them.
+
+use std::fmt::Display;
+use std::time::Duration;
+
+use twofold_types::{
+    Condition, FieldTest, Filter, Match, MatchValue, PayloadSchemaType, RangeTest, StrictModeConfig, uuid_of,
+};
+use twofold_vector::Deadline;
+
+use crate::error::{InvalidInput, Result};
+use crate::operation::{DocumentSelector, Operation, Selector};
+use crate::posting::Field;
+use crate::query::Query;
+use crate::state::State;
+
+/// Who filters.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Use {
+    Read,
+    Change,
+}
+
+/// The limits of a collection, where there are any.
+#[derive(Clone, Copy)]
+pub(crate) struct Strict<'a>(Option<(&'a StrictModeConfig, &'a State)>);
+
+impl State {
+    pub(crate) fn strict(&self) -> Strict<'_> {
+        let config = self.schema.config.strict_mode.as_ref();
+        let enabled = config.filter(|config| config.enabled == Some(true));
+        Strict(enabled.map(|config| (config, self)))
+    }
+}
+
+impl Strict<'_> {
+    /// Whether a read may begin, and until when it may go on.
+    pub(crate) fn check_read(self) -> Result<()> {
+        let Some(most) = self.0.and_then(|(config, _)| config.max_timeout) else {
+            return Ok(());
+        };
+        check(Deadline::asked().map(|asked| asked.as_secs()), Some(most), "timeout")?;
+        Deadline::shorten(Duration::from_secs(most));
+        Ok(())
+    }
+
+    pub(crate) fn check_limit(self, limit: usize) -> Result<()> {
+        check(
+            Some(limit),
+            self.0.and_then(|(config, _)| config.max_query_limit),
+            "limit",
+        )
+    }
+
+    pub(crate) fn check_batch(self, queries: usize) -> Result<()> {
+        let most = self.0.and_then(|(config, _)| config.search_max_batchsize);
+        check(Some(queries), most, "search batch size")
+    }
+
+    pub(crate) fn check_indexes(self, indexes: usize) -> Result<()> {
+        let most = self.0.and_then(|(config, _)| config.max_payload_index_count);
+        match most {
+            Some(most) if indexes > most => Err(refused(
+                format!("Collection already has the maximum number of payload indices ({most})"),
+                "Please delete an existing index before creating a new one.",
+            )),
+            _ => Ok(()),
+        }
+    }
+
+    /// A query and those before it.
+    pub(crate) fn check_query(self, query: &Query) -> Result<()> {
+        self.check_limit(query.limit)?;
+        self.check_parts(query)
+    }
+
+    /// The same without the limit of the query itself, which groups have one of their own for.
+    pub(crate) fn check_parts(self, query: &Query) -> Result<()> {
+        let Some((config, _)) = self.0 else { return Ok(()) };
+        if query.exact && config.search_allow_exact == Some(false) {
+            return Err(refused("Exact search disabled!".to_owned(), "Set exact=false."));
+        }
+        check(query.ef, config.search_max_hnsw_ef, "hnsw_ef")?;
+        self.check_filter(query.filter.as_ref(), Use::Read)?;
+        self.check_filter(query.corpus.as_ref(), Use::Read)?;
+        query
+            .prefetch
+            .iter()
+            .try_for_each(|prefetch| self.check_query(prefetch))
+    }
+
+    pub(crate) fn check_filter(self, filter: Option<&Filter>, by: Use) -> Result<()> {
+        let (Some((config, state)), Some(filter)) = (self.0, filter) else {
+            return Ok(());
+        };
+        let unindexed = match by {
+            Use::Read => config.unindexed_filtering_retrieve,
+            Use::Change => config.unindexed_filtering_update,
+        };
+        let mut conditions = Vec::new();
+        collect(filter, "", &mut conditions);
+        if let Some(most) = config.filter_max_conditions
+            && conditions.len() > most
+        {
+            return Err(refused(
+                format!("Filter condition limit reached ({} > {most})", conditions.len()),
+                "Reduce the amount of conditions of your filter.",
+            ));
+        }
+        let largest = conditions
+            .iter()
+            .map(|(_, condition)| size(condition))
+            .max()
+            .unwrap_or(0);
+        if let Some(most) = config.condition_max_size
+            && largest > most
+        {
+            return Err(refused(
+                format!("Condition size limit reached ({largest} > {most})"),
+                "Reduce the size of your condition.",
+            ));
+        }
+        if unindexed == Some(false) {
+            for (prefix, condition) in conditions {
+                check_indexed(&state.schema.fields, &prefix, condition)?;
+            }
+        }
+        Ok(())
+    }
+
+    pub(crate) fn check_operation(self, operation: &Operation) -> Result<()> {
+        let Some((config, state)) = self.0 else { return Ok(()) };
+        let (points, filter) = match operation {
+            Operation::Upsert(points) => (Some((points.len(), "upsert limit")), None),
+            Operation::UpsertIf { points, filter, .. } => (Some((points.len(), "upsert limit")), filter.as_ref()),
+            Operation::UpdateVectors { vectors, filter } => (Some((vectors.len(), "update limit")), filter.as_ref()),
+            Operation::Delete(selector)
+            | Operation::DeleteVectors { selector, .. }
+            | Operation::SetPayload { selector, .. }
+            | Operation::OverwritePayload { selector, .. }
+            | Operation::DeletePayload { selector, .. }
+            | Operation::ClearPayload(selector) => match selector {
+                Selector::Ids(_) => (None, None),
+                Selector::Filter(filter) => (None, Some(filter)),
+            },
+            Operation::DeleteDocuments(DocumentSelector::Filter(filter)) => (None, Some(filter)),
+            Operation::DeleteDocuments(DocumentSelector::Ids(_))
+            | Operation::Finish { .. }
+            | Operation::CancelTask { .. } => (None, None),
+        };
+        if let Some((points, name)) = points {
+            check(Some(points), config.upsert_max_batchsize, name)?;
+            check_size(config, state)?;
+        }
+        self.check_filter(filter, Use::Change)
+    }
+}
+
+/// Refuses more points in a collection that has as many as it may.
+fn check_size(config: &StrictModeConfig, state: &State) -> Result<()> {
+    if let Some(most) = config.max_collection_vector_size_bytes {
+        let arenas = state.arenas.iter();
+        let dense = arenas.map(|arena| arena.present().len() * arena.dimensions() as u64 * size_of::<f32>() as u64);
+        let multi = state.multis.iter().map(|multis| multis.heap_bytes() as u64);
+        if dense.chain(multi).sum::<u64>() >= most {
+            let megabytes = most as f32 / (1024.0 * 1024.0);
+            let reached = format!("Max vector storage size limit of {megabytes}MB reached!");
+            return Err(InvalidInput::Strict(reached).into());
+        }
+    }
+    match config.max_points_count {
+        Some(most) if state.alive.len() >= most => {
+            let reached = format!("Max points count limit of {most} reached!");
+            Err(InvalidInput::Strict(reached).into())
+        }
+        _ => Ok(()),
+    }
+}
+
+fn refused(error: String, help: &str) -> crate::StorageError {
+    InvalidInput::Strict(format!("{error}. Help: {help}")).into()
+}
+
+fn check<T: PartialOrd + Display>(value: Option<T>, most: Option<T>, name: &str) -> Result<()> {
+    match (value, most) {
+        (Some(value), Some(most)) if value > most => Err(refused(
+            format!("Limit exceeded {value} > {most} for \"{name}\""),
+            &format!("Reduce the \"{name}\" parameter to or below {most}."),
+        )),
+        _ => Ok(()),
+    }
+}
+
+/// The conditions of a filter, with what their keys begin with where they are of the objects in an array.
+fn collect<'f>(filter: &'f Filter, prefix: &str, conditions: &mut Vec<(String, &'f Condition)>) {
+    let of_min_should = filter.min_should.iter().flat_map(|min_should| &min_should.conditions);
+    let all = filter.must.iter().chain(&filter.should).chain(&filter.must_not);
+    for condition in all.chain(of_min_should) {
+        match condition {
+            Condition::Filter(filter) => collect(filter, prefix, conditions),
+            Condition::Nested { nested } => {
+                let array = nested.key.strip_suffix("[]").unwrap_or(&nested.key);
+                collect(&nested.filter, &format!("{prefix}{array}[]."), conditions);
+            }
+            condition => conditions.push((prefix.to_owned(), condition)),
+        }
+    }
+}
+
+/// How much a condition lists.
+fn size(condition: &Condition) -> usize {
+    match condition {
+        Condition::HasId { has_id } => has_id.len(),
+        Condition::Field(field) => match &field.test {
+            FieldTest::Match(Match::Any(values) | Match::Except(values)) => values.len(),
+            FieldTest::GeoPolygon(polygon) => {
+                let lines = std::iter::once(&polygon.exterior).chain(&polygon.interiors);
+                lines.map(|line| line.points.len()).sum()
+            }
+            _ => 1,
+        },
+        _ => 1,
+    }
+}
+
+/// Refuses a condition on a key that has no index that could decide it.
+fn check_indexed(fields: &[Field], prefix: &str, condition: &Condition) -> Result<()> {
+    let (key, test) = match condition {
+        Condition::Field(field) => (&field.key, Some(&field.test)),
+        Condition::IsEmpty { is_empty } => (&is_empty.key, None),
+        Condition::IsNull { is_null } => (&is_null.key, None),
+        _ => return Ok(()),
+    };
+    let key = format!("{prefix}{key}");
+    let suitable = suitable(test);
+    let mut of_key = fields.iter().filter(|field| field.key == key);
+    if of_key.any(|field| suitable.contains(&PayloadSchemaType::from(field.kind))) {
+        return Ok(());
+    }
+    let mut names: Vec<String> = suitable.iter().map(|kind| format!("{kind:?}").to_lowercase()).collect();
+    names.sort_unstable();
+    Err(refused(
+        format!(
+            "Index required but not found for \"{key}\" of one of the following types: [{}]",
+            names.join(", ")
+        ),
+        "Create an index for this key or use a different filter.",
+    ))
+}
+
+/// The types of payload indexes that can decide a test; of presence, any.
+fn suitable(test: Option<&FieldTest>) -> Vec<PayloadSchemaType> {
+    use PayloadSchemaType::{Bool, Datetime, Float, Geo, Integer, Keyword, Text, Uuid};
+    let of_value = |value: &MatchValue| match value {
+        MatchValue::Bool(_) => vec![Bool],
+        MatchValue::Integer(_) => vec![Integer],
+        MatchValue::Keyword(text) if uuid_of(text).is_some() => vec![Keyword, Uuid],
+        MatchValue::Keyword(_) => vec![Keyword],
+    };
+    match test {
+        Some(FieldTest::Match(Match::Value(value))) => of_value(value),
+        Some(FieldTest::Match(Match::Any(values) | Match::Except(values))) => {
+            values.first().map_or(vec![Keyword, Integer], of_value)
+        }
+        Some(FieldTest::Match(Match::Prefix(_) | Match::Substring(_))) => vec![Keyword],
+        Some(FieldTest::Match(_)) => vec![Text],
+        Some(FieldTest::Range(RangeTest::Number(_))) => vec![Float, Integer],
+        Some(FieldTest::Range(RangeTest::Datetime(_))) => vec![Datetime],
+        Some(FieldTest::GeoBoundingBox(_) | FieldTest::GeoRadius(_) | FieldTest::GeoPolygon(_)) => vec![Geo],
+        Some(FieldTest::ValuesCount(_) | FieldTest::IsEmpty(_) | FieldTest::IsNull(_)) | None => {
+            vec![Bool, Datetime, Float, Geo, Integer, Keyword, Text, Uuid]
+        }
+    }
+}
