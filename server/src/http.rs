@@ -20,6 +20,7 @@ mod points;
 mod query;
 mod read;
 mod rerank;
+mod search;
 mod service;
 mod snapshots;
 mod tasks;
@@ -109,6 +110,7 @@ pub fn router(engine: Arc<Engine>, options: HttpOptions, stopping: watch::Receiv
         .route("/points/discover/batch", post(legacy::batch::<DiscoverPoints>))
         .route("/points/search/matrix/pairs", post(read::matrix_pairs))
         .route("/points/search/matrix/offsets", post(read::matrix_offsets))
+        .route("/search", post(search::search))
         .route("/facet", post(read::facet))
         .route("/aliases", get(aliases::of_collection))
         .route("/documents", get(documents::list).post(documents::add))

@@ -65,6 +65,7 @@ mod placement;
 mod posting;
 mod query;
 mod queue;
+mod reading;
 mod record;
 mod rocks;
 mod search;
@@ -83,16 +84,18 @@ pub use collection::{Collection, VectorMemory};
 pub use document::{DocumentState, ListedDocument, StoredDocument};
 pub use error::{Fault, FormulaError, InvalidInput, Result, StorageError};
 pub use facet::Matrix;
-pub use group::Grouping;
+pub use group::{Depth, Group, Grouping, Groups, RankedPoint};
 pub use key::SeqNo;
 pub use operation::{
     DOCUMENT_ID, DocumentSelector, Fingerprint, METADATA, NewPoint, Operation, Outcome, Selector, WorkedOff, chunk_id,
 };
 pub use options::Options;
+pub use path::PayloadPath;
 pub use payload_index::PayloadIndex;
 pub use placement::Placement;
 pub use query::{Example, Query, Ranking};
 pub use queue::{Queue, QueuedDocument, TaskFilter};
+pub use reading::Reading;
 pub use search::{Explanation, Plan, Search, Target};
 pub use store::{MAX_DIMENSIONS, Store};
 pub use task::Version;

@@ -19,7 +19,7 @@ use super::error::ApiError;
 const OPEN: [&str; 4] = ["/", "/healthz", "/livez", "/readyz"];
 
 /// Endpoints under a collection that are asked by `POST` and change nothing.
-const READS_OF_A_COLLECTION: [&str; 17] = [
+const READS_OF_A_COLLECTION: [&str; 18] = [
     "/facet",
     "/points",
     "/points/count",
@@ -37,6 +37,7 @@ const READS_OF_A_COLLECTION: [&str; 17] = [
     "/points/search/groups",
     "/points/search/matrix/offsets",
     "/points/search/matrix/pairs",
+    "/search",
 ];
 
 /// Other endpoints that are asked by `POST` and change nothing.
@@ -228,7 +229,11 @@ mod tests {
     #[test]
     fn what_is_not_known_to_read_writes() {
         let post = |endpoint| reads(&Method::POST, Some(endpoint));
-        assert!(post("/collections/{collection}/points/query") && post("/embed"));
+        assert!(
+            post("/collections/{collection}/points/query")
+                && post("/collections/{collection}/search")
+                && post("/embed")
+        );
         assert!(!post("/collections/{collection}/points/delete") && !post("/collections/{collection}/documents"));
         assert!(!post("/points/query") && !reads(&Method::POST, None));
         assert!(!reads(&Method::PUT, Some("/collections/{collection}/points")));

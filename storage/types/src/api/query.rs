@@ -7,7 +7,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 
 use super::one_or_many;
-use crate::api::{OrderBy, QueryExplanation, WithPayload, WithVector};
+use crate::api::{OrderBy, QueryExplanation, RerankReport, RerankStage, WithPayload, WithVector};
 use crate::{CollectionName, Expression, Filter, PointId, ScoredPoint, VectorInput};
 
 /// What a query looks for.
@@ -446,6 +446,9 @@ pub struct QueryPoints {
     /// Where ids are looked up.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lookup_from: Option<LookupLocation>,
+    /// A second look at the best.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rerank: Option<RerankStage>,
 }
 
 /// `POST /collections/{collection}/points/query/batch`
@@ -463,4 +466,7 @@ pub struct QueryResult {
     /// How they were found, where that was asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub explain: Option<QueryExplanation>,
+    /// How reranking went, where it was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rerank: Option<RerankReport>,
 }
