@@ -10,8 +10,8 @@
 //!
 //! ```no_run
 //! use twofold_client::Client;
-//! use twofold_client::types::api::{AddDocuments, CreateCollection, Query, QueryPoints, WithPayload};
-//! use twofold_client::types::{CollectionName, Document, EncoderParams, ModelId, TextInput, VectorInput};
+//! use twofold_client::types::api::{AddDocuments, CreateCollection, SearchPassages};
+//! use twofold_client::types::{CollectionName, Document, EncoderParams, ModelId};
 //!
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -26,14 +26,9 @@
 //! let task = client.add_documents(&notes, &AddDocuments { documents: vec![tea] }).await?;
 //! client.wait_for_task(task, |_| {}).await?;
 //!
-//! let question = TextInput { text: "How hot should the water be?".into(), model: None, options: None };
-//! let query = QueryPoints {
-//!     query: Some(Query::Nearest(VectorInput::Text(question))),
-//!     with_payload: Some(WithPayload::Bool(true)),
-//!     ..Default::default()
-//! };
-//! for passage in client.query(&notes, &query).await? {
-//!     println!("{:.3} {:?}", passage.score, passage.payload);
+//! let question = SearchPassages { text: "How hot should the water be?".into(), ..Default::default() };
+//! for passage in client.search(&notes, &question).await?.passages {
+//!     println!("{:.3} {}", passage.score, passage.place.text.unwrap_or_default());
 //! }
 //! # Ok(())
 //! # }

@@ -1,13 +1,18 @@
-//! Queries: the nearest points first.
+//! Queries and searches: the best points first.
 
 use reqwest::Method;
-use twofold_types::api::{QueryBatch, QueryPoints, QueryResult};
+use twofold_types::api::{QueryBatch, QueryPoints, QueryResult, SearchPassages, SearchResult};
 use twofold_types::{CollectionName, ScoredPoint};
 
 use crate::collections::collection;
 use crate::{Client, Error};
 
 impl Client {
+    /// The passages that answer a text: encoded by every encoder of the collection, fused, the best of each document.
+    pub async fn search(&self, name: &CollectionName, search: &SearchPassages) -> Result<SearchResult, Error> {
+        self.send(Method::POST, &collection(name, &["search"])?, search).await
+    }
+
     /// The points nearest to a vector, a stored point, or a text that the server encodes.
     pub async fn query(&self, name: &CollectionName, query: &QueryPoints) -> Result<Vec<ScoredPoint>, Error> {
         Ok(self.explain(name, query).await?.points)

@@ -162,6 +162,29 @@ async fn queries_answer_the_nearest_points() {
 }
 
 #[tokio::test]
+async fn searches_answer_passages() {
+    let passage = json!({
+        "id": 4, "score": 0.75, "document_id": "tea", "chunk": 1, "start": 40, "end": 49, "text": "Green tea",
+        "stages": {"vectors": {"": {"rank": 1, "score": 0.8}}, "fusion": 0.75},
+    });
+    let report = json!({"applied": false, "candidates": 1, "scored": 0, "note": "no time", "time": 10.0});
+    let server = Server::with([ok(json!({"passages": [passage], "rerank": report}))]).await;
+    let client = Client::builder(&server.url).build().unwrap();
+    let search = from(json!({"text": "tea", "rerank": {"model": "m"}}));
+    let found = client.search(&notes(), &search).await.unwrap();
+    let best = &found.passages[0];
+    assert_eq!(
+        (best.place.start, best.place.text.as_deref()),
+        (Some(40), Some("Green tea"))
+    );
+    assert_eq!(best.stages.vectors[""].rank, 1);
+    assert_eq!(found.rerank.unwrap().note.as_deref(), Some("no time"));
+    let seen = &server.seen()[0];
+    assert_eq!(seen.line, "POST /collections/notes/search");
+    assert_eq!(seen.body, json!({"text": "tea", "rerank": {"model": "m"}}));
+}
+
+#[tokio::test]
 async fn a_task_is_followed_to_its_end() {
     let accepted = (StatusCode::ACCEPTED, ok(json!({"task_id": 3}))).into_response();
     let states = [task("enqueued", 0), task("processing", 1), task("succeeded", 2)];

@@ -23,6 +23,7 @@ mod points;
 mod query;
 mod read;
 mod rerank;
+mod search;
 mod service;
 mod snapshots;
 mod tasks;
@@ -143,6 +144,7 @@ fn routes(metrics: &Metrics) -> OpenApiRouter<Api> {
         .routes(routes!(read::groups))
         .routes(routes!(read::matrix_pairs))
         .routes(routes!(read::matrix_offsets))
+        .routes(routes!(search::search))
         .routes(routes!(read::facet))
         .routes(routes!(evaluate::evaluate))
         .routes(routes!(legacy::search))

@@ -378,12 +378,7 @@ impl Collection {
 
     /// The points with these ids, as far as they exist, in the order of the ids.
     pub fn get(&self, ids: &[PointId], fetch: &Fetch) -> Result<Vec<Record>> {
-        let view = self.view();
-        let offsets: Vec<PointOffset> = view.offsets(ids)?.into_iter().flatten().collect();
-        let points = offsets.iter().zip(view.points(&offsets)?);
-        points
-            .filter_map(|(&offset, point)| Some(view.record(offset, &point?, fetch)))
-            .collect()
+        self.reading().get(ids, fetch)
     }
 
     /// Points that match, in the order of their ids, from `start` on, and the id that the next page begins with.

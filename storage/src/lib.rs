@@ -68,6 +68,7 @@ mod pooling;
 mod posting;
 mod query;
 mod queue;
+mod reading;
 mod record;
 mod rocks;
 mod search;
@@ -88,18 +89,20 @@ pub use document::{DocumentState, ListedDocument, StoredDocument};
 pub use embedding_cache::{EmbeddingCache, EmbeddingKey};
 pub use error::{Fault, FormulaError, InvalidInput, Result, StorageError};
 pub use facet::Matrix;
-pub use group::Grouping;
+pub use group::{Depth, Group, Grouping, Groups, RankedPoint};
 pub use key::SeqNo;
 pub use operation::{
     DOCUMENT_ID, DocumentSelector, Fingerprint, METADATA, NewPoint, Operation, Outcome, Selector, WorkedOff, chunk_id,
     document_point_id,
 };
 pub use options::Options;
+pub use path::PayloadPath;
 pub use payload_index::PayloadIndex;
 pub use placement::Placement;
 pub use pooled::InvalidPooling;
 pub use query::{Example, Query, Ranking};
 pub use queue::{Queue, QueuedDocument, TaskFilter};
+pub use reading::Reading;
 pub use search::{Explanation, Plan, Search, Target};
 pub use store::{MAX_DIMENSIONS, Store};
 pub use task::Version;

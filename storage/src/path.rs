@@ -7,7 +7,7 @@ use crate::error::InvalidInput;
 
 /// A parsed payload key.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) struct PayloadPath {
+pub struct PayloadPath {
     first: String,
     rest: Vec<Step>,
 }
@@ -23,7 +23,8 @@ pub(crate) enum Step {
 }
 
 impl PayloadPath {
-    pub(crate) fn parse(text: &str) -> Result<Self, InvalidInput> {
+    /// Parses a key.
+    pub fn parse(text: &str) -> Result<Self, InvalidInput> {
         let invalid = || InvalidInput::PayloadKey(text.to_owned());
         let mut steps = Vec::new();
         let mut rest = text;
@@ -83,7 +84,7 @@ impl PayloadPath {
     }
 
     /// The values at the key with the elements of arrays in place of the arrays.
-    pub(crate) fn elements<'a>(&self, payload: &'a Payload) -> impl Iterator<Item = &'a Value> + use<'a> {
+    pub fn elements<'a>(&self, payload: &'a Payload) -> impl Iterator<Item = &'a Value> + use<'a> {
         self.get(payload).into_iter().flat_map(|value| match value {
             Value::Array(elements) => elements.as_slice(),
             value => std::slice::from_ref(value),

@@ -15,7 +15,7 @@ mod score;
 use std::collections::BTreeMap;
 
 use serde_json::Value;
-use twofold_types::api::{FeedbackStrategy, Fusion, Mmr, OrderBy, RecommendStrategy, Rrf};
+use twofold_types::api::{FeedbackStrategy, Mmr, OrderBy, RecommendStrategy, Rrf};
 use twofold_types::{Embedding, Expression, Filter, OrderValue, PointId};
 
 use crate::search::Explanation;
@@ -88,10 +88,10 @@ pub enum Ranking {
     },
     /// By the values at a payload key.
     OrderBy(OrderBy),
-    /// By fusing the prefetches.
-    Fusion(Fusion),
     /// By fusing the prefetches by reciprocal ranks.
     Rrf(Rrf),
+    /// By fusing the prefetches by scores relative to their spread, each prefetch with a weight, 1 when absent.
+    Dbsf(Option<Vec<f32>>),
     /// By a formula over the scores of the prefetches.
     Formula {
         /// The score.
@@ -157,6 +157,8 @@ impl Hit {
 /// The points of a query, best first, and how they were found.
 pub(crate) struct Found {
     pub(crate) hits: Vec<Hit>,
+    /// What each of its prefetches found.
+    pub(crate) sources: Vec<Vec<Hit>>,
     pub(crate) explanation: Explanation,
 }
 

@@ -89,6 +89,8 @@ pub struct Explanation {
     pub searching: Duration,
     /// The time to read what is answered.
     pub fetching: Duration,
+    /// How its prefetches went, in their order.
+    pub prefetches: Vec<Explanation>,
 }
 
 pub(crate) fn plan(exact: bool, has_codes: bool, index: Option<(&'static str, Estimate)>) -> Plan {
@@ -112,11 +114,16 @@ impl Explanation {
             filtering: Duration::ZERO,
             searching: Duration::ZERO,
             fetching: Duration::ZERO,
+            prefetches: Vec::new(),
         }
     }
 
     pub(crate) fn with(self, effort: Effort) -> Self {
         Self { effort, ..self }
+    }
+
+    pub(crate) fn after(self, prefetches: Vec<Explanation>) -> Self {
+        Self { prefetches, ..self }
     }
 
     /// With the times since a query was begun and since its points were filtered.

@@ -310,17 +310,33 @@ impl Fetch {
         }
     }
 
+    /// The same with whole payloads.
+    pub fn whole(&self) -> Self {
+        Self {
+            payload: PayloadFields::All,
+            vector: self.vector.clone(),
+        }
+    }
+
+    /// What of a whole payload is answered.
+    pub fn part(&self, payload: Payload) -> Option<Payload> {
+        match &self.payload {
+            PayloadFields::Nothing => None,
+            PayloadFields::All => Some(payload),
+            PayloadFields::Only(selection) => Some(selection.only(payload)),
+            PayloadFields::Without(selection) => Some(selection.without(payload)),
+        }
+    }
+
     /// Whether the record of a point has to be read.
     pub(crate) fn needs_payload(&self) -> bool {
         !matches!(self.payload, PayloadFields::Nothing)
     }
 
     pub(crate) fn payload(&self, point: &PointRecord) -> Result<Option<Payload>> {
-        match &self.payload {
-            PayloadFields::Nothing => Ok(None),
-            PayloadFields::All => point.payload().map(Some),
-            PayloadFields::Only(selection) => Ok(Some(selection.only(point.payload()?))),
-            PayloadFields::Without(selection) => Ok(Some(selection.without(point.payload()?))),
+        match self.needs_payload() {
+            true => Ok(self.part(point.payload()?)),
+            false => Ok(None),
         }
     }
 }

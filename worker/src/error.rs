@@ -109,6 +109,20 @@ pub enum WorkerError {
     /// An evaluation that cannot be.
     #[error(transparent)]
     Evaluation(#[from] InvalidEvaluation),
+    /// A text for a collection that could not encode it.
+    #[error(
+        "the collection has no encoder, so it cannot be searched by text: create it with `encoders`, or query it with vectors \
+         (`/points/query`)"
+    )]
+    NothingToSearch,
+    /// Not all texts were scored in the time that there was.
+    #[error("the time was used up when {scored} of {texts} texts had been scored")]
+    OutOfTime {
+        /// How many were.
+        scored: usize,
+        /// How many were to be.
+        texts: usize,
+    },
     /// Too much work is waiting.
     #[error("too many texts are waiting to be encoded; try again in a moment")]
     Busy,
@@ -151,6 +165,7 @@ impl WorkerError {
             | Self::OtherModel { .. }
             | Self::NoEncoder(_)
             | Self::NoEncoders
+            | Self::NothingToSearch
             | Self::Document { .. }
             | Self::Evaluation(_)
             | Self::Model {
@@ -164,7 +179,7 @@ impl WorkerError {
                     | EncodeError::Towers { .. },
                 ..
             } => Fault::Caller,
-            Self::Busy | Self::Stopping => Fault::Unavailable,
+            Self::OutOfTime { .. } | Self::Busy | Self::Stopping => Fault::Unavailable,
             Self::Model { source, .. } | Self::Remote(source) if source.is_transient() => Fault::Unavailable,
             Self::Model { .. } | Self::Remote(_) | Self::Encoding(_) => Fault::Server,
         }

@@ -11,9 +11,9 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use crossbeam::channel::{Receiver, SendTimeoutError, Sender, TrySendError, bounded, never, select};
+use crossbeam::channel::{Receiver, RecvTimeoutError, SendTimeoutError, Sender, TrySendError, bounded, never, select};
 use rayon::ThreadPool;
 use twofold_encode::{CrossEncoder, EncodeError, Encoder, Pair, TokenBudget, Tokens, in_order, plan};
 use twofold_storage::{EmbeddingCache, EmbeddingKey};
@@ -166,11 +166,24 @@ impl Lanes {
         Ok(in_order(embeddings))
     }
 
-    /// The raw scores of pairs, in their order.
-    pub(crate) fn score(&self, cross_encoder: &Arc<CrossEncoder>, pairs: &[Pair]) -> Result<Vec<f32>> {
+    /// The raw scores of pairs, in their order. After `deadline` nobody waits for what is left of them.
+    pub(crate) fn score(
+        &self,
+        cross_encoder: &Arc<CrossEncoder>,
+        pairs: &[Pair],
+        deadline: Option<Instant>,
+    ) -> Result<Vec<f32>> {
         let lengths: Vec<usize> = pairs.iter().map(Pair::len).collect();
         let mut scores = vec![0.0; pairs.len()];
+        let mut scored = 0;
         for turn in plan(&lengths, TokenBudget::default()) {
+            let out_of_time = || WorkerError::OutOfTime {
+                scored,
+                texts: pairs.len(),
+            };
+            if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+                return Err(out_of_time());
+            }
             let (reply, result) = bounded(1);
             let scoring = Scoring {
                 cross_encoder: cross_encoder.clone(),
@@ -181,7 +194,14 @@ impl Lanes {
                 TrySendError::Full(_) => WorkerError::Busy,
                 TrySendError::Disconnected(_) => WorkerError::Stopping,
             })?;
-            let made = result.recv().map_err(|_| WorkerError::Stopping)?;
+            let made = match deadline {
+                None => result.recv().map_err(|_| WorkerError::Stopping)?,
+                Some(deadline) => result.recv_deadline(deadline).map_err(|error| match error {
+                    RecvTimeoutError::Timeout => out_of_time(),
+                    RecvTimeoutError::Disconnected => WorkerError::Stopping,
+                })?,
+            };
+            scored += turn.len();
             for (pair, score) in turn.into_iter().zip(made.map_err(WorkerError::Encoding)?) {
                 scores[pair] = score;
             }

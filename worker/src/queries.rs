@@ -2,24 +2,19 @@
 
 use std::time::Duration;
 
-use twofold_storage::{
-    Collection, Example, Explanation, Fetch, Grouping, InvalidInput, Matrix, Plan, Query as Ranked, Ranking,
-};
+use twofold_storage::{Collection, Example, Explanation, Fetch, InvalidInput, Matrix, Plan, Query as Ranked, Ranking};
 use twofold_types::api::{
-    ContextPair, Example as ExampleInput, FeedbackItem, GroupId, GroupsResult, IdfScope, Lookup, LookupLocation,
-    PointGroup, Prefetch, Query, QueryExplanation, QueryGroups, QueryPoints, QueryResult, SearchMatrix, WithLookup,
-    WithPayload, WithVector,
+    ContextPair, Example as ExampleInput, FeedbackItem, Fusion, IdfScope, LookupLocation, Prefetch, Query,
+    QueryExplanation, QueryPoints, QueryResult, Rrf, SearchMatrix, WithPayload, WithVector,
 };
-use twofold_types::{Embedding, PointId, Record, Role, TextInput, VectorInput, VectorsOutput};
+use twofold_types::{Embedding, Filter, PointId, Record, Role, ScoredPoint, TextInput, VectorInput, VectorsOutput};
 
 use crate::engine::Engine;
 use crate::error::Result;
+use crate::reranking::Reranking;
 
 /// How many points a query answers when it does not say.
 pub const DEFAULT_LIMIT: usize = 10;
-
-/// How many points a group has when it is not said.
-const DEFAULT_GROUP_SIZE: usize = 3;
 
 /// Points that one query may ask for, those it skips included.
 pub const MAX_LIMIT: usize = 100_000;
@@ -37,38 +32,33 @@ impl Engine {
         check_prefetches(&query.prefetch)?;
         let fetch = fetch(&mut query)?;
         let explain = query.params.as_ref().is_some_and(|params| params.explain);
-        let ranked = self.ranked(collection, root(query))?;
-        let (points, explanation) = collection.query(&ranked, &fetch)?;
-        let explain = explain.then(|| explained(&explanation));
-        Ok(QueryResult { points, explain })
-    }
-
-    /// Answers a query in groups.
-    pub fn query_groups(&self, collection: &Collection, request: QueryGroups) -> Result<GroupsResult> {
-        let QueryGroups {
-            mut query,
-            group_by,
-            group_size,
-            with_lookup,
-        } = request;
-        check_prefetches(&query.prefetch)?;
-        let grouping = Grouping {
-            key: group_by,
-            groups: query.limit.unwrap_or(DEFAULT_LIMIT),
-            size: group_size.unwrap_or(DEFAULT_GROUP_SIZE),
+        let rerank = query.rerank.take();
+        let (mut query, offset) = root(query);
+        let Some(rerank) = rerank else {
+            let ranked = self.ranked(collection, (query, offset))?;
+            let (points, explanation) = collection.query(&ranked, &fetch)?;
+            return Ok(QueryResult {
+                points,
+                explain: explain.then(|| explained(&explanation)),
+                rerank: None,
+            });
         };
-        check_limit(grouping.groups.saturating_mul(grouping.size))?;
-        let fetch = fetch(&mut query)?;
-        let ranked = self.ranked(collection, root(query))?;
-        let groups = collection.query_groups(&ranked, &grouping, &fetch)?;
-        let mut groups: Vec<PointGroup> = groups
-            .into_iter()
-            .map(|(id, hits)| PointGroup { hits, id, lookup: None })
-            .collect();
-        if let Some(with_lookup) = with_lookup {
-            self.look_up_groups(with_lookup, &mut groups)?;
-        }
-        Ok(GroupsResult { groups })
+        let wanted = query.limit.unwrap_or(DEFAULT_LIMIT);
+        let seen = wanted.saturating_add(offset);
+        let reranking = Reranking::new(self, collection, rerank, (seen, 1), text_of(&query))?;
+        query.limit = Some(reranking.limit);
+        let ranked = self.ranked(collection, (query, 0))?;
+        let reading = collection.reading();
+        let (mut points, explanation) = reading.query(&ranked, &fetch.whole())?;
+        let order = reranking.order(&reading, points.iter())?;
+        order.apply(&mut points);
+        let mut points: Vec<ScoredPoint> = points.into_iter().skip(offset).take(wanted).collect();
+        points.iter_mut().for_each(|point| part(&fetch, point));
+        Ok(QueryResult {
+            points,
+            explain: explain.then(|| explained(&explanation)),
+            rerank: Some(order.report),
+        })
     }
 
     /// Compares the points of a sample with each other.
@@ -86,36 +76,8 @@ impl Engine {
         Ok(collection.matrix(request.using.as_deref(), request.filter.as_ref(), sample, limit)?)
     }
 
-    /// Adds the points that groups are called after.
-    fn look_up_groups(&self, with_lookup: WithLookup, groups: &mut [PointGroup]) -> Result<()> {
-        let lookup = match with_lookup {
-            WithLookup::Lookup(lookup) => lookup,
-            WithLookup::Collection(collection) => Lookup {
-                collection,
-                with_payload: None,
-                with_vectors: None,
-            },
-        };
-        let fetch = Fetch::new(
-            lookup.with_payload.unwrap_or(WithPayload::Bool(true)),
-            lookup.with_vectors.unwrap_or(WithVector::Bool(false)),
-        )?;
-        let collection = self.store.collection(&lookup.collection)?;
-        for group in groups {
-            let id = match &group.id {
-                GroupId::Unsigned(number) => Some(PointId::Num(*number)),
-                GroupId::Keyword(text) => text.parse().ok(),
-                GroupId::Integer(_) => None,
-            };
-            if let Some(id) = id {
-                group.lookup = collection.get(&[id], &fetch)?.pop();
-            }
-        }
-        Ok(())
-    }
-
     /// A query with its prefetches as storage takes it.
-    fn ranked(&self, collection: &Collection, (query, offset): (Prefetch, usize)) -> Result<Ranked> {
+    pub(crate) fn ranked(&self, collection: &Collection, (query, offset): (Prefetch, usize)) -> Result<Ranked> {
         let limit = query.limit.unwrap_or(DEFAULT_LIMIT);
         check_limit(limit.saturating_add(offset))?;
         let prefetch = query.prefetch.into_iter();
@@ -142,16 +104,13 @@ impl Engine {
             offset,
             exact: params.exact,
             ef: params.hnsw_ef,
-            corpus: match params.idf {
-                Some(IdfScope::Corpus(corpus)) => Some(corpus),
-                Some(IdfScope::Global) | None => None,
-            },
+            corpus: corpus(params.idf),
         })
     }
 }
 
 /// What of the points is answered, where the query does not say: neither payloads nor vectors.
-fn fetch(query: &mut QueryPoints) -> Result<Fetch> {
+pub(crate) fn fetch(query: &mut QueryPoints) -> Result<Fetch> {
     Ok(Fetch::new(
         query.with_payload.take().unwrap_or(WithPayload::Bool(false)),
         query.with_vector.take().unwrap_or(WithVector::Bool(false)),
@@ -159,7 +118,7 @@ fn fetch(query: &mut QueryPoints) -> Result<Fetch> {
 }
 
 /// A query as the prefetch of nothing, and how many of its points are skipped.
-fn root(query: QueryPoints) -> (Prefetch, usize) {
+pub(crate) fn root(query: QueryPoints) -> (Prefetch, usize) {
     let prefetch = Prefetch {
         prefetch: query.prefetch,
         query: query.query,
@@ -216,7 +175,8 @@ impl Inputs<'_> {
                 strategy: relevance_feedback.strategy,
             },
             Query::OrderBy { order_by } => Ranking::OrderBy(order_by),
-            Query::Fusion { fusion } => Ranking::Fusion(fusion),
+            Query::Fusion { fusion: Fusion::Rrf } => Ranking::Rrf(Rrf::default()),
+            Query::Fusion { fusion: Fusion::Dbsf } => Ranking::Dbsf(None),
             Query::Rrf { rrf } => Ranking::Rrf(rrf),
             Query::Formula { formula, defaults } => Ranking::Formula { formula, defaults },
             Query::Sample { .. } => Ranking::Sample,
@@ -310,7 +270,7 @@ pub fn check_limit(received: usize) -> Result<()> {
 }
 
 /// Refuses more prefetches than a query may have.
-fn check_prefetches(prefetches: &[Prefetch]) -> Result<()> {
+pub(crate) fn check_prefetches(prefetches: &[Prefetch]) -> Result<()> {
     let (mut level, mut depth, mut count) = (Vec::from_iter(prefetches), 0, 0);
     while !level.is_empty() {
         depth += 1;
@@ -327,8 +287,39 @@ fn check_prefetches(prefetches: &[Prefetch]) -> Result<()> {
     }
 }
 
-fn explained(explanation: &Explanation) -> QueryExplanation {
-    let microseconds = |time: Duration| time.as_secs_f64() * 1e6;
+/// The points that document frequencies are counted in; none where they are counted in all.
+pub(crate) fn corpus(idf: Option<IdfScope>) -> Option<Filter> {
+    match idf {
+        Some(IdfScope::Corpus(corpus)) => Some(corpus),
+        Some(IdfScope::Global) | None => None,
+    }
+}
+
+/// The text that a query asks, or the first of its prefetches that asks one.
+pub(crate) fn text_of(query: &Prefetch) -> Option<&str> {
+    let own = match &query.query {
+        Some(
+            Query::Nearest(VectorInput::Text(text))
+            | Query::Mmr {
+                nearest: ExampleInput::Vector(VectorInput::Text(text)),
+                ..
+            },
+        ) => Some(text.text.as_str()),
+        _ => None,
+    };
+    own.or_else(|| query.prefetch.iter().find_map(text_of))
+}
+
+/// Leaves of a point that was read whole what is answered.
+pub(crate) fn part(fetch: &Fetch, point: &mut ScoredPoint) {
+    point.payload = point.payload.take().and_then(|whole| fetch.part(whole));
+}
+
+pub(crate) fn microseconds(time: Duration) -> f64 {
+    time.as_secs_f64() * 1e6
+}
+
+pub(crate) fn explained(explanation: &Explanation) -> QueryExplanation {
     let effort = &explanation.effort;
     QueryExplanation {
         plan: match explanation.plan {
@@ -355,5 +346,6 @@ fn explained(explanation: &Explanation) -> QueryExplanation {
         filter_time: microseconds(explanation.filtering),
         search_time: microseconds(explanation.searching),
         fetch_time: microseconds(explanation.fetching),
+        prefetch: explanation.prefetches.iter().map(explained).collect(),
     }
 }

@@ -1,6 +1,7 @@
 //! Requests for the relevance of texts to a query.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use twofold_encode::{CrossEncoder, EncodeError, RemoteReranker};
 use twofold_storage::InvalidInput;
@@ -21,6 +22,20 @@ pub struct RankOptions {
     pub too_long: TooLong,
     /// Where they are cut.
     pub direction: TruncationDirection,
+    /// After that nobody waits for scores.
+    pub deadline: Option<Instant>,
+}
+
+/// As a reader would have it: the publisher's activation, and the beginning of texts that are too long.
+impl Default for RankOptions {
+    fn default() -> Self {
+        Self {
+            raw: false,
+            too_long: TooLong::Cut,
+            direction: TruncationDirection::Right,
+            deadline: None,
+        }
+    }
 }
 
 /// The relevance of texts to a query.
@@ -35,6 +50,9 @@ pub struct Ranked {
 impl Engine {
     /// Scores every text with the query: in the lane of queries and in turns with them, or at an endpoint, for which the thread of
     /// the request waits.
+    ///
+    /// # Errors
+    /// [`WorkerError::OutOfTime`] where the deadline comes first.
     pub fn rank(&self, model: &ModelId, query: &str, texts: &[String], options: RankOptions) -> Result<Ranked> {
         if texts.is_empty() {
             return Err(WorkerError::NoTexts);
@@ -75,7 +93,7 @@ impl Engine {
                 most: pairs[index].len(),
             });
         }
-        let mut scores = self.lanes.score(cross_encoder, &pairs)?;
+        let mut scores = self.lanes.score(cross_encoder, &pairs, options.deadline)?;
         if !options.raw {
             let activation = cross_encoder.activation();
             scores.iter_mut().for_each(|score| *score = activation.of(*score));
@@ -101,7 +119,7 @@ fn remote_scores(
             direction: TruncationDirection::Left,
             ..
         } => Err(EncodeError::RemoteParameter("truncation_direction")),
-        RankOptions { raw, .. } => reranker.score(query, texts, raw),
+        RankOptions { raw, deadline, .. } => reranker.score(query, texts, raw, deadline),
     };
     let scored = scored.map_err(|source| WorkerError::Model {
         model: model.clone(),

@@ -3,9 +3,8 @@
 use std::fmt::Write;
 
 use anyhow::Context;
-use serde::Deserialize;
-use twofold_client::types::api::{Query, QueryPoints, WithPayload};
-use twofold_client::types::{CollectionName, Filter, ScoredPoint, TextInput, VectorInput};
+use twofold_client::types::api::{Passage, RerankStage, SearchPassages, WithPayload};
+use twofold_client::types::{CollectionName, Filter, ModelId};
 
 use super::connection::Connection;
 use super::output::{columns, plain, print, wrap};
@@ -18,13 +17,16 @@ pub(super) struct SearchOptions {
     /// Where to look
     #[arg(long, short, value_name = "NAME")]
     collection: CollectionName,
-    /// How many passages to show
+    /// How many documents to show, each with its best passage
     #[arg(long, short, default_value_t = 5, value_name = "N")]
     limit: usize,
     /// Only passages whose payload matches, as in the HTTP API: {"must": [{"key": "metadata.source", "match": ...}]}
     #[arg(long, value_name = "JSON", value_parser = parse_filter)]
     filter: Option<Filter>,
-    /// Print the points as JSON, as the HTTP API answers them
+    /// A cross-encoder that puts the best passages in order
+    #[arg(long, value_name = "MODEL")]
+    rerank: Option<String>,
+    /// Print the answer as JSON, as the HTTP API gives it
     #[arg(long)]
     json: bool,
     #[command(flatten)]
@@ -35,69 +37,59 @@ fn parse_filter(json: &str) -> Result<Filter, serde_json::Error> {
     serde_json::from_str(json)
 }
 
-/// What ingestion stores with a chunk.
-#[derive(Deserialize)]
-struct Passage {
-    document_id: String,
-    start: u64,
-    end: u64,
-    text: String,
-}
-
 /// Runs a search.
 pub(super) async fn run(options: SearchOptions) -> anyhow::Result<()> {
     let client = options.connection.client(|builder| builder)?;
-    let query = QueryPoints {
-        query: Some(Query::Nearest(VectorInput::Text(TextInput {
-            text: options.text,
-            model: None,
-            options: None,
-        }))),
+    let search = SearchPassages {
+        text: options.text,
         filter: options.filter,
         limit: Some(options.limit),
+        rerank: options.rerank.map(|model| RerankStage {
+            model: Some(ModelId::new(model)),
+            ..RerankStage::default()
+        }),
         with_payload: Some(WithPayload::Bool(true)),
-        ..QueryPoints::default()
+        ..SearchPassages::default()
     };
-    let points = client
-        .query(&options.collection, &query)
+    let found = client
+        .search(&options.collection, &search)
         .await
         .map_err(|error| options.connection.explain(error))?;
     if options.json {
         return print(&format!(
             "{}\n",
-            serde_json::to_string_pretty(&points).context("cannot write JSON")?
+            serde_json::to_string_pretty(&found).context("cannot write JSON")?
         ));
     }
-    if points.is_empty() {
+    if found.passages.is_empty() {
         eprintln!("nothing found in `{}`", options.collection);
     }
-    print(&report(points, columns()))
+    if let Some(note) = found.rerank.and_then(|report| report.note) {
+        eprintln!("not reranked: {note}");
+    }
+    print(&report(found.passages, columns()))
 }
 
 /// Rank, score, document and byte offsets of each passage, and below it the passage.
-fn report(points: Vec<ScoredPoint>, columns: usize) -> String {
+fn report(passages: Vec<Passage>, columns: usize) -> String {
     let mut report = String::new();
-    for (rank, point) in (1..).zip(points) {
-        let payload = serde_json::Value::Object(point.payload.unwrap_or_default());
-        let (title, text) = match Passage::deserialize(&payload) {
-            Ok(passage) => (
-                format!(
-                    "{}  bytes {}..{}",
-                    plain(&passage.document_id),
-                    passage.start,
-                    passage.end
-                ),
-                passage.text,
-            ),
-            // A point that was written with a ready vector carries whatever its writer liked.
-            Err(_) => (format!("point {}", point.id), payload.to_string()),
+    for (rank, passage) in (1..).zip(passages) {
+        let mut title = match &passage.document_id {
+            Some(document) => plain(document),
+            None => format!("point {}", passage.id),
         };
+        if let (Some(start), Some(end)) = (passage.place.start, passage.place.end) {
+            write!(title, "  bytes {start}..{end}").expect("writing to a string does not fail");
+        }
+        // A point that was written with a ready vector carries whatever its writer liked.
+        let payload = || serde_json::Value::Object(passage.payload.unwrap_or_default()).to_string();
+        let text = passage.place.text.unwrap_or_else(payload);
         let separator = if rank > 1 { "\n" } else { "" };
-        let passage = wrap(&text, "    ", columns);
+        let text = wrap(&text, "    ", columns);
         writeln!(
             report,
-            "{separator}{rank:2}. {score:.4}  {title}\n{passage}",
-            score = point.score
+            "{separator}{rank:2}. {score:.4}  {title}\n{text}",
+            score = passage.score
         )
         .expect("writing to a string does not fail");
     }
@@ -112,13 +104,13 @@ mod tests {
 
     #[test]
     fn passages_are_listed_with_rank_score_document_and_offsets() {
-        let chunk = json!({"document_id": "tea.md", "chunk": 1, "start": 40, "end": 71, "text": "Green tea wants\nwater at 80 °C.", "metadata": {}});
-        let points = serde_json::from_value(json!([
-            {"id": "550e8400-e29b-41d4-a716-446655440000", "version": 3, "score": 0.81249, "payload": chunk},
-            {"id": 7, "version": 1, "score": 0.5, "payload": {"city": "Oslo"}},
+        let passages = serde_json::from_value(json!([
+            {"id": "550e8400-e29b-41d4-a716-446655440000", "score": 0.81249, "document_id": "tea.md", "chunk": 1, "start": 40,
+             "end": 71, "text": "Green tea wants\nwater at 80 °C.", "stages": {"vectors": {}}},
+            {"id": 7, "score": 0.5, "stages": {"vectors": {}}, "payload": {"city": "Oslo"}},
         ]));
         let expected = " 1. 0.8125  tea.md  bytes 40..71\n    Green tea wants water at 80 °C.\n\n 2. 0.5000  point 7\n    {\"city\":\"Oslo\"}\n";
-        assert_eq!(report(points.unwrap(), 80), expected);
+        assert_eq!(report(passages.unwrap(), 80), expected);
     }
 
     #[test]

@@ -19,7 +19,7 @@ use super::error::ApiError;
 const OPEN: [&str; 6] = ["/", "/docs", "/healthz", "/livez", "/openapi.json", "/readyz"];
 
 /// Endpoints under a collection that are asked by `POST` and change nothing.
-const READS_OF_A_COLLECTION: [&str; 18] = [
+const READS_OF_A_COLLECTION: [&str; 19] = [
     "/evaluate",
     "/facet",
     "/points",
@@ -38,6 +38,7 @@ const READS_OF_A_COLLECTION: [&str; 18] = [
     "/points/search/groups",
     "/points/search/matrix/offsets",
     "/points/search/matrix/pairs",
+    "/search",
 ];
 
 /// Other endpoints that are asked by `POST` and change nothing.
@@ -230,7 +231,7 @@ mod tests {
     fn what_is_not_known_to_read_writes() {
         let post = |endpoint| reads(&Method::POST, Some(endpoint));
         assert!(post("/collections/{collection}/points/query") && post("/embed"));
-        assert!(post("/collections/{collection}/evaluate"));
+        assert!(post("/collections/{collection}/evaluate") && post("/collections/{collection}/search"));
         assert!(!post("/collections/{collection}/points/delete") && !post("/collections/{collection}/documents"));
         assert!(!post("/points/query") && !reads(&Method::POST, None));
         assert!(!reads(&Method::PUT, Some("/collections/{collection}/points")));

@@ -5,9 +5,7 @@ use std::num::NonZeroUsize;
 use axum::Json;
 use axum::extract::State;
 use twofold_types::embeddings::{EmbedError, OpenAiError, Usage};
-use twofold_types::rerank::{
-    Rank, RankTexts, Rerank, RerankDocument, RerankResult, Reranked, RerankedText, TruncationDirection,
-};
+use twofold_types::rerank::{Rank, RankTexts, Rerank, RerankDocument, RerankResult, Reranked, RerankedText};
 use twofold_worker::{RankOptions, TooLong};
 
 use super::blocking::Api;
@@ -36,6 +34,7 @@ pub(super) async fn rank(
                 None | Some(true) => TooLong::Cut,
             },
             direction: request.truncation_direction,
+            deadline: None,
         };
         let ranked = engine.rank(&model, &request.query, &request.texts, options)?;
         let rank = |(index, score)| Rank {
@@ -60,12 +59,7 @@ pub(super) async fn rerank(
     let reranked = api.call(move |engine| {
         let documents = request.documents.into_iter();
         let texts: Vec<String> = documents.map(RerankDocument::into_text).collect();
-        let options = RankOptions {
-            raw: false,
-            too_long: TooLong::Cut,
-            direction: TruncationDirection::Right,
-        };
-        let ranked = engine.rank(&request.model, &request.query, &texts, options)?;
+        let ranked = engine.rank(&request.model, &request.query, &texts, RankOptions::default())?;
         let result = |(index, relevance_score)| RerankResult {
             index,
             relevance_score,

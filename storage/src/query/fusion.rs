@@ -12,16 +12,10 @@ const DEFAULT_K: u32 = 2;
 
 /// Reciprocal rank fusion: the sum of `1 / ((rank + 1) / weight + k - 1)` over the queries, ranks from 0 on.
 pub(super) fn rrf(sources: &[Vec<Hit>], params: &Rrf) -> Result<Vec<Hit>, InvalidInput> {
-    let weights = params.weights.as_deref();
-    if weights.is_some_and(|weights| weights.len() != sources.len()) {
-        return Err(InvalidInput::Query(
-            "`weights` of `rrf` are as many as there are prefetches",
-        ));
-    }
+    let weights = weights(params.weights.as_deref(), sources.len())?;
     let k = f64::from(params.k.unwrap_or(DEFAULT_K));
     let mut sums = Sums::default();
-    for (number, source) in sources.iter().enumerate() {
-        let weight = weights.map_or(1.0, |weights| f64::from(weights[number]));
+    for (source, weight) in sources.iter().zip(weights) {
         for (rank, hit) in source.iter().enumerate() {
             sums.add(
                 hit.offset,
@@ -35,25 +29,35 @@ pub(super) fn rrf(sources: &[Vec<Hit>], params: &Rrf) -> Result<Vec<Hit>, Invali
     Ok(sums.into_hits())
 }
 
-/// Distribution-based score fusion: the sum of scores, each relative to three standard deviations around the mean of its query.
-pub(super) fn dbsf(sources: &[Vec<Hit>]) -> Vec<Hit> {
+/// Distribution-based score fusion: the weighted sum of scores, each relative to three standard deviations around the mean of its
+/// query.
+pub(super) fn dbsf(sources: &[Vec<Hit>], of_each: Option<&[f32]>) -> Result<Vec<Hit>, InvalidInput> {
     let mut sums = Sums::default();
-    for source in sources {
+    for (source, weight) in sources.iter().zip(weights(of_each, sources.len())?) {
         let count = source.len() as f64;
         let mean = source.iter().map(|hit| f64::from(hit.score)).sum::<f64>() / count;
         let squares: f64 = source.iter().map(|hit| (f64::from(hit.score) - mean).powi(2)).sum();
         let deviation = (squares / (count - 1.0)).sqrt();
         for hit in source {
-            sums.add(
-                hit.offset,
-                match source.len() > 1 && deviation > 0.0 {
-                    true => (f64::from(hit.score) - mean) / (6.0 * deviation) + 0.5,
-                    false => 0.5,
-                },
-            );
+            let relative = match source.len() > 1 && deviation > 0.0 {
+                true => (f64::from(hit.score) - mean) / (6.0 * deviation) + 0.5,
+                false => 0.5,
+            };
+            sums.add(hit.offset, weight * relative);
         }
     }
-    sums.into_hits()
+    Ok(sums.into_hits())
+}
+
+/// One weight for each source; 1 where there are none.
+fn weights(weights: Option<&[f32]>, sources: usize) -> Result<Vec<f64>, InvalidInput> {
+    match weights {
+        Some(weights) if weights.len() != sources => Err(InvalidInput::Query(
+            "`weights` of a fusion are as many as there are prefetches",
+        )),
+        Some(weights) => Ok(weights.iter().copied().map(f64::from).collect()),
+        None => Ok(vec![1.0; sources]),
+    }
 }
 
 #[derive(Default)]
@@ -95,16 +99,20 @@ mod tests {
 
     #[test]
     fn scores_count_relative_to_their_spread() {
-        let fused = dbsf(&[
+        let sources = [
             hits(&[(1, 3.0), (2, 1.0)]),
             hits(&[(2, 5.0)]),
             hits(&[(4, 1.0), (5, 1.0)]),
             Vec::new(),
-        ]);
+        ];
+        let fused = dbsf(&sources, None).unwrap();
         let offset = 1.0 / (6.0 * 2f32.sqrt());
         assert_eq!(fused[0].offset, 2);
         assert!((fused[0].score - (1.0 - offset)).abs() < 1e-6);
         assert!((fused[1].score - (0.5 + offset)).abs() < 1e-6 && fused[1].offset == 1);
         assert_eq!(fused[2..], hits(&[(4, 0.5), (5, 0.5)]));
+        let weighted = dbsf(&sources, Some(&[0.0, 0.0, 3.0, 1.0])).unwrap();
+        assert_eq!(weighted, hits(&[(4, 1.5), (5, 1.5), (1, 0.0), (2, 0.0)]));
+        assert!(dbsf(&sources, Some(&[1.0])).is_err());
     }
 }

@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use rand::seq::IteratorRandom;
-use twofold_types::api::{Fusion, RecommendStrategy, Rrf};
+use twofold_types::api::RecommendStrategy;
 use twofold_types::{Distance, Embedding, Filter, ScoredPoint, SparseVector};
 use twofold_vector::kernel::score;
 use twofold_vector::{Bitmap, Effort, Neighbour, exact, gather};
@@ -25,35 +25,23 @@ use crate::view::{Fetch, View};
 const USUAL_EF: f32 = 128.0;
 
 impl Collection {
-    /// The best points of a query, best first, and how they were found. Every write that was acknowledged before is considered.
-    pub fn query(&self, query: &Query, fetch: &Fetch) -> Result<(Vec<ScoredPoint>, Explanation)> {
-        let view = self.view();
-        view.state.strict().check_read()?;
-        view.state.strict().check_query(query)?;
-        let Found { hits, mut explanation } = self.run(&view, query, None)?;
-        let found = Instant::now();
-        let points = view.scored_points(&hits, fetch)?;
-        explanation.fetching = found.elapsed();
-        Ok((points, explanation))
-    }
-
     /// The hits of a query. `outer` is the filter of the queries that it is a prefetch of.
     pub(crate) fn run(&self, view: &View<'_>, query: &Query, outer: Option<&Filter>) -> Result<Found> {
         check_deadline()?;
-        let started = Instant::now();
         let filter = match (outer, &query.filter) {
             (Some(outer), Some(own)) => Some(outer.merged(own)),
             (filter, own) => filter.or(own.as_ref()).cloned(),
         };
-        let sources = query.prefetch.iter().map(|prefetch| {
+        let (mut sources, mut prefetches) = (Vec::new(), Vec::new());
+        for prefetch in &query.prefetch {
             let found = self.run(view, prefetch, filter.as_ref())?;
-            Ok(found.hits)
-        });
-        let sources = sources.collect::<Result<Vec<Vec<Hit>>>>()?;
+            sources.push(found.hits);
+            prefetches.push(found.explanation);
+        }
+        let started = Instant::now();
         let fused = match &query.by {
-            Ranking::Fusion(Fusion::Rrf) => Some(fusion::rrf(&sources, &Rrf::default())?),
             Ranking::Rrf(rrf) => Some(fusion::rrf(&sources, rrf)?),
-            Ranking::Fusion(Fusion::Dbsf) => Some(fusion::dbsf(&sources)),
+            Ranking::Dbsf(weights) => Some(fusion::dbsf(&sources, weights.as_deref())?),
             Ranking::Formula { formula, defaults } => Some(view.by_formula(formula, defaults, &sources)?),
             _ => None,
         };
@@ -74,7 +62,8 @@ impl Collection {
             let explanation = Explanation::new(plan, hits.len() as u64, hits.len() as u64);
             return Ok(Found {
                 hits: skip(hits, query.offset),
-                explanation: explanation.timed(started, Instant::now()),
+                sources,
+                explanation: explanation.timed(started, started).after(prefetches),
             });
         }
         let mut mask = view.select(filter.as_ref())?;
@@ -86,7 +75,8 @@ impl Collection {
         let (hits, explanation) = self.rank(view, query, mask)?;
         Ok(Found {
             hits: skip(hits, query.offset),
-            explanation: explanation.timed(started, filtered),
+            sources,
+            explanation: explanation.timed(started, filtered).after(prefetches),
         })
     }
 
@@ -168,8 +158,8 @@ impl Collection {
             Ranking::Id
             | Ranking::OrderBy(_)
             | Ranking::Sample
-            | Ranking::Fusion(_)
             | Ranking::Rrf(_)
+            | Ranking::Dbsf(_)
             | Ranking::Formula { .. } => return Ok((Vec::new(), listed(Plan::Ids))),
         };
         examples.leave_out(&mut mask);

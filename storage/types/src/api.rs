@@ -10,6 +10,8 @@ mod matrix;
 mod points;
 mod query;
 mod read;
+mod reranking;
+mod search;
 mod update;
 
 use serde::{Deserialize, Serialize};
@@ -39,6 +41,11 @@ pub use query::{
 pub use read::{
     CountPoints, CountResult, Direction, FacetHit, FacetPoints, FacetResult, FacetValue, GetPoints, OrderBy,
     PayloadSelector, ScrollPoints, ScrollResult, StartFrom, WithPayload, WithVector,
+};
+pub use reranking::{RerankReport, RerankStage};
+pub use search::{
+    ChunkPlace, Highlight, NeighbourChunk, Neighbours, Passage, PassageGroup, PassageStages, SearchExplanation,
+    SearchFusion, SearchPassages, SearchResult, StageScore, VectorExplanation,
 };
 pub use update::{DeleteVectors, PointVectors, UpdateBatch, UpdateMode, UpdateOperation, UpdateVectors};
 

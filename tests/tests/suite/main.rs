@@ -22,6 +22,8 @@ mod query;
 mod queue_model;
 mod remote;
 mod rerank;
+mod rerank_stage;
 mod search;
+mod search_passages;
 mod snapshots;
 mod support;

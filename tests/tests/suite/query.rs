@@ -5,14 +5,7 @@ use std::path::Path;
 use serde_json::{Value, json};
 use twofold_tests::Server;
 
-use crate::support::{BINARY, send_json, server};
-
-/// Sends a request that must succeed and takes its result out of the envelope.
-async fn call(server: &Server, method: &str, path: &str, body: Value) -> Value {
-    let (status, mut answer) = send_json(server.url(), method, path, &body.to_string()).await;
-    assert_eq!(status, 200, "{method} {path} {body}: {answer}");
-    answer["result"].take()
-}
+use crate::support::{BINARY, call, send_json, server};
 
 async fn hits(server: &Server, collection: &str, body: Value) -> Vec<(u64, f64)> {
     let found = call(server, "POST", &format!("/collections/{collection}/points/query"), body).await;

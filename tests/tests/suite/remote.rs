@@ -14,7 +14,7 @@ use tempfile::TempDir;
 use twofold_tests::Server;
 use twofold_types::api::CreateCollection;
 
-use crate::support::{BINARY, copy, document, documents, finished, from_json, name, send_json};
+use crate::support::{BINARY, call, copy, document, documents, finished, from_json, name, send_json};
 
 /// How the service is.
 #[derive(Default)]
@@ -27,13 +27,24 @@ struct Mood {
     texts: AtomicU64,
 }
 
+impl Mood {
+    /// Takes as long as it does, and says whether the request is carried out.
+    async fn take_up(&self) -> Result<(), (StatusCode, Json<Value>)> {
+        self.asked.fetch_add(1, Ordering::SeqCst);
+        tokio::time::sleep(Duration::from_millis(self.delay_millis.load(Ordering::SeqCst))).await;
+        match self.status.load(Ordering::SeqCst) {
+            0 => Ok(()),
+            status => {
+                let body = json!({"error": {"message": "not now"}});
+                Err((StatusCode::from_u16(status as u16).unwrap(), Json(body)))
+            }
+        }
+    }
+}
+
 async fn embeddings(State(mood): State<Arc<Mood>>, Json(request): Json<Value>) -> (StatusCode, Json<Value>) {
-    mood.asked.fetch_add(1, Ordering::SeqCst);
-    tokio::time::sleep(Duration::from_millis(mood.delay_millis.load(Ordering::SeqCst))).await;
-    let status = mood.status.load(Ordering::SeqCst);
-    if status != 0 {
-        let body = json!({"error": {"message": "not now"}});
-        return (StatusCode::from_u16(status as u16).unwrap(), Json(body));
+    if let Err(refused) = mood.take_up().await {
+        return refused;
     }
     let texts = request["input"].as_array().unwrap().iter();
     mood.texts.fetch_add(texts.len() as u64, Ordering::SeqCst);
@@ -46,12 +57,18 @@ async fn embeddings(State(mood): State<Arc<Mood>>, Json(request): Json<Value>) -
 }
 
 /// Texts that have the query in them are relevant.
-async fn rerank(Json(request): Json<Value>) -> Json<Value> {
+async fn rerank(State(mood): State<Arc<Mood>>, Json(request): Json<Value>) -> (StatusCode, Json<Value>) {
+    if let Err(refused) = mood.take_up().await {
+        return refused;
+    }
     let query = request["query"].as_str().unwrap();
     let texts = request["documents"].as_array().unwrap().iter();
     let score = |text: &Value| f32::from(u8::from(text.as_str().unwrap().contains(query)));
     let result = |(index, text): (usize, &Value)| json!({"index": index, "relevance_score": score(text)});
-    Json(json!({"results": texts.enumerate().map(result).collect::<Vec<_>>()}))
+    (
+        StatusCode::OK,
+        Json(json!({"results": texts.enumerate().map(result).collect::<Vec<_>>()})),
+    )
 }
 
 /// Texts on cats, on dogs, and on neither.
@@ -249,4 +266,47 @@ async fn an_endpoint_ranks_as_a_cross_encoder_of_this_machine_does() {
     let body = json!({"model": "fake/m", "query": "cat", "texts": documents, "truncate": false}).to_string();
     let (status, answer) = send_json(server.url(), "POST", "/rerank", &body).await;
     assert_eq!((status, &answer["error_type"]), (400, &json!("validation")), "{answer}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reranker_elsewhere_has_the_time_it_is_given() {
+    let (server, mood, _dir) = with_endpoint().await;
+    let config = json!({"vectors": {"size": 1, "distance": "Dot"}});
+    call(&server, "PUT", "/collections/pets", config).await;
+    let texts = ["a dog", "a stone", "a cat"];
+    let points: Vec<Value> = (0..)
+        .zip(texts)
+        .map(|(id, text)| json!({"id": id, "vector": [9 - id], "payload": {"text": text}}))
+        .collect();
+    call(&server, "PUT", "/collections/pets/points", json!({"points": points})).await;
+    let rerank = json!({"model": "fake/m", "query": "cat", "timeout_ms": 700});
+    let query = json!({"query": [1], "rerank": rerank});
+    let ask = async || {
+        let answer = call(&server, "POST", "/collections/pets/points/query", query.clone()).await;
+        let points = answer["points"].as_array().unwrap().iter();
+        let ids: Vec<u64> = points.map(|point| point["id"].as_u64().unwrap()).collect();
+        (ids, answer["rerank"].clone())
+    };
+    assert_eq!(ask().await.0, [2, 0, 1]);
+    let started = Instant::now();
+    mood.delay_millis.store(30_000, Ordering::SeqCst);
+    let (ids, report) = ask().await;
+    assert_eq!((ids, &report["applied"]), (vec![0, 1, 2], &json!(false)));
+    assert!(report["note"].is_string(), "{report}");
+    mood.delay_millis.store(0, Ordering::SeqCst);
+    mood.status.store(503, Ordering::SeqCst);
+    let (ids, report) = ask().await;
+    assert_eq!((ids, &report["applied"]), (vec![0, 1, 2], &json!(false)));
+    assert!(report["note"].as_str().unwrap().contains("not now"), "{report}");
+    assert!(started.elapsed() < Duration::from_secs(10), "{:?}", started.elapsed());
+    // What is wrong with a request is an error, and stays one.
+    mood.status.store(400, Ordering::SeqCst);
+    let (status, answer) = send_json(
+        server.url(),
+        "POST",
+        "/collections/pets/points/query",
+        &query.to_string(),
+    )
+    .await;
+    assert!(status == 500 && answer.to_string().contains("not now"), "{answer}");
 }

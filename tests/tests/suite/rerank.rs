@@ -3,26 +3,11 @@
 use std::path::Path;
 
 use serde_json::{Value, json};
-use tempfile::TempDir;
-use twofold_tests::Server;
 use twofold_types::Role;
 
-use crate::support::{BINARY, copy, from_json, send_json};
+use crate::support::{from_json, send_json, with_fixtures};
 
 const QUERY: &str = "where does the cat sit?";
-
-/// A server with small models by the names of their fixtures, such as `cross_encoders/bert`.
-async fn with_fixtures(models: &[&str], args: &[&str]) -> (Server, TempDir) {
-    let dir = tempfile::tempdir().unwrap();
-    let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("../worker/encode/tests/fixtures");
-    for model in models {
-        copy(&fixtures.join(model), &dir.path().join("models").join(model));
-    }
-    let models_dir = dir.path().join("models");
-    let args = [&["--models-dir", models_dir.to_str().unwrap()], args].concat();
-    let server = Server::start_with(Path::new(BINARY), &dir.path().join("data"), None, &args).await;
-    (server, dir)
-}
 
 /// Texts with the scores that the reference implementation gives them with [`QUERY`], the most relevant first.
 fn reference(family: &str, score: &str) -> Vec<(String, f64)> {

@@ -19,6 +19,26 @@ pub async fn server() -> (Server, Client, TempDir) {
     (server, client, dir)
 }
 
+/// A server with small models by the names of their fixtures, such as `cross_encoders/bert`.
+pub async fn with_fixtures(models: &[&str], args: &[&str]) -> (Server, TempDir) {
+    let dir = tempfile::tempdir().unwrap();
+    let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("../worker/encode/tests/fixtures");
+    for model in models {
+        copy(&fixtures.join(model), &dir.path().join("models").join(model));
+    }
+    let models_dir = dir.path().join("models");
+    let args = [&["--models-dir", models_dir.to_str().unwrap()], args].concat();
+    let server = Server::start_with(Path::new(BINARY), &dir.path().join("data"), None, &args).await;
+    (server, dir)
+}
+
+/// Sends a request that has to succeed, and returns its result.
+pub async fn call(server: &Server, method: &str, path: &str, body: Value) -> Value {
+    let (status, mut answer) = send_json(server.url(), method, path, &body.to_string()).await;
+    assert_eq!(status, 200, "{method} {path} {body}: {answer}");
+    answer["result"].take()
+}
+
 /// A copy of a directory.
 pub fn copy(from: &Path, to: &Path) {
     std::fs::create_dir_all(to).unwrap();

@@ -156,7 +156,7 @@ fn a_long_list_to_rank_lets_queries_pass() {
     let (stopper, stop) = crate::stop::stop_signal();
     let (lanes, threads) = Lanes::start(1, false, None, &mut Vec::new(), &stop).unwrap();
     std::thread::scope(|scope| {
-        let ranking = scope.spawn(|| lanes.score(&cross_encoder, &pairs).unwrap());
+        let ranking = scope.spawn(|| lanes.score(&cross_encoder, &pairs, None).unwrap());
         let mut answered = 0;
         while !ranking.is_finished() {
             lanes.encode_queries(model.encoder(), query.clone()).unwrap();

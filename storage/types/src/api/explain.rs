@@ -32,4 +32,7 @@ pub struct QueryExplanation {
     pub search_time: f64,
     /// The time to read what is answered.
     pub fetch_time: f64,
+    /// How the prefetches went, in their order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub prefetch: Vec<QueryExplanation>,
 }

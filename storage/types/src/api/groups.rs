@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::api::{QueryPoints, WithPayload, WithVector};
+use crate::api::{QueryPoints, RerankReport, WithPayload, WithVector};
 use crate::{CollectionName, Record, ScoredPoint};
 
 /// `POST /collections/{collection}/points/query/groups`. `limit` counts groups.
@@ -53,6 +53,9 @@ pub struct Lookup {
 pub struct GroupsResult {
     /// The groups.
     pub groups: Vec<PointGroup>,
+    /// How reranking went, where it was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rerank: Option<RerankReport>,
 }
 
 /// One group.

@@ -39,6 +39,7 @@ impl Common {
             with_payload: self.with_payload,
             with_vector: self.with_vector,
             lookup_from: self.lookup_from,
+            rerank: None,
         }
     }
 }

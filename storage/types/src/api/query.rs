@@ -8,7 +8,7 @@ use serde_json::Value;
 use utoipa::ToSchema;
 
 use super::one_or_many;
-use crate::api::{OrderBy, QueryExplanation, WithPayload, WithVector};
+use crate::api::{OrderBy, QueryExplanation, RerankReport, RerankStage, WithPayload, WithVector};
 use crate::schema::{KeyOrOrder, OneOrMany};
 use crate::{CollectionName, Expression, Filter, PointId, ScoredPoint, VectorInput};
 
@@ -455,6 +455,9 @@ pub struct QueryPoints {
     /// Where ids are looked up.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lookup_from: Option<LookupLocation>,
+    /// A second look at the best.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rerank: Option<RerankStage>,
 }
 
 /// `POST /collections/{collection}/points/query/batch`
@@ -472,4 +475,7 @@ pub struct QueryResult {
     /// How they were found, where that was asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub explain: Option<QueryExplanation>,
+    /// How reranking went, where it was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rerank: Option<RerankReport>,
 }

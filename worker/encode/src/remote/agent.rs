@@ -17,12 +17,39 @@ const LONGEST_DELAY: Duration = Duration::from_secs(10);
 /// The largest request that a protocol accepts is answered with some 130 MB where a service writes vectors as numbers.
 const MOST_BYTES: u64 = 256 << 20;
 
-/// How long an endpoint is asked again before the error is given to whoever waits. Somebody waits for a query; documents come back
-/// later from their queue.
-fn patience(role: Role) -> Duration {
-    match role {
-        Role::Query => Duration::from_secs(5),
-        Role::Document => Duration::from_secs(20),
+/// How long whoever asks an endpoint waits.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Patience {
+    /// Until then it is asked again before the error is given to whoever waits.
+    again: Instant,
+    /// After that an answer is of no use.
+    end: Option<Instant>,
+}
+
+impl Patience {
+    /// From now on. Somebody waits for a query; documents come back later from their queue.
+    pub(super) fn of(role: Role) -> Self {
+        let patience = match role {
+            Role::Query => Duration::from_secs(5),
+            Role::Document => Duration::from_secs(20),
+        };
+        Self {
+            again: Instant::now() + patience,
+            end: None,
+        }
+    }
+
+    /// The same, but nobody waits longer than until `end`.
+    pub(super) fn until(self, end: Option<Instant>) -> Self {
+        Self {
+            again: end.map_or(self.again, |end| end.min(self.again)),
+            end,
+        }
+    }
+
+    /// How long one exchange may take.
+    fn left(self) -> Option<Duration> {
+        self.end.map(|end| end.saturating_duration_since(Instant::now()))
     }
 }
 
@@ -52,18 +79,17 @@ fn is_loopback(uri: &Uri) -> bool {
 }
 
 impl Endpoint {
-    /// Posts `body` to `path`, again where an error may pass, until an answer is read or `role`'s patience is at its end. `tokens`
+    /// Posts `body` to `path`, again where an error may pass, until an answer is read or `patience` is at its end. `tokens`
     /// is what the request costs under the endpoint's rate.
     pub(super) fn call<T>(
         &self,
         path: &str,
         body: &serde_json::Value,
         tokens: usize,
-        role: Role,
+        patience: Patience,
         read: impl Fn(&[u8]) -> Result<T, RemoteError>,
     ) -> Result<T, RemoteError> {
         let body = serde_json::to_vec(body).map_err(RemoteError::Malformed)?;
-        let deadline = Instant::now() + patience(role);
         let mut delays = ExponentialBuilder::default()
             .with_min_delay(FIRST_DELAY)
             .with_max_delay(LONGEST_DELAY)
@@ -71,8 +97,11 @@ impl Endpoint {
             .without_max_times()
             .build();
         loop {
-            self.rate.wait(tokens, deadline)?;
-            let error = match self.exchange(path, &body).and_then(|answer| read(&answer)) {
+            self.rate.wait(tokens, patience.again)?;
+            let error = match self
+                .exchange(path, &body, patience.left())
+                .and_then(|answer| read(&answer))
+            {
                 Err(error) if error.is_transient() => error,
                 outcome => return outcome,
             };
@@ -82,7 +111,7 @@ impl Endpoint {
             };
             let own = delays.next().unwrap_or(LONGEST_DELAY);
             let delay = asked.map_or(own, |asked| asked.max(FIRST_DELAY));
-            if Instant::now() + delay > deadline {
+            if Instant::now() + delay > patience.again {
                 return Err(error);
             }
             tracing::warn!(url = self.url, %error, ?delay, "trying again");
@@ -90,12 +119,17 @@ impl Endpoint {
         }
     }
 
-    fn exchange(&self, path: &str, body: &[u8]) -> Result<Vec<u8>, RemoteError> {
+    /// Posts `body` to `path` once, within `time` or what the endpoint's requests may take.
+    fn exchange(&self, path: &str, body: &[u8], time: Option<Duration>) -> Result<Vec<u8>, RemoteError> {
         let transport = |error: ureq::Error| RemoteError::Transport(error.into());
         let mut request = self
             .agent
             .post(format!("{}{path}", self.url))
             .header(header::CONTENT_TYPE, "application/json");
+        if let Some(time) = time {
+            let usual = self.agent.config().timeouts().global.unwrap_or(Duration::MAX);
+            request = request.config().timeout_global(Some(time.min(usual))).build();
+        }
         if let Some(key) = &self.key {
             let unset = || RemoteError::NoKey(key.variable.clone());
             let value = key.value.as_ref().ok_or_else(unset)?;

@@ -6,6 +6,7 @@ use twofold_types::{Distance, Embedding, EmbeddingSpace, EncoderParams, ModelId,
 
 use super::{
     RemoteError,
+    agent::Patience,
     endpoint::Endpoint,
     known::{LEAST_MAX_TOKENS, known},
     protocol::Ask,
@@ -93,9 +94,10 @@ impl RemoteEncoder {
             dimensions: self.asked,
             normalize: self.params.normalize,
         });
-        self.endpoint.call(protocol.path(), &body, tokens, role, |answer| {
-            in_order(protocol.read(answer)?, texts.len())
-        })
+        self.endpoint
+            .call(protocol.path(), &body, tokens, Patience::of(role), |answer| {
+                in_order(protocol.read(answer)?, texts.len())
+            })
     }
 
     fn failed(&self, source: RemoteError) -> EncodeError {

@@ -1,10 +1,11 @@
 //! A reranker that runs elsewhere.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use twofold_types::{ModelId, Role};
 
-use super::{encoder::in_order, endpoint::Endpoint, tokens};
+use super::{agent::Patience, encoder::in_order, endpoint::Endpoint, tokens};
 use crate::EncodeError;
 
 /// A cross-encoder of an [`Endpoint`].
@@ -37,11 +38,17 @@ impl RemoteReranker {
     }
 
     /// How relevant each text is to the query, as the service says; `raw` asks for scores without an activation. Texts that are too
-    /// long are cut by the service.
+    /// long are cut by the service. After `deadline` nobody waits for it.
     ///
     /// # Errors
     /// [`EncodeError::RemoteParameter`] where the service has no raw scores, [`EncodeError::Tokenize`], [`EncodeError::Remote`].
-    pub fn score(&self, query: &str, texts: &[String], raw: bool) -> Result<RemoteScores, EncodeError> {
+    pub fn score(
+        &self,
+        query: &str,
+        texts: &[String],
+        raw: bool,
+        deadline: Option<Instant>,
+    ) -> Result<RemoteScores, EncodeError> {
         let protocol = self.endpoint.protocol;
         if raw && !protocol.has_raw_scores() {
             return Err(EncodeError::RemoteParameter("raw_scores"));
@@ -52,9 +59,10 @@ impl RemoteReranker {
                 + part.iter().map(|text| self.tokens(text)).sum::<Result<usize, _>>()?;
             let body = protocol.rerank_body(&self.name, query, part, raw);
             let read = |answer: &[u8]| in_order(protocol.read_scores(answer)?, part.len());
+            let patience = Patience::of(Role::Query).until(deadline);
             let made = self
                 .endpoint
-                .call(protocol.rerank_path(), &body, tokens, Role::Query, read);
+                .call(protocol.rerank_path(), &body, tokens, patience, read);
             scores.extend(made.map_err(|source| EncodeError::Remote {
                 model: self.model.clone(),
                 source,

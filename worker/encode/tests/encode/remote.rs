@@ -505,23 +505,44 @@ fn texts_are_ranked_in_every_protocols_words() {
         });
         let reranker = service.reranker(json!({"protocol": protocol, "api_key_env": KEY_VARIABLE}));
         let texts: Vec<String> = (0..70).map(|n| "x".repeat(n % 13)).collect();
-        let ranked = reranker.score("what?", &texts, false).unwrap();
+        let ranked = reranker.score("what?", &texts, false, None).unwrap();
         let expected: Vec<f32> = texts.iter().map(|text| score_of(text) as f32).collect();
         assert_eq!(ranked.scores, expected, "{protocol}");
         assert!(ranked.tokens > 70 * 2, "{protocol}: {}", ranked.tokens);
         let seen = service.seen();
         assert_eq!(seen.len(), if protocol == "tei" { 3 } else { 1 }, "{protocol}");
         assert_eq!((seen[0].path.as_str(), &seen[0].body["query"]), (path, &json!("what?")));
-        let raw = reranker.score("what?", &texts, true);
+        let raw = reranker.score("what?", &texts, true, None);
         assert_eq!(raw.is_ok(), protocol == "tei", "{protocol}");
     }
     let service = Service::start(|_, _| ok(json!({"results": [{"index": 0, "relevance_score": 0.5}]})));
-    let error = service
-        .reranker(json!({"protocol": "cohere"}))
-        .score("q", &["a".to_owned(), "b".to_owned()], false);
+    let error =
+        service
+            .reranker(json!({"protocol": "cohere"}))
+            .score("q", &["a".to_owned(), "b".to_owned()], false, None);
     let error = error.unwrap_err();
     assert!(
         !error.is_transient() && error.to_string().contains("1 results"),
         "{error}"
     );
+}
+
+#[test]
+fn nobody_waits_for_a_reranker_longer_than_told() {
+    let scores = json!({"results": [{"index": 0, "relevance_score": 0.5}]});
+    for answer in [
+        (|scores: &Value| Answer::Late(Duration::from_secs(20), scores.to_string())) as fn(&Value) -> Answer,
+        |_| error(503, json!({"message": "not now"})),
+    ] {
+        let scores = scores.clone();
+        let service = Service::start(move |_, _| answer(&scores));
+        let reranker = service.reranker(json!({"protocol": "jina"}));
+        let started = Instant::now();
+        let deadline = started + Duration::from_millis(700);
+        let error = reranker
+            .score("q", &["a".to_owned()], false, Some(deadline))
+            .unwrap_err();
+        assert!(error.is_transient(), "{error}");
+        assert!(started.elapsed() < Duration::from_secs(2), "{:?}", started.elapsed());
+    }
 }
