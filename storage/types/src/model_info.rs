@@ -143,7 +143,7 @@ pub struct QueryCacheInfo {
 }
 
 /// How the cache of embeddings of documents does.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct EmbeddingCacheInfo {
     /// Bytes that it takes, those that are still in memory included.
     pub bytes: u64,

@@ -123,6 +123,7 @@ pub struct Passage {
     pub place: ChunkPlace,
     /// The document's metadata.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Object>)]
     pub metadata: Option<Payload>,
     /// Scores and ranks by stage.
     pub stages: PassageStages,
@@ -134,6 +135,7 @@ pub struct Passage {
     pub neighbours: Option<Neighbours>,
     /// What of the payload was asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Object>)]
     pub payload: Option<Payload>,
     /// The vectors, where they were asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
