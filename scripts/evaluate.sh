@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Measures how well the ways to an answer find what people judged relevant: the New Testament and queries of Nave's Topical
+# Measures how well the ways to an answer find what people judged relevant: the four Gospels and queries of Nave's Topical
 # Bible. NAVE=DIRECTORY has the data, QUERIES=N how many queries are asked, RERANK=MODEL a cross-encoder.
 # usage: scripts/evaluate.sh CACHE-DIRECTORY OUT-DIRECTORY
 set -euo pipefail
@@ -16,7 +16,7 @@ fi
 mkdir -p "$cache" "$out"
 venv="$cache/venv"
 make_venv "$venv" scripts/requirements-evaluate.txt
-python3 scripts/nave_subset.py "$nave" "$cache/data" "${QUERIES:-1000}"
+python3 scripts/nave_subset.py "$nave" "$cache/data" "${QUERIES:-500}"
 mean_length=$("$venv/bin/python" scripts/bm25_peer.py "$cache/data" --mean-length)
 
 minilm=sentence-transformers/all-MiniLM-L6-v2

@@ -21,7 +21,7 @@ def best(run, count):
 
 def main():
     chance = random.Random(7)
-    documents = [f"d{number}" for number in range(40)]
+    documents = [f"d{number}" for number in range(24)]
     # Few scores, so that many are equal, and grades below 0.
     run = {f"q{number}": {one: chance.randrange(6) / 4 for one in chance.sample(documents, 3 * number + 1)} for number in range(8)}
     qrels = {query: {one: chance.choice([-1, 0, 0, 1, 1, 2, 3]) for one in chance.sample(documents, 12)} for query in run}
