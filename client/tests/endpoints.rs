@@ -56,6 +56,7 @@ async fn collections_are_created_listed_changed_and_deleted() {
     assert_eq!(client.get_collection(&notes()).await.unwrap().points_count, 5);
     let change = UpdateCollection {
         metadata: Some(from(json!({"owner": "a"}))),
+        ..Default::default()
     };
     client.update_collection(&notes(), &change).await.unwrap();
     let index = from(json!({"field_name": "city", "field_schema": "keyword"}));
