@@ -228,7 +228,7 @@ async fn passages_come_in_groups() {
     finished(&client, client.add_documents(&docs, &from_json(sent)).await.unwrap()).await;
     let request = json!({"text": "lynx", "group_by": "metadata.place", "group_size": 2});
     let found = search(&client, request.clone()).await;
-    assert_eq!(found.passages, []);
+    assert!(found.passages.is_empty());
     let groups = found.groups.unwrap();
     let groups: Vec<_> = groups
         .iter()
