@@ -9,6 +9,8 @@ use twofold_client::types::evaluation::Evaluation;
 use super::table::{latencies, measures};
 
 const SIZE: (u32, u32) = (960, 640);
+/// How much wider than its bars a chart is, for the legend beside them.
+const LEGEND: f64 = 1.16;
 const COLOURS: [RGBColor; 6] = [
     RGBColor(31, 78, 121),
     RGBColor(77, 147, 189),
@@ -81,8 +83,7 @@ fn bars(area: &Area<'_>, title: &str, bars: &Bars, unit: &str) -> anyhow::Result
         .margin(10)
         .x_label_area_size(24)
         .y_label_area_size(64)
-        .right_y_label_area_size(100)
-        .build_cartesian_2d(0.0..groups, 0.0..(largest * 1.15).max(1e-3))?;
+        .build_cartesian_2d(0.0..groups * LEGEND, 0.0..(largest * 1.15).max(1e-3))?;
     chart
         .configure_mesh()
         .disable_x_mesh()
@@ -128,7 +129,7 @@ fn bars(area: &Area<'_>, title: &str, bars: &Bars, unit: &str) -> anyhow::Result
     }
     chart
         .configure_series_labels()
-        .position(SeriesLabelPosition::Coordinate(SIZE.0 as i32 - 180, 4))
+        .position(SeriesLabelPosition::UpperRight)
         .border_style(TRANSPARENT)
         .draw()?;
     Ok(())
