@@ -89,13 +89,18 @@ impl Engine {
         if let Some(vector) = self.queries.get(params, &text) {
             return Ok(vector);
         }
-        let tokens = tokenize(encoder.as_ref(), std::slice::from_ref(&text), Role::Query)?;
-        let mut vectors = self.lanes.encode_queries(&encoder, tokens)?;
-        let vector = vectors
-            .pop()
-            .ok_or_else(|| WorkerError::Encoding("no result".to_owned()))?;
+        let vector = self.encode_query(&encoder, &text)?;
         self.queries.insert(params, &text, &vector);
         Ok(vector)
+    }
+
+    /// Encodes a text that is asked. The cache is neither asked nor filled.
+    pub(crate) fn encode_query(&self, encoder: &Arc<dyn Encoder>, text: &str) -> Result<Embedding> {
+        let tokens = tokenize(encoder.as_ref(), &[text], Role::Query)?;
+        let mut vectors = self.lanes.encode_queries(encoder, tokens)?;
+        vectors
+            .pop()
+            .ok_or_else(|| WorkerError::Encoding("no result".to_owned()))
     }
 
     /// Encodes texts of documents that the request waits for.
@@ -150,7 +155,7 @@ pub(crate) fn require(encoder: &dyn Encoder, kind: EmbeddingKind) -> Result<()> 
     })
 }
 
-fn tokenize(encoder: &dyn Encoder, texts: &[String], role: Role) -> Result<Vec<Tokens>> {
+fn tokenize(encoder: &dyn Encoder, texts: &[impl AsRef<str>], role: Role) -> Result<Vec<Tokens>> {
     let tokens = encoder.tokenizer(role).tokenize(texts, role);
     tokens.map_err(|error| WorkerError::Encoding(error.to_string()))
 }

@@ -95,7 +95,7 @@ impl<'a> Reranking<'a> {
                     let reason = "`text_key`, `score_threshold` and `timeout_ms` are for a `model`, not for `using`";
                     return Err(wrong("rerank", reason));
                 }
-                let (params, encoder) = engine.bound_encoder(collection, &name, None, Role::Query)?;
+                let (params, encoder) = engine.bound_encoder(collection, &name, None, None, Role::Query)?;
                 let query = engine.embed_query(&params, encoder, query)?;
                 By::Vector { name, query }
             }

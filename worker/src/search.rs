@@ -133,7 +133,7 @@ impl Engine {
         let mut searched = Vec::new();
         for (name, weight) in names.into_iter().zip(weights) {
             let started = Instant::now();
-            let (params, encoder) = self.bound_encoder(collection, &name, None, Role::Query)?;
+            let (params, encoder) = self.bound_encoder(collection, &name, None, None, Role::Query)?;
             let embedding = match made.iter().find(|(known, _)| *known == params) {
                 Some((_, embedding)) => embedding.clone(),
                 None => self.embed_query(&params, encoder, text.to_owned())?,

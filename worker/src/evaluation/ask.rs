@@ -9,13 +9,11 @@ use twofold_encode::Encoder;
 use twofold_storage::Collection;
 use twofold_types::api::{Fusion, Prefetch, Query, QueryPoints, WithPayload};
 use twofold_types::evaluation::{EvaluationStage, JudgedQuery, Ranking};
-use twofold_types::rerank::TruncationDirection;
 use twofold_types::{Embedding, ModelId, Role, ScoredPoint};
 
 use super::metrics::sort;
-use crate::embeddings::TooLong;
 use crate::engine::Engine;
-use crate::error::{Result, WorkerError};
+use crate::error::Result;
 use crate::queries::MAX_LIMIT;
 use crate::rerank::RankOptions;
 
@@ -56,7 +54,7 @@ impl<'a> Asker<'a> {
     ) -> Result<Self> {
         let mut encoders = BTreeMap::new();
         for vector in stages.iter().flat_map(|stage| &stage.using) {
-            let (_, encoder) = engine.bound_encoder(collection, vector, None, Role::Query)?;
+            let (_, encoder) = engine.bound_encoder(collection, vector, None, None, Role::Query)?;
             encoders.insert(vector.clone(), encoder);
         }
         for model in stages.iter().filter_map(|stage| stage.rerank.as_ref()) {
@@ -76,13 +74,11 @@ impl<'a> Asker<'a> {
 
     /// Encodes a text for every vector that is searched. The cache of queries is neither asked nor filled.
     pub fn encode(&self, text: &str) -> Result<Encoded> {
-        let text = [text.to_owned()];
         let encoders = self.encoders.iter();
         encoders
             .map(|(vector, encoder)| {
                 let begin = Instant::now();
-                let embedding = self.engine.encode(encoder.clone(), &text, Role::Query)?.pop();
-                let embedding = embedding.ok_or_else(|| WorkerError::Encoding("no result".to_owned()))?;
+                let embedding = self.engine.encode_query(encoder, text)?;
                 Ok((vector.clone(), (embedding, begin.elapsed())))
             })
             .collect()
@@ -131,12 +127,7 @@ impl<'a> Asker<'a> {
             return Ok(());
         }
         let texts: Vec<String> = found.iter_mut().map(|found| std::mem::take(&mut found.text)).collect();
-        let options = RankOptions {
-            raw: false,
-            too_long: TooLong::Cut,
-            direction: TruncationDirection::Right,
-        };
-        for (index, score) in self.engine.rank(model, query, &texts, options)?.ranks {
+        for (index, score) in self.engine.rank(model, query, &texts, RankOptions::default())?.ranks {
             found[index].score = score;
         }
         Ok(())
