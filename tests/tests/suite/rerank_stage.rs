@@ -26,7 +26,7 @@ async fn filled(server: &Server) {
     )
     .await;
     let point = |(id, text): (usize, &&str)| {
-        let payload = json!({"body": {"words": text}, "n": id, "kind": ["even", "odd"][id % 2]});
+        let payload = json!({"body": {"words": text}, "n": id, "kind": (["even", "odd"][id % 2])});
         json!({"id": id, "vector": [10.0 - id as f64], "payload": payload})
     };
     let mut points: Vec<Value> = TEXTS.iter().enumerate().map(point).collect();
