@@ -65,7 +65,8 @@ pub fn main() -> ExitCode {
     let default_level = if matches!(command, Command::Serve(_)) {
         "info"
     } else {
-        "warn"
+        // Readers of PDF warn of everything unusual in a file.
+        "warn,lopdf=off,pdf_extract=off"
     };
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(default_level));
     let colours = std::io::stderr().is_terminal();

@@ -1,6 +1,7 @@
 //! `twofold ingest`: files become documents, and the command ends when they are searchable.
 
 mod batch;
+mod content;
 pub(super) mod progress;
 mod records;
 #[cfg(test)]
@@ -35,8 +36,9 @@ const MAX_RETRIES: usize = 10_000;
 /// Options of an ingestion.
 #[derive(Debug, clap::Args)]
 pub(super) struct IngestOptions {
-    /// Files and directories. A file's document id is its path below the directory that is given here; of .jsonl, .csv and
-    /// .tsv every record is a document. Hidden files and what .gitignore names are left out, and so is what is not UTF-8 text
+    /// Files and directories: plain text, source code, .md, .html, .pdf, .docx, and records in .jsonl, .csv, .tsv and .parquet.
+    /// A file's document id is its path below the directory that is given here; every record is a document of its own. Hidden
+    /// files and what .gitignore names are left out, and so is what is not UTF-8 text
     #[arg(required = true, value_name = "PATH")]
     paths: Vec<PathBuf>,
     /// Where the documents go; created where it is missing

@@ -1,20 +1,13 @@
 //! Files read into batches of documents, one batch in memory at a time.
 
-use std::fs;
-use std::io::Read;
-use std::path::Path;
-
 use twofold_client::types::{Document, DocumentError, Payload};
 
+use super::content::{self, Content, Text};
 use super::records::{Fields, Records};
 use super::walk::File;
 
 /// Documents a batch, however small they are: one task reports at most 100 errors.
 const BATCH_DOCUMENTS: usize = 256;
-/// A larger file would not fit into a request to a server with its default limits.
-const LARGEST_FILE_BYTES: u64 = 24 << 20;
-/// How much of a file is looked at to tell that it is not text.
-const SNIFFED_BYTES: usize = 8 << 10;
 
 /// The batches that files make.
 pub(super) struct Batches {
@@ -35,14 +28,6 @@ pub(super) struct Batch {
     pub skipped: u64,
     /// Files that hold text, or may, and cannot be sent.
     pub errors: Vec<DocumentError>,
-}
-
-/// What a file holds.
-#[derive(Debug, PartialEq)]
-enum Content {
-    Text(String),
-    NoText(&'static str),
-    TooLarge,
 }
 
 impl Batches {
@@ -98,9 +83,12 @@ impl Batches {
                 }
                 None => {}
             }
-            match read(&path) {
-                Ok(Content::Text(text)) => {
-                    let metadata = Payload::from_iter([("source".to_owned(), source.into())]);
+            match content::read(&path) {
+                Ok(Content::Text(Text { title, text })) => {
+                    let mut metadata = Payload::from_iter([("source".to_owned(), source.into())]);
+                    if let Some(title) = title {
+                        metadata.insert("title".to_owned(), title.into());
+                    }
                     return Some(Document {
                         id: Some(id),
                         text,
@@ -111,8 +99,7 @@ impl Batches {
                     eprintln!("skipped {}: {reason}", path.display());
                     batch.skipped += 1;
                 }
-                Ok(Content::TooLarge) => failed(format!("larger than {} MiB", LARGEST_FILE_BYTES >> 20)),
-                Err(error) => failed(error.to_string()),
+                Err(error) => failed(format!("{error:#}")),
             }
         }
     }
@@ -132,28 +119,11 @@ impl Batches {
     }
 }
 
-fn read(path: &Path) -> std::io::Result<Content> {
-    let mut file = fs::File::open(path)?;
-    let mut bytes = Vec::new();
-    file.by_ref().take(SNIFFED_BYTES as u64).read_to_end(&mut bytes)?;
-    if bytes.contains(&0) {
-        return Ok(Content::NoText("binary"));
-    }
-    file.take(LARGEST_FILE_BYTES + 1 - bytes.len() as u64)
-        .read_to_end(&mut bytes)?;
-    if bytes.len() as u64 > LARGEST_FILE_BYTES {
-        return Ok(Content::TooLarge);
-    }
-    Ok(match String::from_utf8(bytes) {
-        Err(_) => Content::NoText("not UTF-8 text"),
-        Ok(text) if text.contains('\0') => Content::NoText("binary"),
-        Ok(text) if text.trim().is_empty() => Content::NoText("empty"),
-        Ok(text) => Content::Text(text),
-    })
-}
-
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
+    use super::super::content::{LARGEST_TEXT_BYTES, SNIFFED_BYTES};
     use super::*;
 
     fn batches(files: &[(&str, &[u8])], batch_bytes: usize) -> Vec<Batch> {
@@ -221,7 +191,7 @@ mod tests {
 
     #[test]
     fn what_is_not_text_is_skipped_and_what_is_too_large_fails() {
-        let large = vec![b'x'; LARGEST_FILE_BYTES as usize + 1];
+        let large = vec![b'x'; LARGEST_TEXT_BYTES as usize + 1];
         let late_nul = [vec![b'x'; SNIFFED_BYTES], vec![0]].concat();
         let files: [(&str, &[u8]); 6] = [
             ("binary", b"ab\0c"),

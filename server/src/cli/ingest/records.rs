@@ -1,4 +1,6 @@
-//! Files of records: every line of a `.jsonl` and every row of a `.csv` or `.tsv` is a document of its own.
+//! Files of records: every line of a `.jsonl` and every row of a `.csv`, `.tsv` or `.parquet` is a document of its own.
+
+mod parquet;
 
 use std::fs::File;
 use std::io::{BufRead, BufReader};
@@ -7,6 +9,9 @@ use std::path::Path;
 use anyhow::{Context, bail};
 use serde_json::Value;
 use twofold_client::types::{Document, DocumentError, Payload};
+
+use self::parquet::ParquetRows;
+use super::content::extension;
 
 /// Which of a record's fields are what; the others are metadata.
 #[derive(Debug, Clone, clap::Args)]
@@ -34,16 +39,18 @@ enum Rows {
         header: csv::StringRecord,
         rows: Box<csv::StringRecordsIntoIter<File>>,
     },
+    Parquet(ParquetRows),
 }
 
 impl Records {
     /// The records of a file, if its name says that it has some.
     pub fn open(path: &Path, file_id: &str, source: String, fields: &Fields) -> Option<anyhow::Result<Self>> {
         let open = || File::open(path).with_context(|| format!("cannot read {}", path.display()));
-        let rows = match path.extension()?.to_str()?.to_ascii_lowercase().as_str() {
+        let rows = match extension(path)?.as_str() {
             "jsonl" | "ndjson" => open().map(|file| Rows::Lines(BufReader::new(file).lines())),
             "csv" => open().and_then(|file| table(file, b',')),
             "tsv" => open().and_then(|file| table(file, b'\t')),
+            "parquet" => open().and_then(|file| ParquetRows::open(file).map(Rows::Parquet)),
             _ => return None,
         };
         Some(rows.map(|rows| Self {
@@ -75,6 +82,10 @@ impl Records {
                     cells.map(|(name, cell)| (name.to_owned(), cell.into())).collect()
                 };
                 Some(row.map(pairs).map_err(Into::into))
+            }
+            Rows::Parquet(rows) => {
+                self.number += 1;
+                rows.next()
             }
         }
     }
@@ -192,6 +203,63 @@ mod tests {
         );
         let found = documents("a.tsv", "text\tlang\na\ten\n");
         assert_eq!(found[0].as_ref().unwrap()["id"], "a.tsv#1");
+    }
+
+    fn fixture(name: &str) -> (std::path::PathBuf, String) {
+        let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/ingest");
+        (dir.join(name), name.to_owned())
+    }
+
+    /// A fixture with the field `body` as its text.
+    fn bodies(name: &str) -> anyhow::Result<Records> {
+        let (path, id) = fixture(name);
+        let fields = Fields {
+            text_field: "body".to_owned(),
+            ..Fields::default()
+        };
+        Records::open(&path, &id, "there".to_owned(), &fields).unwrap()
+    }
+
+    #[test]
+    fn rows_of_parquet_are_documents_with_their_other_columns_whatever_the_codec() {
+        for name in [
+            "snappy.parquet",
+            "gzip.parquet",
+            "brotli.parquet",
+            "lz4.parquet",
+            "none.parquet",
+        ] {
+            let found: Vec<_> = bodies(name).unwrap().map(Result::unwrap).collect();
+            let metadata = json!({
+                "tags": ["a", "b"], "score": 0.5, "bytes": "as text", "at": "2026-01-02 03:04:05.000 +00:00", "source": "there",
+            });
+            let expected = json!({"id": "7", "text": "größer", "metadata": metadata});
+            assert_eq!(serde_json::to_value(&found[0]).unwrap(), expected, "{name}");
+            assert_eq!((found.len(), found[1].id.as_deref()), (3, Some("8")), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_codec_that_is_not_read_is_named_and_a_damaged_file_ends() {
+        let error = bodies("zstd.parquet").err().unwrap().to_string();
+        assert!(error.contains("zstd") && error.contains("snappy"), "{error}");
+
+        let whole = std::fs::read(fixture("none.parquet").0).unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.parquet");
+        let mut failed = 0;
+        for at in (0..whole.len()).step_by(7) {
+            let mut bytes = whole.clone();
+            bytes[at] ^= 0x55;
+            std::fs::write(&path, &bytes).unwrap();
+            let fields = Fields::default();
+            let Ok(records) = Records::open(&path, "a", String::new(), &fields).unwrap() else {
+                failed += 1;
+                continue;
+            };
+            assert!(records.take(100).count() < 100, "it ends");
+        }
+        assert!(failed > 0);
     }
 
     #[test]
