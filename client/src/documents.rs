@@ -5,7 +5,7 @@ use twofold_types::api::{AddDocuments, DocumentInfo, DocumentsSelector, TaskAcce
 use twofold_types::{CollectionName, DocumentPage, Priority, TaskId};
 
 use crate::collections::collection;
-use crate::path::page;
+use crate::path::page_with;
 use crate::{Client, Error};
 
 impl Client {
@@ -45,7 +45,18 @@ impl Client {
         from: Option<&str>,
         limit: usize,
     ) -> Result<DocumentPage, Error> {
-        let path = collection(name, &["documents"])? + &page(from, limit);
+        self.list_documents_with(name, from, limit, &[]).await
+    }
+
+    /// The same with the values at these keys of the documents' metadata; a key has no comma.
+    pub async fn list_documents_with(
+        &self,
+        name: &CollectionName,
+        from: Option<&str>,
+        limit: usize,
+        metadata: &[&str],
+    ) -> Result<DocumentPage, Error> {
+        let path = collection(name, &["documents"])? + &page_with(from, limit, metadata);
         self.call(Method::GET, &path).await
     }
 

@@ -30,6 +30,16 @@ pub(crate) fn page(from: Option<&str>, limit: usize) -> String {
     query
 }
 
+/// `?limit=..&from=..&metadata=..,..`
+pub(crate) fn page_with(from: Option<&str>, limit: usize, metadata: &[&str]) -> String {
+    let mut query = page(from, limit);
+    if !metadata.is_empty() {
+        query.push_str("&metadata=");
+        push_encoded(&mut query, &metadata.join(","));
+    }
+    query
+}
+
 fn push_encoded(text: &mut String, plain: &str) {
     for byte in plain.bytes() {
         if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
@@ -54,6 +64,7 @@ mod tests {
     fn a_page_begins_with_any_id() {
         assert_eq!(page(None, 7), "?limit=7");
         assert_eq!(page(Some("a&b=c"), 7), "?limit=7&from=a%26b%3Dc");
+        assert_eq!(page_with(None, 7, &["a", "b&c"]), "?limit=7&metadata=a%2Cb%26c");
     }
 
     #[test]

@@ -1,11 +1,12 @@
 //! Documents that were cut into chunks: read, listed, and compared with versions that wait.
 
-use twofold_types::{PointId, Record, TaskId};
+use serde_json::Value;
+use twofold_types::{Payload, PointId, Record, TaskId};
 
 use crate::collection::Collection;
 use crate::error::Result;
 use crate::key::{PointOffset, document_of_key};
-use crate::operation::{Fingerprint, chunk_id};
+use crate::operation::{Fingerprint, METADATA, chunk_id};
 use crate::record::{DiskRecord, DocumentRecord};
 use crate::rocks::Cf;
 use crate::task::{Version, WaitingRecord};
@@ -29,6 +30,8 @@ pub struct ListedDocument {
     pub task: TaskId,
     /// How many chunks it has.
     pub chunks: u32,
+    /// Its metadata at the keys that were asked for; none without keys, or where its first chunk was taken out.
+    pub metadata: Option<Payload>,
 }
 
 /// How a version that waits stands to others of its id.
@@ -73,25 +76,37 @@ impl Collection {
         Ok(false)
     }
 
-    /// Documents in the order of their ids, from `from` on, and the id that the next page begins with.
-    pub fn documents(&self, from: Option<&str>, limit: usize) -> Result<(Vec<ListedDocument>, Option<String>)> {
-        let snapshot = self.rocks.snapshot();
+    /// Documents in the order of their ids, from `from` on, with the values at some keys of their metadata, and the id that
+    /// the next page begins with.
+    pub fn documents(
+        &self,
+        from: Option<&str>,
+        limit: usize,
+        metadata: &[&str],
+    ) -> Result<(Vec<ListedDocument>, Option<String>)> {
+        let view = self.view();
         let start = from.map_or(Vec::new(), |id| self.id.document_key(id));
         let mut page = Vec::new();
-        for entry in snapshot.scan(Cf::Documents, &self.id.key(), &start) {
+        let mut next = None;
+        for entry in view.snapshot.scan(Cf::Documents, &self.id.key(), &start) {
             let (key, value) = entry?;
             let id = document_of_key(&key);
             if page.len() == limit {
-                return Ok((page, Some(id)));
+                next = Some(id);
+                break;
             }
             let record = DocumentRecord::from_bytes(&value)?;
             page.push(ListedDocument {
                 id,
                 task: TaskId(record.task),
                 chunks: record.chunks,
+                metadata: None,
             });
         }
-        Ok((page, None))
+        if !metadata.is_empty() {
+            view.read_metadata(&mut page, metadata)?;
+        }
+        Ok((page, next))
     }
 
     /// How versions that wait stand now. A later version may be accepted at any time, so this only tells what need not be
@@ -121,6 +136,24 @@ impl View<'_> {
     pub(crate) fn document(&self, id: &str) -> Result<Option<DocumentRecord>> {
         let value = self.snapshot.get(Cf::Documents, &self.collection.document_key(id))?;
         value.map(|value| DocumentRecord::from_bytes(&value)).transpose()
+    }
+
+    /// Every chunk has the metadata of its document, so it is read from the first.
+    fn read_metadata(&self, documents: &mut [ListedDocument], keys: &[&str]) -> Result<()> {
+        let first: Vec<_> = documents.iter().map(|document| chunk_id(&document.id, 0)).collect();
+        for (document, offset) in documents.iter_mut().zip(self.offsets(&first)?) {
+            let point = offset.map(|offset| self.point(offset)).transpose()?.flatten();
+            let Some(mut payload) = point.map(|point| point.payload()).transpose()? else {
+                continue;
+            };
+            let mut values = match payload.remove(METADATA) {
+                Some(Value::Object(values)) => values,
+                _ => Payload::new(),
+            };
+            values.retain(|key, _| keys.contains(&key.as_str()));
+            document.metadata = Some(values);
+        }
+        Ok(())
     }
 
     pub(crate) fn waiting(&self, id: &str) -> Result<Option<WaitingRecord>> {

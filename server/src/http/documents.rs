@@ -142,20 +142,33 @@ impl Page {
     }
 }
 
+/// What of documents is listed beside their ids.
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(super) struct ListOptions {
+    /// Keys, separated by commas.
+    #[serde(default)]
+    metadata: String,
+}
+
 /// The documents of a collection, page by page.
-#[utoipa::path(get, path = "/collections/{collection}/documents", tag = "documents", operation_id = "list_documents", params(Page),
+#[utoipa::path(get, path = "/collections/{collection}/documents", tag = "documents", operation_id = "list_documents", params(Page, ListOptions),
     responses((status = 200, body = Envelope<DocumentPage>)))]
 pub(super) async fn list(
     State(api): State<Api>,
     path: InCollection,
     Params(page): Params<Page>,
+    Params(options): Params<ListOptions>,
 ) -> Result<Answer<DocumentPage>, ApiError> {
     api.on(path.collection, move |_, collection| {
-        let (documents, next) = collection.documents(page.from.as_deref(), page.limit()?)?;
+        let keys = options.metadata.split(',').filter(|key| !key.is_empty());
+        let keys: Vec<_> = keys.collect();
+        let (documents, next) = collection.documents(page.from.as_deref(), page.limit()?, &keys)?;
         let documents = documents.into_iter().map(|document| DocumentEntry {
             id: document.id,
             task_id: document.task,
             chunks: document.chunks,
+            metadata: document.metadata,
         });
         Ok(DocumentPage {
             documents: documents.collect(),

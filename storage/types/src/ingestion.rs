@@ -165,6 +165,10 @@ pub struct DocumentEntry {
     pub task_id: TaskId,
     /// How many chunks it has.
     pub chunks: u32,
+    /// What of its metadata was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Object>)]
+    pub metadata: Option<Payload>,
 }
 
 /// The answer to a stream of documents, and what stands beside an error in one: everything up to there is durable.

@@ -281,6 +281,12 @@ async fn documents_are_listed_by_pages_and_deleted_by_ids_or_filter() {
         }
     }
     assert_eq!(listed, ["doc/0", "doc/1", "doc/2", "doc/3", "doc/4"]);
+    let page = client
+        .list_documents_with(&docs, Some("doc/3"), 1, &["even", "odd"])
+        .await
+        .unwrap();
+    assert_eq!(page.documents[0].metadata, Some(from_json(json!({"even": false}))));
+    assert_eq!(page.next.as_deref(), Some("doc/4"));
     let even: DocumentsSelector =
         from_json(json!({"filter": {"must": [{"key": "metadata.even", "match": {"value": true}}]}}));
     client.delete_documents(&docs, &even).await.unwrap();

@@ -214,7 +214,7 @@ fn check(collection: &Collection) {
     let (records, next) = collection.scroll(None, 1_000, None, &all).unwrap();
     assert_eq!(next, None);
     let records: BTreeMap<PointId, Record> = records.into_iter().map(|record| (record.id, record)).collect();
-    let (stored, _) = collection.documents(None, 100).unwrap();
+    let (stored, _) = collection.documents(None, 100, &[]).unwrap();
     let stored: BTreeMap<String, u32> = stored.into_iter().map(|entry| (entry.id, entry.chunks)).collect();
     for document in 0..DOCUMENTS {
         let id = document.to_string();
@@ -266,7 +266,7 @@ fn check_point_of(collection: &Collection, op: &Op) {
         return;
     };
     let id = id.to_string();
-    let (entries, _) = collection.documents(None, 100).unwrap();
+    let (entries, _) = collection.documents(None, 100, &[]).unwrap();
     let Some(entry) = entries.iter().find(|entry| entry.id == id) else {
         return;
     };

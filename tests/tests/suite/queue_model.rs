@@ -270,7 +270,7 @@ fn check(store: &Store, model: &Model) {
         .count();
     assert_eq!(queue.amount().documents, waiting as u64);
 
-    let (listed, _) = collection.documents(None, usize::MAX).unwrap();
+    let (listed, _) = collection.documents(None, usize::MAX, &[]).unwrap();
     let listed: Vec<u8> = listed.iter().map(|document| document.id.parse().unwrap()).collect();
     assert_eq!(listed, model.stored.keys().copied().collect::<Vec<_>>());
     let mut chunks = 0;

@@ -4,6 +4,7 @@ use twofold_client::types::{Document, DocumentError, Payload};
 
 use super::content::{self, Content, Text};
 use super::records::{Fields, Records};
+use super::stored::Stored;
 use super::walk::File;
 
 /// Documents a batch, however small they are: one task reports at most 100 errors.
@@ -13,11 +14,19 @@ const BATCH_DOCUMENTS: usize = 256;
 pub(super) struct Batches {
     files: std::vec::IntoIter<File>,
     fields: Fields,
-    /// The file of records that is being read.
-    records: Option<Records>,
+    stored: Stored,
+    reading: Option<Reading>,
     /// Read already, and too much for the batch before.
     waiting: Option<Document>,
     batch_bytes: usize,
+}
+
+/// A file of records that is being read.
+struct Reading {
+    file: File,
+    records: Records,
+    /// A record could not be read, and so it is not known which one.
+    is_damaged: bool,
 }
 
 /// What is sent at once, and what was met on the way to it.
@@ -26,20 +35,29 @@ pub(super) struct Batch {
     pub documents: Vec<Document>,
     /// How many files were passed over because there is no text in them.
     pub skipped: u64,
+    /// How many records are stored already.
+    pub unchanged: u64,
     /// Files that hold text, or may, and cannot be sent.
     pub errors: Vec<DocumentError>,
 }
 
 impl Batches {
-    /// Batches of about `batch_bytes` bytes of text; a larger document is a batch of its own.
-    pub fn new(files: Vec<File>, fields: Fields, batch_bytes: usize) -> Self {
+    /// Batches of about `batch_bytes` bytes of text; a larger document is a batch of its own. Records that are stored as
+    /// they are do not become documents.
+    pub fn new(files: Vec<File>, fields: Fields, stored: Stored, batch_bytes: usize) -> Self {
         Self {
             files: files.into_iter(),
             fields,
-            records: None,
+            stored,
+            reading: None,
             waiting: None,
             batch_bytes,
         }
+    }
+
+    /// What is stored when all that was read is.
+    pub fn into_stored(self) -> Stored {
+        self.stored
     }
 
     /// The next batch, read now.
@@ -57,7 +75,7 @@ impl Batches {
                 return Some(batch);
             }
         }
-        let is_empty = batch.documents.is_empty() && batch.skipped == 0 && batch.errors.is_empty();
+        let is_empty = batch.documents.is_empty() && batch.skipped + batch.unchanged == 0 && batch.errors.is_empty();
         (!is_empty).then_some(batch)
     }
 
@@ -66,55 +84,82 @@ impl Batches {
             if let Some(document) = self.next_record(batch) {
                 return Some(document);
             }
-            let File { id, path } = self.files.next()?;
-            let mut failed = |error: String| {
-                let document_id = id.clone();
-                batch.errors.push(DocumentError { document_id, error });
-            };
-            let source = path.to_string_lossy().replace(std::path::MAIN_SEPARATOR, "/");
-            match Records::open(&path, &id, source.clone(), &self.fields) {
+            let file = self.files.next()?;
+            match Records::open(&file.path, &file.id, &file.origin, &self.fields) {
                 Some(Ok(records)) => {
-                    self.records = Some(records);
-                    continue;
-                }
-                Some(Err(error)) => {
-                    failed(format!("{error:#}"));
-                    continue;
-                }
-                None => {}
-            }
-            match content::read(&path) {
-                Ok(Content::Text(Text { title, text })) => {
-                    let mut metadata = Payload::from_iter([("source".to_owned(), source.into())]);
-                    if let Some(title) = title {
-                        metadata.insert("title".to_owned(), title.into());
-                    }
-                    return Some(Document {
-                        id: Some(id),
-                        text,
-                        metadata: Some(metadata),
+                    self.reading = Some(Reading {
+                        file,
+                        records,
+                        is_damaged: false,
                     });
                 }
-                Ok(Content::NoText(reason)) => {
-                    eprintln!("skipped {}: {reason}", path.display());
-                    batch.skipped += 1;
-                }
-                Err(error) => failed(format!("{error:#}")),
+                Some(Err(error)) => self.fail(file, &error, batch),
+                None => match content::read(&file.path) {
+                    Ok(Content::Text(text)) => return Some(self.document(file, text)),
+                    Ok(Content::NoText(reason)) => {
+                        eprintln!("skipped {}: {reason}", file.path.display());
+                        self.stored.insert_file(&file.id, &file.origin);
+                        batch.skipped += 1;
+                    }
+                    Err(error) => self.fail(file, &error, batch),
+                },
             }
         }
     }
 
+    fn document(&mut self, file: File, Text { title, text }: Text) -> Document {
+        let mut metadata = Payload::new();
+        if let Some(title) = title {
+            metadata.insert("title".to_owned(), title.into());
+        }
+        file.origin.write_to(&mut metadata);
+        self.stored.insert_document(&file.id, &file.origin);
+        Document {
+            id: Some(file.id),
+            text,
+            metadata: Some(metadata),
+        }
+    }
+
+    /// Notes a file that cannot be read. What is stored of it stays.
+    fn fail(&mut self, file: File, error: &anyhow::Error, batch: &mut Batch) {
+        self.stored.keep_all_of(&file.origin);
+        self.stored.insert_file(&file.id, &file.origin);
+        batch.errors.push(DocumentError {
+            document_id: file.id,
+            error: format!("{error:#}"),
+        });
+    }
+
     /// The next document of the file of records that is being read.
     fn next_record(&mut self, batch: &mut Batch) -> Option<Document> {
-        let records = self.records.as_mut()?;
-        for record in records.by_ref() {
+        let Reading {
+            file,
+            records,
+            is_damaged,
+        } = self.reading.as_mut()?;
+        for record in records {
             match record {
                 Ok(document) if document.text.trim().is_empty() => batch.skipped += 1,
-                Ok(document) => return Some(document),
-                Err(error) => batch.errors.push(error),
+                Ok(document) => {
+                    let id = document.id.as_deref().unwrap_or_default();
+                    if !self.stored.has(id, &file.origin) {
+                        self.stored.insert_document(id, &file.origin);
+                        return Some(document);
+                    }
+                    batch.unchanged += 1;
+                }
+                Err(error) => {
+                    *is_damaged = true;
+                    batch.errors.push(error);
+                }
             }
         }
-        self.records = None;
+        if *is_damaged {
+            self.stored.keep_all_of(&file.origin);
+        }
+        self.stored.insert_file(&file.id, &file.origin);
+        self.reading = None;
         None
     }
 }
@@ -124,6 +169,7 @@ mod tests {
     use std::fs;
 
     use super::super::content::{LARGEST_TEXT_BYTES, SNIFFED_BYTES};
+    use super::super::origin::Origin;
     use super::*;
 
     fn batches(files: &[(&str, &[u8])], batch_bytes: usize) -> Vec<Batch> {
@@ -133,10 +179,11 @@ mod tests {
             fs::write(&path, content).unwrap();
             File {
                 id: (*name).to_owned(),
+                origin: Origin::of(&path).unwrap(),
                 path,
             }
         });
-        let mut batches = Batches::new(files.collect(), Fields::default(), batch_bytes);
+        let mut batches = Batches::new(files.collect(), Fields::default(), Stored::default(), batch_bytes);
         std::iter::from_fn(|| batches.next()).collect()
     }
 

@@ -12,6 +12,7 @@ use twofold_client::types::{Document, DocumentError, Payload};
 
 use self::parquet::ParquetRows;
 use super::content::extension;
+use super::origin::Origin;
 
 /// Which of a record's fields are what; the others are metadata.
 #[derive(Debug, Clone, clap::Args)]
@@ -29,7 +30,7 @@ pub(super) struct Records {
     rows: Rows,
     fields: Fields,
     file_id: String,
-    source: String,
+    origin: Origin,
     number: u64,
 }
 
@@ -42,9 +43,17 @@ enum Rows {
     Parquet(ParquetRows),
 }
 
+/// Whether a file's name says that it holds records.
+pub(super) fn holds_records(path: &Path) -> bool {
+    matches!(
+        extension(path).as_deref(),
+        Some("jsonl" | "ndjson" | "csv" | "tsv" | "parquet")
+    )
+}
+
 impl Records {
     /// The records of a file, if its name says that it has some.
-    pub fn open(path: &Path, file_id: &str, source: String, fields: &Fields) -> Option<anyhow::Result<Self>> {
+    pub fn open(path: &Path, file_id: &str, origin: &Origin, fields: &Fields) -> Option<anyhow::Result<Self>> {
         let open = || File::open(path).with_context(|| format!("cannot read {}", path.display()));
         let rows = match extension(path)?.as_str() {
             "jsonl" | "ndjson" => open().map(|file| Rows::Lines(BufReader::new(file).lines())),
@@ -57,7 +66,7 @@ impl Records {
             rows,
             fields: fields.clone(),
             file_id: file_id.to_owned(),
-            source,
+            origin: origin.clone(),
             number: 0,
         }))
     }
@@ -108,7 +117,7 @@ impl Records {
         {
             row = inner.clone();
         }
-        row.insert("source".to_owned(), self.source.clone().into());
+        self.origin.write_to(&mut row);
         Ok(Document {
             id: Some(id),
             text,
@@ -157,11 +166,20 @@ mod tests {
 
     use super::*;
 
+    fn origin() -> Origin {
+        Origin::fixed("there", "then")
+    }
+
+    fn with_origin(mut metadata: Value) -> Value {
+        origin().write_to(metadata.as_object_mut().unwrap());
+        metadata
+    }
+
     fn documents(name: &str, content: &str) -> Vec<Result<Value, String>> {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join(name);
         std::fs::write(&path, content).unwrap();
-        let records = Records::open(&path, name, "there".to_owned(), &Fields::default());
+        let records = Records::open(&path, name, &origin(), &Fields::default());
         let records = records.unwrap().unwrap();
         records
             .map(|document| match document {
@@ -177,10 +195,10 @@ mod tests {
             "a.jsonl",
             "{\"id\": 7, \"text\": \"one\", \"lang\": \"en\"}\n\nnope\n{\"text\": \"two\", \"metadata\": {\"n\": 1}}\n{\"t\": 1}\n",
         );
-        let metadata = json!({"lang": "en", "source": "there"});
+        let metadata = with_origin(json!({"lang": "en"}));
         assert_eq!(found[0], Ok(json!({"id": "7", "text": "one", "metadata": metadata})));
         assert!(found[1].is_err());
-        let metadata = json!({"n": 1, "source": "there"});
+        let metadata = with_origin(json!({"n": 1}));
         assert_eq!(
             found[2],
             Ok(json!({"id": "a.jsonl#4", "text": "two", "metadata": metadata}))
@@ -191,12 +209,12 @@ mod tests {
     #[test]
     fn rows_of_a_table_are_documents_with_their_other_columns() {
         let found = documents("a.csv", "id,text,lang\nx,\"one, two\",en\n,three,de\n");
-        let metadata = json!({"lang": "en", "source": "there"});
+        let metadata = with_origin(json!({"lang": "en"}));
         assert_eq!(
             found[0],
             Ok(json!({"id": "x", "text": "one, two", "metadata": metadata}))
         );
-        let metadata = json!({"lang": "de", "source": "there"});
+        let metadata = with_origin(json!({"lang": "de"}));
         assert_eq!(
             found[1],
             Ok(json!({"id": "a.csv#2", "text": "three", "metadata": metadata}))
@@ -217,7 +235,7 @@ mod tests {
             text_field: "body".to_owned(),
             ..Fields::default()
         };
-        Records::open(&path, &id, "there".to_owned(), &fields).unwrap()
+        Records::open(&path, &id, &origin(), &fields).unwrap()
     }
 
     #[test]
@@ -230,9 +248,9 @@ mod tests {
             "none.parquet",
         ] {
             let found: Vec<_> = bodies(name).unwrap().map(Result::unwrap).collect();
-            let metadata = json!({
-                "tags": ["a", "b"], "score": 0.5, "bytes": "as text", "at": "2026-01-02 03:04:05.000 +00:00", "source": "there",
-            });
+            let metadata = with_origin(json!({
+                "tags": ["a", "b"], "score": 0.5, "bytes": "as text", "at": "2026-01-02 03:04:05.000 +00:00",
+            }));
             let expected = json!({"id": "7", "text": "größer", "metadata": metadata});
             assert_eq!(serde_json::to_value(&found[0]).unwrap(), expected, "{name}");
             assert_eq!((found.len(), found[1].id.as_deref()), (3, Some("8")), "{name}");
@@ -253,7 +271,7 @@ mod tests {
             bytes[at] ^= 0x55;
             std::fs::write(&path, &bytes).unwrap();
             let fields = Fields::default();
-            let Ok(records) = Records::open(&path, "a", String::new(), &fields).unwrap() else {
+            let Ok(records) = Records::open(&path, "a", &origin(), &fields).unwrap() else {
                 failed += 1;
                 continue;
             };
@@ -264,6 +282,6 @@ mod tests {
 
     #[test]
     fn other_files_have_no_records() {
-        assert!(Records::open(Path::new("a.txt"), "a.txt", String::new(), &Fields::default()).is_none());
+        assert!(Records::open(Path::new("a.txt"), "a.txt", &origin(), &Fields::default()).is_none());
     }
 }

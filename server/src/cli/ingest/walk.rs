@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, bail};
 use ignore::WalkBuilder;
 
+use super::origin::Origin;
+
 /// A file to ingest.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct File {
@@ -13,6 +15,16 @@ pub(super) struct File {
     pub id: String,
     /// Where it is.
     pub path: PathBuf,
+    /// What it was when it was found.
+    pub origin: Origin,
+}
+
+/// What was found.
+#[derive(Debug, Default)]
+pub(super) struct Files {
+    pub files: Vec<File>,
+    /// Something could not be read: there may be more files.
+    pub is_incomplete: bool,
 }
 
 /// The files below `paths`, in the order of the arguments and then of their names. Hidden files, symbolic links, drawings and
@@ -20,8 +32,8 @@ pub(super) struct File {
 ///
 /// # Errors
 /// Where an argument cannot be read, or two different files would get the same id.
-pub(super) fn walk(paths: &[PathBuf]) -> anyhow::Result<Vec<File>> {
-    let mut files: Vec<File> = Vec::new();
+pub(super) fn walk(paths: &[PathBuf]) -> anyhow::Result<Files> {
+    let mut found = Files::default();
     let mut places = BTreeMap::new();
     for root in paths {
         // An argument that cannot be read is a mistake; `ignore` would tell it only in passing.
@@ -39,6 +51,7 @@ pub(super) fn walk(paths: &[PathBuf]) -> anyhow::Result<Vec<File>> {
                 Ok(_) => continue,
                 Err(error) => {
                     eprintln!("skipped: {error}");
+                    found.is_incomplete = true;
                     continue;
                 }
             };
@@ -46,7 +59,14 @@ pub(super) fn walk(paths: &[PathBuf]) -> anyhow::Result<Vec<File>> {
                 eprintln!("skipped {}: its name is not UTF-8", path.display());
                 continue;
             };
-            let place = std::fs::canonicalize(&path).with_context(|| format!("cannot read {}", path.display()))?;
+            let about = std::fs::canonicalize(&path).map_err(anyhow::Error::new);
+            let about = about.and_then(|place| Ok((place, Origin::of(&path)?)));
+            let (place, origin) = match about {
+                Ok(about) => about,
+                // It was there a moment ago.
+                Err(_) if !path.exists() => continue,
+                Err(error) => return Err(error).with_context(|| format!("cannot read {}", path.display())),
+            };
             match places.insert(id.clone(), place.clone()) {
                 Some(other) if other == place => continue,
                 Some(other) => bail!(
@@ -54,11 +74,11 @@ pub(super) fn walk(paths: &[PathBuf]) -> anyhow::Result<Vec<File>> {
                     other.display(),
                     place.display()
                 ),
-                None => files.push(File { id, path }),
+                None => found.files.push(File { id, path, origin }),
             }
         }
     }
-    Ok(files)
+    Ok(found)
 }
 
 /// Whether the entry is the argument itself and, links resolved, a file.
@@ -86,8 +106,9 @@ mod tests {
 
     use super::*;
 
-    fn ids(files: Vec<File>) -> Vec<String> {
-        files.into_iter().map(|file| file.id).collect()
+    fn ids(found: Files) -> Vec<String> {
+        assert!(!found.is_incomplete);
+        found.files.into_iter().map(|file| file.id).collect()
     }
 
     fn tree(files: &[&str]) -> tempfile::TempDir {
