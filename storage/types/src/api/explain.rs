@@ -33,6 +33,7 @@ pub struct QueryExplanation {
     /// The time to read what is answered.
     pub fetch_time: f64,
     /// How the prefetches went, in their order.
+    #[schema(no_recursion)]
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub prefetch: Vec<QueryExplanation>,
 }
