@@ -42,7 +42,7 @@ class Draw:
         return [self.id() for _ in range(self.rng.randint(1, most))]
 
     def dense(self, size):
-        return [round(self.rng.gauss(0, 1), 3) for _ in range(size)]
+        return [round(self.rng.gauss(0, 1), 6) for _ in range(size)]
 
     def multi(self, size):
         return [self.dense(size) for _ in range(self.rng.randint(1, 4))]

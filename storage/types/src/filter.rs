@@ -6,7 +6,7 @@ use serde_json::Value;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use crate::schema::OneOrMany;
+use crate::schema::{OneOrMany, OrNull};
 use crate::{Datetime, GeoBoundingBox, GeoPolygon, GeoRadius, Number, PointId};
 
 /// A boolean combination of conditions. All parts that are given must hold.
@@ -418,15 +418,19 @@ impl<'de> Deserialize<'de> for RangeTest {
 #[serde(deny_unknown_fields)]
 pub struct Range<T> {
     /// Less than.
+    #[schema(value_type = OrNull<T>)]
     #[serde(default = "none", skip_serializing_if = "Option::is_none")]
     pub lt: Option<T>,
     /// Less than or equal to.
+    #[schema(value_type = OrNull<T>)]
     #[serde(default = "none", skip_serializing_if = "Option::is_none")]
     pub lte: Option<T>,
     /// Greater than.
+    #[schema(value_type = OrNull<T>)]
     #[serde(default = "none", skip_serializing_if = "Option::is_none")]
     pub gt: Option<T>,
     /// Greater than or equal to.
+    #[schema(value_type = OrNull<T>)]
     #[serde(default = "none", skip_serializing_if = "Option::is_none")]
     pub gte: Option<T>,
 }

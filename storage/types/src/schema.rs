@@ -20,6 +20,15 @@ pub(crate) enum OneOrMany<T> {
     Many(Vec<T>),
 }
 
+/// A value, or null where it could as well be absent.
+#[derive(Deserialize, ToSchema)]
+#[serde(untagged)]
+#[expect(dead_code, reason = "it is what fields look like in the document")]
+pub(crate) enum OrNull<T> {
+    Value(T),
+    Null,
+}
+
 /// An order: the key alone, or all of it.
 #[derive(Deserialize, ToSchema)]
 #[serde(untagged)]
