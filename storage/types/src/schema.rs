@@ -23,7 +23,6 @@ pub(crate) enum OneOrMany<T> {
 /// A value, or null where it could as well be absent.
 #[derive(Deserialize, ToSchema)]
 #[serde(untagged)]
-#[expect(dead_code, reason = "it is what fields look like in the document")]
 pub(crate) enum OrNull<T> {
     Value(T),
     Null,
