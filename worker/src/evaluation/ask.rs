@@ -6,21 +6,16 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use twofold_encode::Encoder;
-use twofold_storage::Collection;
-use twofold_types::api::{Fusion, Prefetch, Query, QueryPoints, WithPayload};
-use twofold_types::evaluation::{EvaluationStage, JudgedQuery, Ranking};
-use twofold_types::{Embedding, ModelId, Role, ScoredPoint};
+use twofold_storage::{Collection, DOCUMENT_ID, Depth, Fetch, Grouping, Query, RankedPoint, Ranking};
+use twofold_types::api::{WithPayload, WithVector};
+use twofold_types::evaluation::{self, EvaluationStage, JudgedQuery};
+use twofold_types::{Embedding, ModelId, Role};
 
 use super::metrics::sort;
 use crate::engine::Engine;
 use crate::error::Result;
-use crate::queries::MAX_LIMIT;
 use crate::rerank::RankOptions;
-
-/// Where ingestion puts the id of a chunk's document.
-const DOCUMENT_KEY: &str = "document_id";
-/// Where ingestion puts the text of a chunk.
-const TEXT_KEY: &str = "text";
+use crate::reranking::{TEXT, nearest};
 
 /// Asks queries.
 pub(super) struct Asker<'a> {
@@ -32,6 +27,8 @@ pub(super) struct Asker<'a> {
     lower_is_nearer: HashSet<String>,
     /// Documents of a query.
     limit: usize,
+    /// What is read of points.
+    fetch: Fetch,
 }
 
 /// What a query is encoded to by vector, and the time that took.
@@ -69,6 +66,10 @@ impl<'a> Asker<'a> {
             encoders,
             lower_is_nearer: distances.map(|(vector, _)| vector).collect(),
             limit,
+            fetch: Fetch::new(
+                WithPayload::Fields(vec![DOCUMENT_ID.to_owned(), TEXT.to_owned()]),
+                WithVector::Bool(false),
+            )?,
         })
     }
 
@@ -85,7 +86,7 @@ impl<'a> Asker<'a> {
     }
 
     /// The documents that a query finds.
-    pub fn ask(&self, stage: &EvaluationStage, query: &JudgedQuery, encoded: &Encoded) -> Result<Ranking> {
+    pub fn ask(&self, stage: &EvaluationStage, query: &JudgedQuery, encoded: &Encoded) -> Result<evaluation::Ranking> {
         let encoding: Duration = stage.using.iter().map(|vector| encoded[vector].1).sum();
         let begin = Instant::now();
         let mut found = self.search(stage, encoded)?;
@@ -95,31 +96,45 @@ impl<'a> Asker<'a> {
         let time = encoding + begin.elapsed();
         let mut documents: Vec<(String, f32)> = found.into_iter().map(|found| (found.id, found.score)).collect();
         sort(&mut documents);
-        Ok(Ranking {
+        Ok(evaluation::Ranking {
             query: query.id.clone(),
             milliseconds: time.as_secs_f64() * 1e3,
             documents,
         })
     }
 
-    /// Searches for more points until there are enough documents among them, or no more points.
+    /// The documents of the best points, each by its best chunk. A point that ingestion did not write is a document by itself.
     fn search(&self, stage: &EvaluationStage, encoded: &Encoded) -> Result<Vec<Found>> {
-        let mut limit = self.limit;
-        loop {
-            let points = self.engine.query(self.collection, query(stage, encoded, limit))?.points;
-            let exhausted = points.len() < limit || limit >= MAX_LIMIT;
-            let mut found = best_chunks(points);
-            if found.len() >= self.limit || exhausted {
-                found.truncate(self.limit);
-                if let [vector] = stage.using.as_slice()
-                    && self.lower_is_nearer.contains(vector)
-                {
-                    found.iter_mut().for_each(|found| found.score = -found.score);
-                }
-                return Ok(found);
+        let grouping = Grouping {
+            key: DOCUMENT_ID.to_owned(),
+            groups: self.limit,
+            size: 1,
+            singles: true,
+            depth: Depth::BOUNDED,
+        };
+        let reading = self.collection.reading();
+        let groups = reading
+            .query_groups(&query(stage, encoded), &grouping, &self.fetch)?
+            .groups;
+        // More is better in a ranking.
+        let sign = match stage.using.as_slice() {
+            [vector] if self.lower_is_nearer.contains(vector) => -1.0,
+            _ => 1.0,
+        };
+        let points = groups.into_iter().flat_map(|group| group.points);
+        let found = points.map(|RankedPoint { point, .. }| {
+            let mut payload = point.payload.unwrap_or_default();
+            let mut text = |key| match payload.remove(key) {
+                Some(Value::String(text)) => Some(text),
+                _ => None,
+            };
+            Found {
+                id: text(DOCUMENT_ID).unwrap_or_else(|| point.id.to_string()),
+                score: sign * point.score,
+                text: text(TEXT).unwrap_or_default(),
             }
-            limit = (2 * limit).min(MAX_LIMIT);
-        }
+        });
+        Ok(found.collect())
     }
 
     fn rerank(&self, model: &ModelId, query: &str, found: &mut [Found]) -> Result<()> {
@@ -135,82 +150,13 @@ impl<'a> Asker<'a> {
 }
 
 /// What a stage asks of the collection.
-fn query(stage: &EvaluationStage, encoded: &Encoded, limit: usize) -> QueryPoints {
-    let nearest = |vector: &String| Query::Nearest(encoded[vector].0.clone().into());
-    let mut keys = vec![DOCUMENT_KEY.to_owned()];
-    if stage.rerank.is_some() {
-        keys.push(TEXT_KEY.to_owned());
-    }
-    let query = QueryPoints {
-        limit: Some(limit),
-        with_payload: Some(WithPayload::Fields(keys)),
-        ..QueryPoints::default()
-    };
-    if let [vector] = stage.using.as_slice() {
-        return QueryPoints {
-            query: Some(nearest(vector)),
-            using: Some(vector.clone()),
-            ..query
-        };
-    }
-    let prefetch = stage.using.iter().map(|vector| Prefetch {
-        query: Some(nearest(vector)),
-        using: Some(vector.clone()),
-        limit: Some(limit),
-        ..Prefetch::default()
-    });
-    QueryPoints {
-        prefetch: prefetch.collect(),
-        query: Some(match &stage.rrf {
-            Some(rrf) => Query::Rrf { rrf: rrf.clone() },
-            None => Query::Fusion { fusion: Fusion::Rrf },
-        }),
-        ..query
-    }
-}
-
-/// The documents of points that are ranked, each by its best chunk. A point that ingestion did not write is a document by itself.
-fn best_chunks(points: Vec<ScoredPoint>) -> Vec<Found> {
-    let mut seen = HashSet::new();
-    let mut found = Vec::new();
-    for point in points {
-        let mut payload = point.payload.unwrap_or_default();
-        let mut text = |key| match payload.remove(key) {
-            Some(Value::String(text)) => Some(text),
-            _ => None,
-        };
-        let id = text(DOCUMENT_KEY).unwrap_or_else(|| point.id.to_string());
-        if seen.insert(id.clone()) {
-            found.push(Found {
-                id,
-                score: point.score,
-                text: text(TEXT_KEY).unwrap_or_default(),
-            });
-        }
-    }
-    found
-}
-
-#[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::*;
-
-    #[test]
-    fn a_document_is_found_by_its_best_chunk() {
-        let chunk = |document: &str, text: &str| json!({"document_id": document, "text": text});
-        let points = json!([
-            {"id": 1, "version": 1, "score": 0.9, "payload": chunk("a", "best of a")},
-            {"id": 2, "version": 1, "score": 0.8, "payload": chunk("b", "best of b")},
-            {"id": 3, "version": 1, "score": 0.7, "payload": chunk("a", "second of a")},
-            {"id": 4, "version": 1, "score": 0.6, "payload": {"document_id": 7}},
-        ]);
-        let found = best_chunks(serde_json::from_value(points).unwrap());
-        let found: Vec<_> = found
-            .iter()
-            .map(|found| (found.id.as_str(), found.text.as_str()))
-            .collect();
-        assert_eq!(found, [("a", "best of a"), ("b", "best of b"), ("4", "")]);
+fn query(stage: &EvaluationStage, encoded: &Encoded) -> Query {
+    let nearest = |vector: &String| nearest(vector.clone(), encoded[vector].0.clone());
+    match stage.using.as_slice() {
+        [vector] => nearest(vector),
+        several => Query {
+            prefetch: several.iter().map(nearest).collect(),
+            ..Query::by(Ranking::Rrf(stage.rrf.clone().unwrap_or_default()), 0)
+        },
     }
 }
