@@ -47,7 +47,7 @@ enum LogFormat {
 enum Command {
     /// Run the server
     Serve(Box<ServeOptions>),
-    /// Make text files searchable
+    /// Make files searchable
     Ingest(ingest::IngestOptions),
     /// Ask a collection a question
     Search(search::SearchOptions),
