@@ -28,6 +28,7 @@ ONE_AT_A_TIME = "a query of 10 tokens"
 BASE = "onnxruntime f32"
 INT8 = "onnxruntime int8, dynamic"
 OUR_INT8 = "Twofold int8"
+OUR_BF16 = "Twofold bf16"
 
 
 class Peer:
@@ -92,6 +93,7 @@ def main():
     subprocess.run([sys.executable, Path(__file__).parent / "minilm_onnx.py", model, f32, int8], check=True)
     engines = {
         "Twofold f32": Twofold(examples, model, "f32"),
+        OUR_BF16: Twofold(examples, model, "bf16"),
         OUR_INT8: Twofold(examples, model, "int8"),
         BASE: Peer("onnxruntime", model, f32),
         INT8: Peer("onnxruntime", model, int8),
@@ -125,7 +127,7 @@ def main():
             share = median(speed * per_token / (peak * 1e9) for speed, peak in zip(speeds, peaks))
             print(
                 f"| {workload} | {engine} | {best[engine, workload]} | {median(speeds):,.0f} "
-                f"| {median(ratios):.2f} ({min(ratios):.2f} - {max(ratios):.2f}) | {'-' if engine in (INT8, OUR_INT8) else f'{share:.0%}'} |"
+                f"| {median(ratios):.2f} ({min(ratios):.2f} - {max(ratios):.2f}) | {'-' if engine in (INT8, OUR_INT8, OUR_BF16) else f'{share:.0%}'} |"
             )
 
 

@@ -1,8 +1,8 @@
-"""What int8 loses beside f32: cosines over all texts of a corpus, and nDCG@10 of the retrieval with each.
+"""What bf16 and int8 lose beside f32: cosines over all texts of a corpus, and nDCG@10 of the retrieval with each.
 
 usage: precision_loss.py EXAMPLES-DIRECTORY MODEL-DIRECTORY CORPUS QUERIES QRELS CACHE-DIRECTORY [OTHER-MODEL-DIRECTORY]
 CORPUS and QUERIES are JSON lines with `_id` and `text`, QRELS lines of query, document and relevance, in BEIR's layout. Every
-fifth query is asked. With OTHER-MODEL-DIRECTORY that model in f32 is compared in place of int8: the same weights, quantised.
+fifth query is asked. With OTHER-MODEL-DIRECTORY that model in f32 is compared in their place: the same weights, quantised.
 """
 
 import csv
@@ -51,7 +51,7 @@ def main():
     document_ids, documents = read(corpus)
     asked = [(name, text) for name, text in zip(*read(queries)) if name in judgements][::5]
     judged = [judgements[name] for name, _ in asked]
-    modes = {"f32": (model, "f32"), "int8": (model, "int8")}
+    modes = {"f32": (model, "f32"), "bf16": (model, "bf16"), "int8": (model, "int8")}
     if len(sys.argv) > 7:
         modes = {"f32": (model, "f32"), "other": (Path(sys.argv[7]), "f32")}
     vectors = {}
@@ -59,10 +59,14 @@ def main():
         vectors[name] = encode(examples, directory, documents + [text for _, text in asked], precision, cache)
         found = vectors[name]
         print(f"{name}: nDCG@10 {ndcg(found[len(documents):], found[: len(documents)], document_ids, judged):.4f}", flush=True)
-    first, second = (rows / np.linalg.norm(rows, axis=1, keepdims=True) for rows in vectors.values())
-    cosines = (first * second).sum(axis=1)
-    low = np.quantile(cosines, [0.01, 0.001])
-    print(f"{len(cosines):,} texts, cosine: mean {cosines.mean():.5f}, 1 % below {low[0]:.5f}, 0.1 % below {low[1]:.5f}, least {cosines.min():.5f}")
+    unit = {name: rows / np.linalg.norm(rows, axis=1, keepdims=True) for name, rows in vectors.items()}
+    for name in list(unit)[1:]:
+        cosines = (unit["f32"] * unit[name]).sum(axis=1)
+        low = np.quantile(cosines, [0.01, 0.001])
+        print(
+            f"{name}, {len(cosines):,} texts, cosine to f32: mean {cosines.mean():.5f}, 1 % below {low[0]:.5f}, "
+            f"0.1 % below {low[1]:.5f}, least {cosines.min():.5f}"
+        )
 
 
 if __name__ == "__main__":

@@ -72,7 +72,10 @@ impl Bm25Encoder {
             ("normalize", params.normalize.is_some()),
             ("dimensions", params.dimensions.is_some()),
             ("max_tokens", params.max_tokens.is_some()),
-            ("precision", params.precision == Precision::Int8),
+            (
+                "precision",
+                !matches!(params.precision, Precision::F32 | Precision::Auto),
+            ),
         ];
         refuse(params, SPACE.kind(), &given)?;
         let options = params.options.clone().unwrap_or_default();

@@ -45,10 +45,12 @@ impl Checkpoint {
     /// [`EncodeError::Precision`].
     pub fn load(files: &ModelFiles, device: &Device, options: EncodeOptions) -> Result<Arc<Self>, EncodeError> {
         let tokenizer = tokenizer::load(files)?;
-        let mut network = Network::open(files, device)?;
-        if options.precision == Precision::Int8 {
-            network = precision::quantised(network, files, &tokenizer, device)?;
-        }
+        let network = Network::open(files, device)?;
+        let network = match options.precision {
+            Precision::F32 | Precision::Auto => network,
+            Precision::Bf16 => network.in_bf16().map_err(|source| files.weights().at_fault(source))?,
+            Precision::Int8 => precision::quantised(network, files, &tokenizer, device)?,
+        };
         let dense = files.stages().iter().filter_map(|stage| load_dense(stage, device));
         Ok(Arc::new(Self {
             options,

@@ -1,11 +1,14 @@
-//! The arithmetic of networks on the CPU, in kernels of our own: linear layers with packed weights, in f32 or whole
+//! The arithmetic of networks on the CPU, in kernels of our own: linear layers with packed weights, in f32, bf16 or whole
 //! numbers of 8 bits, and attention.
 //!
 //! Unsafe code is in this module and in `weights` only. Kernels are generic over the instruction set ([`simd`]) and compiled
 //! once for each; which one runs is decided by what the processor reports ([`instructions`]). Every set that a processor
 //! has is tested against plain loops.
 
+#[cfg(target_arch = "x86_64")]
+mod amx;
 mod attention;
+mod bf16;
 mod instructions;
 mod integers;
 pub(crate) mod kernels;
@@ -16,6 +19,7 @@ mod simd;
 mod tile;
 
 pub(crate) use attention::{Attention, Distances};
+pub(crate) use bf16::Bf16Linear;
 pub(crate) use instructions::Instructions;
 pub(crate) use product::{Linear, Then};
 pub(crate) use quantised::QuantisedLinear;

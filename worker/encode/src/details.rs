@@ -11,6 +11,7 @@ use crate::{
     files::{Head, StageModule},
     known_cross_encoder, known_model,
     network::Description,
+    precision,
     settings::Settings,
     splade,
     weights::{WeightFiles, Weights},
@@ -79,10 +80,11 @@ impl ModelFiles {
             .chain(dense)
             .map(bytes)
             .sum::<Result<u64, EncodeError>>()?;
-        // A whole number takes a quarter; the scales of rows and columns are next to nothing.
+        // Whole numbers take a quarter, and the scales of rows and columns next to nothing; bf16 takes half.
         let saved = match precision {
             Precision::Int8 => 3 * self.description().product_weights(),
-            Precision::F32 | Precision::Auto => 0,
+            Precision::Bf16 if precision::has_bf16() => 2 * self.description().product_weights(),
+            Precision::F32 | Precision::Bf16 | Precision::Auto => 0,
         };
         Ok((files + self.tied_bytes()?).saturating_sub(saved))
     }

@@ -87,7 +87,7 @@ pub enum EncodeError {
     #[error("it is no cross-encoder: it makes embeddings and cannot score a query with a document")]
     NoCrossEncoder,
     /// A precision that there is on the CPU only.
-    #[error("{precision:?} is computed on the CPU, and the encoders run on {device}; accepted there: f32, auto")]
+    #[error("{precision:?} is computed on the CPU, and the encoders run on {device}; accepted there: f32, bf16, auto")]
     Precision {
         /// What was asked for.
         precision: Precision,

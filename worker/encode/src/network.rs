@@ -118,18 +118,24 @@ impl Network {
     /// The network with its products in whole numbers of 8 bits, where it is on the CPU. How large inputs are is learned from
     /// `texts`, encoded one by one.
     pub fn quantised(self, texts: &[Vec<u32>]) -> Result<Self> {
-        let observed = self.map(Linear::observed);
+        let observed = self.map(|linear| Ok(linear.observed()))?;
         for text in texts {
             observed.forward(&[text])?;
         }
-        Ok(observed.map(Linear::quantised))
+        observed.map(|linear| Ok(linear.quantised()))
     }
 
-    fn map(self, change: impl Fn(Linear) -> Linear) -> Self {
-        Self {
-            layers: self.layers.into_iter().map(|layer| layer.map(&change)).collect(),
+    /// The network with its products in bf16, where the device has such.
+    pub fn in_bf16(self) -> Result<Self> {
+        self.map(Linear::in_bf16)
+    }
+
+    fn map(self, change: impl Fn(Linear) -> Result<Linear>) -> Result<Self> {
+        let layers = self.layers.into_iter().map(|layer| layer.map(&change));
+        Ok(Self {
+            layers: layers.collect::<Result<_>>()?,
             ..self
-        }
+        })
     }
 
     /// The vectors of all tokens of the texts, one text after another: `[n, hidden]`.

@@ -5,8 +5,8 @@ use twofold_types::{EncoderParams, Precision};
 
 use crate::{Device, EncodeError, ModelFiles, cpu::Instructions, network::Network};
 
-/// Models whose vectors in whole numbers were compared with those in f32 over thousands of texts and lost next to nothing: a
-/// cosine of 0.999 in the mean, and 0.002 of nDCG@10 at most (docs/benchmarks.md).
+/// Models whose vectors in bf16 and in whole numbers were compared with those in f32 over thousands of texts and lost next to
+/// nothing: a cosine of 0.999 in the mean, and 0.002 of nDCG@10 at most (docs/benchmarks.md).
 const MEASURED: &[&str] = &["sentence-transformers/all-MiniLM-L6-v2"];
 
 /// Texts of many kinds, from which a quantised network learns how large its inputs are: questions, prose, lists, code, other
@@ -46,10 +46,22 @@ pub fn settled(params: &EncoderParams, device: &Device) -> Precision {
             .any(|model| model.eq_ignore_ascii_case(params.model.as_str()))
     };
     match params.precision {
-        Precision::Auto if device.is_cpu() && Instructions::chosen().prefer_integers() && measured() => Precision::Int8,
+        Precision::Auto if device.is_cpu() && measured() => {
+            let instructions = Instructions::chosen();
+            match (instructions.has_bf16(), instructions.prefer_integers()) {
+                (true, _) => Precision::Bf16,
+                (false, true) => Precision::Int8,
+                (false, false) => Precision::F32,
+            }
+        }
         Precision::Auto => Precision::F32,
         named => named,
     }
+}
+
+/// Whether weights are kept in bf16 where they are to be computed in it on the CPU.
+pub(crate) fn has_bf16() -> bool {
+    Instructions::chosen().has_bf16()
 }
 
 /// The network in whole numbers of 8 bits.

@@ -10,6 +10,7 @@
 use rayon::prelude::*;
 
 use super::{
+    bf16::Bf16Linear,
     instructions::{Instructions, Kernel, run},
     kernels,
     quantised::QuantisedLinear,
@@ -91,6 +92,20 @@ impl Linear {
             magnitudes,
             self.instructions,
         )
+    }
+
+    /// The same layer in bf16; itself where the processor has no products of it.
+    pub fn in_bf16(self) -> Result<Bf16Linear, Self> {
+        if !self.instructions.has_bf16() {
+            return Err(self);
+        }
+        let bias = &self.bias.numbers()[..self.outputs];
+        Ok(Bf16Linear::pack(
+            &self.unpacked(),
+            bias,
+            self.outputs,
+            self.instructions,
+        ))
     }
 
     /// `[outputs, inputs]`, as it was packed.

@@ -70,6 +70,34 @@ impl Bytes {
     }
 }
 
+/// Numbers of 16 bits that begin at a cache line.
+#[derive(Default, Clone)]
+pub(super) struct Halves(Lines);
+
+impl Halves {
+    /// `len` zeroes, rounded up to whole lines.
+    pub fn zeroes(len: usize) -> Self {
+        Self(Lines::zeroes(len.div_ceil(2)))
+    }
+
+    pub fn halves(&self) -> &[u16] {
+        let numbers = self.0.numbers();
+        // SAFETY: a number is two halves, and any bytes are whole numbers.
+        unsafe { slice::from_raw_parts(numbers.as_ptr().cast(), numbers.len() * 2) }
+    }
+
+    pub fn halves_mut(&mut self) -> &mut [u16] {
+        self.at_least(0)
+    }
+
+    /// At least `len` numbers with whatever they held before.
+    pub fn at_least(&mut self, len: usize) -> &mut [u16] {
+        let numbers = self.0.at_least(len.div_ceil(2));
+        // SAFETY: a number is two halves, and any bytes are whole numbers and parts of numbers.
+        unsafe { slice::from_raw_parts_mut(numbers.as_mut_ptr().cast(), numbers.len() * 2) }
+    }
+}
+
 /// A thread's buffers, by what uses them.
 #[derive(Default)]
 pub(super) struct Scratch {
@@ -81,6 +109,8 @@ pub(super) struct Scratch {
     pub quantised: Bytes,
     pub ranges: Vec<Range>,
     pub row: Lines,
+    /// Rows in bf16.
+    pub halves: Halves,
 }
 
 thread_local!(static SCRATCH: Cell<Scratch> = const { Cell::new(Scratch::EMPTY) });
@@ -93,6 +123,7 @@ impl Scratch {
         quantised: Bytes(Lines(Vec::new())),
         ranges: Vec::new(),
         row: Lines(Vec::new()),
+        halves: Halves(Lines(Vec::new())),
     };
 
     /// The calling thread's buffers, to be given back. Not lent to a closure, which would be compiled for the target's

@@ -103,14 +103,14 @@ impl Layer {
     }
 
     /// The layer with all its products changed.
-    pub fn map(self, change: impl Fn(Linear) -> Linear) -> Self {
-        Self {
-            qkv: change(self.qkv),
-            attended: change(self.attended),
-            up: change(self.up),
-            down: change(self.down),
+    pub fn map(self, change: impl Fn(Linear) -> Result<Linear>) -> Result<Self> {
+        Ok(Self {
+            qkv: change(self.qkv)?,
+            attended: change(self.attended)?,
+            up: change(self.up)?,
+            down: change(self.down)?,
             ..self
-        }
+        })
     }
 
     /// `[n, hidden]` to `[n, hidden]`; `turns` are those of all the network's rotary angles.

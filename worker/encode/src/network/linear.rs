@@ -1,11 +1,11 @@
 //! The linear layers: every matrix product with weights is made here, together with what follows it.
 //!
-//! On the CPU weights are packed when they are loaded, for the products of [`cpu`], and may then be quantised; on other devices
-//! products are candle's.
+//! On the CPU weights are packed when they are loaded, for the products of [`cpu`], and may then be rounded or quantised; on other
+//! devices products are candle's.
 
 use std::sync::Mutex;
 
-use candle_core::{CpuStorage, CustomOp1, CustomOp2, Layout, Result, Shape, Tensor, bail};
+use candle_core::{CpuStorage, CustomOp1, CustomOp2, DType, Layout, Result, Shape, Tensor, bail};
 
 use super::{Activation, rows::numbers};
 use crate::{
@@ -19,6 +19,8 @@ pub(crate) enum Linear {
     Packed(cpu::Linear),
     /// The same, to be quantised once it is known how large its inputs are.
     Observed(cpu::Linear, Mutex<Squares>),
+    /// On the CPU, in bf16.
+    Bf16(cpu::Bf16Linear),
     /// On the CPU, in whole numbers.
     Quantised(cpu::QuantisedLinear),
     /// Elsewhere: the weight `[in, out]`, the bias `[out]`.
@@ -67,6 +69,15 @@ impl Linear {
             weight.dim(0)?,
             Instructions::chosen(),
         )))
+    }
+
+    /// Rounds the weights to bf16, where there are products of it.
+    pub fn in_bf16(self) -> Result<Self> {
+        Ok(match self {
+            Self::Packed(linear) => linear.in_bf16().map_or_else(Self::Packed, Self::Bf16),
+            Self::Tensors(weight, bias) => Self::Tensors(weight.to_dtype(DType::BF16)?, bias),
+            other => other,
+        })
     }
 
     /// Begins to look at inputs, where there are products in whole numbers: on the CPU.
@@ -123,6 +134,7 @@ impl Linear {
     fn outputs(&self) -> Result<usize> {
         match self {
             Self::Packed(linear) | Self::Observed(linear, _) => Ok(linear.outputs()),
+            Self::Bf16(linear) => Ok(linear.outputs()),
             Self::Quantised(linear) => Ok(linear.outputs()),
             Self::Tensors(weight, _) => weight.dim(1),
         }
@@ -140,7 +152,7 @@ impl Squares {
 }
 
 fn product(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
-    let y = x.matmul(weight)?;
+    let y = x.to_dtype(weight.dtype())?.matmul(weight)?.to_dtype(x.dtype())?;
     bias.map_or(Ok(y.clone()), |bias| y.broadcast_add(bias))
 }
 
@@ -168,6 +180,7 @@ impl OnCpu<'_> {
                 }
                 linear.forward(x, then, &mut y);
             }
+            Linear::Bf16(linear) => linear.forward(x, then, &mut y),
             Linear::Quantised(linear) => linear.forward(x, then, &mut y),
             Linear::Tensors(..) => bail!("a layer of another device"),
         }

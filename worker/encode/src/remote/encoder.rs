@@ -38,7 +38,7 @@ impl RemoteEncoder {
         if params.pooling.is_some() {
             return Err(EncodeError::RemoteParameter("pooling"));
         }
-        if params.precision == Precision::Int8 {
+        if !matches!(params.precision, Precision::F32 | Precision::Auto) {
             return Err(EncodeError::RemoteParameter("precision"));
         }
         if params.normalize == Some(false) && !endpoint.protocol.can_leave_lengths() {

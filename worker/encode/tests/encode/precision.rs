@@ -1,4 +1,4 @@
-//! Whole numbers of 8 bits, and weights that come quantised, lose next to nothing.
+//! bf16, whole numbers of 8 bits, and weights that come quantised, lose next to nothing.
 
 use std::{collections::HashMap, fs::File, path::Path};
 
@@ -11,16 +11,17 @@ use twofold_types::{EncoderParams, ModelId, Precision, Role};
 
 use crate::support::{MODEL, REFERENCE, assert_same, model_dir, open_with, params, variant_of_model};
 
-fn in_int8(dir: &Path, budget: usize) -> Model {
-    let int8 = EncoderParams {
-        precision: Precision::Int8,
-        ..params()
-    };
+fn in_precision(dir: &Path, precision: Precision, budget: usize) -> Model {
+    let params = EncoderParams { precision, ..params() };
     let options = EncodeOptions {
         budget: TokenBudget::new(budget),
         ..EncodeOptions::default()
     };
-    open_with(dir, &int8, options).unwrap()
+    open_with(dir, &params, options).unwrap()
+}
+
+fn in_int8(dir: &Path, budget: usize) -> Model {
+    in_precision(dir, Precision::Int8, budget)
 }
 
 /// The least cosine to the reference's vectors.
@@ -45,19 +46,29 @@ fn vectors_in_int8_are_near_the_reference_and_not_those_of_f32() {
     );
 }
 
+/// In f32 where the processor has no products of bf16.
 #[test]
-fn in_int8_too_a_text_alone_is_the_same_as_in_every_batch() {
+fn vectors_in_bf16_are_as_good_as_those_of_f32() {
+    let least = least_cosine(&in_precision(&model_dir(), Precision::Bf16, 512));
+    assert!(least > 0.9998, "{least}");
+}
+
+#[test]
+fn in_every_precision_a_text_alone_is_the_same_as_in_every_batch() {
     let texts = REFERENCE.strings();
-    let together = in_int8(&model_dir(), 4096).embed(&texts, Role::Document).unwrap();
-    let model = in_int8(&model_dir(), 64);
-    for (text, together) in texts.iter().zip(together) {
-        let alone = model.embed(&[text], Role::Document).unwrap();
-        assert_same(&alone[0], &together, text);
+    for precision in [Precision::Bf16, Precision::Int8] {
+        let model = in_precision(&model_dir(), precision, 4096);
+        let together = model.embed(&texts, Role::Document).unwrap();
+        let model = in_precision(&model_dir(), precision, 64);
+        for (text, together) in texts.iter().zip(together) {
+            let alone = model.embed(&[text], Role::Document).unwrap();
+            assert_same(&alone[0], &together, text);
+        }
     }
 }
 
 #[test]
-fn auto_is_int8_for_measured_models_alone_and_never_stays_auto() {
+fn auto_is_faster_for_measured_models_alone_and_never_stays_auto() {
     let device = DeviceSpec::Cpu.open().unwrap();
     let of = |model: &str, precision| {
         let params = EncoderParams {
