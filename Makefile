@@ -20,7 +20,7 @@ TEST := $(CARGO) --config .config/test-profile.toml
 export TWOFOLD := $(CARGO_TARGET_DIR)/release/twofold
 
 .DEFAULT_GOAL := help
-.PHONY: help demo setup build model test fmt lint unit doc conformance differential schemathesis deny crash recall bench bench-encode bench-latency bench-search bench-filters scale evaluate env
+.PHONY: help demo setup build model test fmt lint unit doc conformance frameworks differential schemathesis deny crash recall bench bench-encode bench-latency bench-search bench-filters scale evaluate mteb env
 # Cargo builds in parallel by itself.
 .NOTPARALLEL:
 
@@ -56,11 +56,14 @@ doc: setup ## Run the examples in the documentation
 conformance: model ## Run stock clients against a server
 	@scripts/conformance.sh
 
+frameworks: model ## Run the stores of LangChain, LlamaIndex and Haystack, and the JavaScript client
+	@scripts/frameworks.sh
+
 differential: build ## Compare the API with the stock client's local mode at length
 	@scripts/conformance.sh --differential 600
 
 schemathesis: build ## Send requests made from the OpenAPI document, valid and not
-	@scripts/schemathesis.sh 200
+	@scripts/schemathesis.sh 40
 
 deny: ## Check licences, advisories and sources of the dependencies
 	@if $(CARGO) deny --version >/dev/null 2>&1; then $(CARGO) deny --all-features check; \
@@ -92,6 +95,9 @@ scale: setup ## Measure large collections
 
 evaluate: build model ## Measure retrieval quality on the Nave judgements (NAVE=DIRECTORY)
 	@scripts/evaluate.sh $(CACHE)/evaluate docs/retrieval
+
+mteb: build model ## Run mteb against the server's embeddings on the Nave judgements (NAVE=DIRECTORY)
+	@scripts/mteb.sh $(CACHE)/mteb-nave
 
 env: ## Print the environment these targets build in, for eval
 	@echo 'export CARGO_TARGET_DIR="$(CARGO_TARGET_DIR)"'

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Sees to it that what is needed is installed: `setup.sh build` for the compilers, `setup.sh python` for Python with venv.
+# Sees to it that what is needed is installed: `setup.sh build` for the compilers, `setup.sh python` for Python with venv,
+# `setup.sh node` for Node.js with npm.
 # On Debian and Ubuntu the missing packages are installed; elsewhere they are named. Asks nothing.
 set -euo pipefail
 
@@ -38,6 +39,10 @@ has_venv() {
     command -v python3 >/dev/null && python3 -c 'import venv, ensurepip' 2>/dev/null
 }
 
+has_node() {
+    command -v npm >/dev/null && node -e 'process.exit(parseInt(process.versions.node) >= 20 ? 0 : 1)' 2>/dev/null
+}
+
 # What is missing, as Debian names it.
 packages=()
 # What is missing, in words.
@@ -59,7 +64,11 @@ build)
 python)
     has_venv || need python3-venv "Python 3 with venv"
     ;;
-*) fail "usage: setup.sh build|python" ;;
+node)
+    # Debian's may be older than that, so it is not installed from there.
+    has_node || fail "please install: Node.js 20 or later with npm"
+    ;;
+*) fail "usage: setup.sh build|python|node" ;;
 esac
 [ ${#packages[@]} -eq 0 ] && exit 0
 

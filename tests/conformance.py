@@ -131,15 +131,78 @@ def check_texts(url):
             for i, text in enumerate(texts)
         ],
     )
-    found = client.query_points(name, query=models.Document(text="a wild cat", model=MODEL), with_payload=True, limit=1).points
+    cat = models.Document(text="a wild cat", model=MODEL)
+    found = client.query_points(name, query=cat, with_payload=True, limit=1).points
     assert found[0].payload["text"] == texts[1], found
+    # Texts are understood wherever a vector may stand.
+    bread = models.Document(text="why dough grows", model=MODEL)
+    either = [models.Prefetch(query=cat, limit=1), models.Prefetch(query=bread, limit=1)]
+    found = client.query_points(name, prefetch=either, query=models.FusionQuery(fusion=models.Fusion.RRF)).points
+    assert sorted(ids(found)) == [0, 1], found
+    answers = client.query_batch_points(name, requests=[models.QueryRequest(query=text, limit=1) for text in (cat, bread)])
+    assert [ids(answer.points) for answer in answers] == [[1], [0]], answers
+    for strategy in models.RecommendStrategy:
+        examples = models.RecommendInput(positive=[cat], negative=[bread], strategy=strategy)
+        found = client.query_points(name, query=models.RecommendQuery(recommend=examples), limit=1).points
+        assert ids(found) == [1], (strategy, found)
+    pair = models.ContextPair(positive=cat, negative=bread)
+    found = client.query_points(name, query=models.DiscoverQuery(discover=models.DiscoverInput(target=cat, context=[pair]))).points
+    assert ids(found)[0] == 1, found
+    varied = models.NearestQuery(nearest=cat, mmr=models.Mmr(diversity=0.1))
+    assert ids(client.query_points(name, query=varied).points)[0] == 1
+    groups = client.query_points_groups(name, group_by="text", query=cat, limit=1).groups
+    assert groups[0].id == texts[1], groups
+
+    client.update_vectors(name, points=[models.PointVectors(id=0, vector=cat)])
+    assert sorted(ids(client.query_points(name, query=cat, limit=2).points)) == [0, 1]
+    batch = models.Batch(ids=[7, 8], vectors=[cat, bread])
+    client.batch_update_points(name, update_operations=[models.UpsertOperation(upsert=models.PointsBatch(batch=batch))])
+    assert ids(client.query_points(name, query=bread, limit=1).points) == [8]
+    client.upload_points(name, points=[models.PointStruct(id=9, vector=models.Document(text="money", model=MODEL))], wait=True)
+    assert ids(client.query_points(name, query=models.Document(text="money", model=MODEL), limit=1).points) == [9]
+    client.delete_collection(name)
+
+
+def check_text_kinds(url):
+    # A text a vector, each for the model of that vector.
+    client = QdrantClient(url=url, cloud_inference=True, timeout=60)
+    name = "kinds"
+    bm25 = "Qdrant/bm25"
+    client.create_collection(
+        name,
+        vectors_config={"dense": models.VectorParams(size=384, distance=models.Distance.COSINE)},
+        sparse_vectors_config={"words": models.SparseVectorParams(modifier=models.Modifier.IDF)},
+    )
+    texts = ["Error E1234: the valve is stuck.", "The pump makes a noise.", "Error E9999: no pressure."]
+    client.upsert(
+        name,
+        points=[
+            models.PointStruct(
+                id=i,
+                vector={"dense": models.Document(text=text, model=MODEL), "words": models.Document(text=text, model=bm25)},
+            )
+            for i, text in enumerate(texts)
+        ],
+    )
+    code = models.Document(text="E9999", model=bm25)
+    assert ids(client.query_points(name, query=code, using="words").points) == [2]
+    noise = models.Document(text="what is so loud?", model=MODEL)
+    assert ids(client.query_points(name, query=noise, using="dense", limit=1).points) == [1]
+    ways = [models.Prefetch(query=code, using="words"), models.Prefetch(query=noise, using="dense")]
+    found = client.query_points(name, prefetch=ways, query=models.RrfQuery(rrf=models.Rrf(k=60))).points
+    assert sorted(ids(found)) == [0, 1, 2] and found[0].id == 2, found
+    try:
+        client.query_points(name, query=models.Document(text="a", model=bm25), using="dense")
+        raise AssertionError("a text for another model than the vector's was accepted")
+    except UnexpectedResponse as error:
+        assert error.status_code == 400, error
     client.delete_collection(name)
 
 
 def main():
     url = sys.argv[1]
     client = QdrantClient(url=url, timeout=60)
-    checks = [lambda: check_points(client), lambda: check_named_vectors(client), lambda: check_texts(url)]
+    checks = [lambda: check_points(client), lambda: check_named_vectors(client), lambda: check_texts(url), lambda: check_text_kinds(url)]
     for check in checks:
         check()
     print(f"{len(checks)} passed, 0 failed")

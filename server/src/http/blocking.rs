@@ -16,6 +16,9 @@ use twofold_worker::{Engine, Result, WorkerError};
 use super::deadline;
 use super::error::ApiError;
 
+/// Requests at the same time that only tell how the server is.
+const WATCHERS: usize = 2;
+
 /// Limits of what requests may ask for.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
@@ -48,6 +51,8 @@ impl Default for Limits {
 pub(super) struct Api {
     engine: Arc<Engine>,
     turns: Arc<Semaphore>,
+    /// Turns of those who watch the server, which it has when all others are taken.
+    watchers: Arc<Semaphore>,
     max_wait: Duration,
     body_bytes: usize,
     stopping: watch::Receiver<bool>,
@@ -58,6 +63,7 @@ impl Api {
         Self {
             engine,
             turns: Arc::new(Semaphore::new(limits.concurrent_requests)),
+            watchers: Arc::new(Semaphore::new(WATCHERS)),
             max_wait: limits.max_wait,
             body_bytes: limits.body_bytes,
             stopping,
@@ -100,7 +106,27 @@ impl Api {
         T: Send + 'static,
         F: FnOnce(&Engine) -> Result<T> + Send + 'static,
     {
-        let turn = tokio::time::timeout(self.max_wait, self.turns.acquire_owned());
+        let turns = self.turns.clone();
+        self.call_in(turns, work).await
+    }
+
+    /// Runs `work` on a thread that may block, however much the server has to do: it only reads what is in memory, for those who
+    /// watch the server.
+    pub(super) async fn watch<T, F>(self, work: F) -> Result<T, ApiError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Engine) -> Result<T> + Send + 'static,
+    {
+        let turns = self.watchers.clone();
+        self.call_in(turns, work).await
+    }
+
+    async fn call_in<T, F>(self, turns: Arc<Semaphore>, work: F) -> Result<T, ApiError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Engine) -> Result<T> + Send + 'static,
+    {
+        let turn = tokio::time::timeout(self.max_wait, turns.acquire_owned());
         let turn = turn
             .await
             .map_err(|_| WorkerError::Busy)?
@@ -154,5 +180,42 @@ impl<T: Serialize> IntoResponse for Answer<T> {
             }),
         )
             .into_response()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use twofold_worker::Options;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_server_that_has_no_turn_left_can_be_watched() {
+        let dir = tempfile::tempdir().unwrap();
+        let models = dir.path().join("models");
+        std::fs::create_dir(&models).unwrap();
+        let engine = Engine::start(Options::new(dir.path().join("data"), models)).unwrap();
+        let limits = Limits {
+            concurrent_requests: 1,
+            max_wait: Duration::from_millis(20),
+            ..Limits::default()
+        };
+        let api = Api::new(Arc::new(engine), limits, watch::channel(false).1);
+
+        let (release, released) = std::sync::mpsc::channel::<()>();
+        let held = tokio::spawn(api.clone().call(move |_| {
+            // Until the sender is dropped.
+            let _ = released.recv();
+            Ok(())
+        }));
+        while api.turns.available_permits() > 0 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        let refused = api.clone().call(|_| Ok(())).await.unwrap_err();
+        assert_eq!(refused.into_response().status(), StatusCode::TOO_MANY_REQUESTS);
+        assert_eq!(api.clone().watch(|_| Ok(7)).await.unwrap(), 7);
+        drop(release);
+        held.await.unwrap().unwrap();
+        assert_eq!(api.call(|_| Ok(8)).await.unwrap(), 8);
     }
 }

@@ -1,8 +1,9 @@
 //! Parts of a request, with errors in the shape that clients of this API know.
 
 use axum::body::Bytes;
+use axum::extract::multipart::MultipartRejection;
 use axum::extract::rejection::{BytesRejection, QueryRejection};
-use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
+use axum::extract::{FromRequest, FromRequestParts, Multipart, Path, Query, Request};
 use axum::http::StatusCode;
 use axum::http::request::Parts;
 use axum::response::IntoResponse;
@@ -30,6 +31,26 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Body<T> {
         serde_json::from_slice(&bytes)
             .map(Self)
             .map_err(|error| ApiError::new(StatusCode::BAD_REQUEST, format!("Format error in JSON body: {error}")))
+    }
+}
+
+/// A form of several parts.
+pub(super) struct Form(pub(super) Multipart);
+
+impl<S: Send + Sync> FromRequest<S> for Form {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, ApiError> {
+        Multipart::from_request(request, state)
+            .await
+            .map(Self)
+            .map_err(|rejection: MultipartRejection| {
+                let message = format!(
+                    "Wrong input: expected a form with a Content-Type of `multipart/form-data; boundary=...`: {}",
+                    rejection.body_text()
+                );
+                ApiError::new(rejection.status(), message)
+            })
     }
 }
 

@@ -99,7 +99,7 @@ pub(super) async fn render(
     State(api): State<Api>,
     Extension(metrics): Extension<Metrics>,
 ) -> Result<Response, ApiError> {
-    let text = api.call(move |_| {
+    let text = api.watch(move |_| {
         let mut text = String::new();
         encode(&mut text, &metrics.registry).expect("a string takes all that is written to it");
         Ok(text)

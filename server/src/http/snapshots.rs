@@ -1,6 +1,6 @@
 //! Snapshots of collections.
 
-use axum::extract::{Multipart, Query, Request, State};
+use axum::extract::{Multipart, Request, State};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
@@ -16,7 +16,7 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::blocking::{Answer, Api};
 use super::error::ApiError;
-use super::extract::{Body, InCollection};
+use super::extract::{Body, Form, InCollection, Params};
 
 /// Makes a snapshot of a collection.
 #[utoipa::path(post, path = "/collections/{collection}/snapshots", tag = "snapshots", operation_id = "create_snapshot",
@@ -115,8 +115,8 @@ pub(super) struct Upload {
 pub(super) async fn upload(
     State(api): State<Api>,
     path: InCollection,
-    Query(upload): Query<Upload>,
-    form: Multipart,
+    Params(upload): Params<Upload>,
+    Form(form): Form,
 ) -> Result<Answer<bool>, ApiError> {
     let dir = api.clone().call(|engine| Ok(engine.store().partial_dir()?)).await?;
     let file = tokio::task::spawn_blocking(move || NamedTempFile::new_in(dir));

@@ -77,3 +77,24 @@ async fn a_collection_moves_through_a_snapshot() {
         .unwrap();
     assert_eq!(missing.status(), 404);
 }
+
+#[tokio::test]
+async fn an_upload_that_is_no_form_is_told_what_is_accepted() {
+    let (server, _client, _dir) = server().await;
+    let path = format!("{}/collections/a/snapshots/upload", server.url());
+    let http = Client::new();
+    for content_type in ["application/octet-stream", "multipart/form-data"] {
+        let request = http.post(&path).header("content-type", content_type).body("abc");
+        let (status, body) = answer(request.send().await.unwrap()).await;
+        let message = body["status"]["error"].as_str().unwrap();
+        assert!(
+            status == 400 && message.contains("multipart/form-data; boundary="),
+            "{status} {body}"
+        );
+    }
+    let form = Form::new().part("snapshot", Part::bytes(vec![1]));
+    let twice = format!("{path}?checksum=00&checksum=ff");
+    let (status, body) = answer(http.post(twice).multipart(form).send().await.unwrap()).await;
+    let message = body["status"]["error"].as_str().unwrap();
+    assert!(status == 400 && message.contains("checksum"), "{status} {body}");
+}
