@@ -25,9 +25,9 @@ use crate::payload_index::{ColumnCheckpoints, Loading};
 use crate::placement::Placement;
 use crate::posting::Field;
 use crate::record::{CollectionRecord, CounterRecord, DiskRecord, LogRecord, PointRecord};
-use crate::reembedding::note_changed;
 use crate::rocks::{Cf, Rocks, Snapshot};
 use crate::state::{Schema, Slot, State, TailEntry};
+use crate::succession::note_changed;
 use crate::view::{Fetch, View};
 use crate::write::Write;
 

@@ -20,9 +20,9 @@ use crate::placement::Placement;
 use crate::pooled;
 use crate::queue::Queue;
 use crate::record::{CollectionRecord, CounterRecord, DiskRecord};
-use crate::reembedding::ReembeddingRecord;
 use crate::rocks::{Batch, Cf, Rocks};
 use crate::snapshot::forget_unfinished;
+use crate::succession::ReembeddingRecord;
 
 /// The most dimensions of a vector.
 pub const MAX_DIMENSIONS: usize = 65_536;

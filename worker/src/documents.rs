@@ -65,7 +65,12 @@ impl Engine {
     /// Takes a document out with its chunks, its versions that wait and its dead letter. Says whether there was any of them.
     pub fn delete_document(&self, collection: &Collection, id: &str) -> Result<Option<SeqNo>> {
         if !collection.has_document(id)? {
-            return Ok(None);
+            // What waited for a collection that was succeeded waits for its successor.
+            let now = self.store.collection(collection.name())?;
+            return match now.id() == collection.id() {
+                true => Ok(None),
+                false => self.delete_document(&now, id),
+            };
         }
         let selector = DocumentSelector::Ids(vec![id.to_owned()]);
         self.delete_documents(collection, selector).map(Some)

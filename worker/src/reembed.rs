@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crossbeam::channel::{Receiver, select};
-use twofold_storage::{CollectionId, DocumentSelector, Fault, Operation, Reembedding, StorageError, Store};
+use twofold_storage::{CollectionId, DocumentSelector, Fault, Operation, StorageError, Store, Succession};
 use twofold_types::Priority;
 
 use crate::clock::now_millis;
@@ -59,6 +59,8 @@ struct Pace {
     portions: u32,
     held: Option<Instant>,
     released: Option<Instant>,
+    /// The successor was found to have the documents of the source; since then it follows every change.
+    compared: bool,
 }
 
 /// What came of a look at a re-embedding.
@@ -79,7 +81,11 @@ impl Reembedder {
             for pair in running {
                 let _busy = self.stage.begin(format!("documents of `{}`", pair.source.name()));
                 let pace = paces.entry(pair.successor.id()).or_default();
-                pause = pause.min(match self.step(&pair, pace) {
+                let step = self.step(&pair, pace);
+                if step.is_ok() {
+                    self.troubles.clear(&pair.successor);
+                }
+                pause = pause.min(match step {
                     Ok(Step::Advanced) => Duration::ZERO,
                     Ok(Step::Waits) => WORKING,
                     Err(error) => {
@@ -102,10 +108,10 @@ impl Reembedder {
     }
 
     /// Notes an error, and says how long it is waited.
-    fn failed(&self, pair: &Reembedding, error: crate::WorkerError) -> Duration {
-        // It was canceled or deleted meanwhile, or the queue has no room for a moment.
+    fn failed(&self, pair: &Succession, error: crate::WorkerError) -> Duration {
+        // It was canceled or deleted meanwhile.
         if error.fault() == Fault::Missing {
-            return Duration::ZERO;
+            return WORKING;
         }
         if !matches!(error, crate::WorkerError::Storage(StorageError::QueueFull { .. })) {
             tracing::error!(collection = %pair.source.name(), %error, "re-embedding waits");
@@ -114,8 +120,8 @@ impl Reembedder {
         FAILED
     }
 
-    fn step(&self, pair: &Reembedding, pace: &mut Pace) -> Result<Step> {
-        let Reembedding { source, successor } = pair;
+    fn step(&self, pair: &Succession, pace: &mut Pace) -> Result<Step> {
+        let Succession { source, successor } = pair;
         let queue = self.store.queue();
         pair.follow_payload_indexes()?;
         if pace.held.is_some_and(|held| held.elapsed() > HELD) {
@@ -139,7 +145,6 @@ impl Reembedder {
             let is_last = portion.is_last;
             pair.sent(portion)?;
             fail::fail_point!("reembed::sent");
-            self.troubles.clear(successor);
             if follows {
                 pace.portions += 1;
                 if is_last || pace.portions >= PORTIONS {
@@ -157,6 +162,10 @@ impl Reembedder {
             self.indexer.ring();
             return Ok(Step::Waits);
         }
+        if !pace.compared {
+            pace.compared = pair.compare()?;
+            return Ok(Step::Advanced);
+        }
         if self.store.switch(pair, now_millis())? {
             tracing::info!(collection = %source.name(), "re-embedded");
             self.backoffs.worked(source.id());
@@ -168,7 +177,7 @@ impl Reembedder {
     }
 
     /// Lets the source's documents wait, so that what has changed can be less than what is about to.
-    fn hold(&self, pair: &Reembedding, pace: &mut Pace) {
+    fn hold(&self, pair: &Succession, pace: &mut Pace) {
         let rested = pace.released.is_none_or(|released| released.elapsed() > HELD);
         if pace.held.is_none() && rested {
             self.store.queue().hold(&pair.source);
@@ -176,7 +185,7 @@ impl Reembedder {
         }
     }
 
-    fn release(&self, pair: &Reembedding, pace: &mut Pace) {
+    fn release(&self, pair: &Succession, pace: &mut Pace) {
         if pace.held.take().is_some() {
             self.store.queue().release(&pair.source);
             self.scheduler.ring();

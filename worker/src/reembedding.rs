@@ -3,11 +3,9 @@
 use std::collections::{BTreeMap, HashMap};
 
 use parking_lot::Mutex;
-use twofold_storage::{Collection, CollectionId, InvalidInput, Reembedding as Pair, Stage, StorageError, rfc3339};
+use twofold_storage::{Collection, CollectionId, InvalidInput, StorageError, Succession, SuccessionStage, rfc3339};
 use twofold_types::api::CreateCollection;
-use twofold_types::{
-    CollectionConfig, Reembed, Reembedding, ReembeddingState, VectorParams, VectorsConfig,
-};
+use twofold_types::{CollectionConfig, Reembed, Reembedding, ReembeddingState, VectorParams, VectorsConfig};
 
 use crate::clock::now_millis;
 use crate::engine::Engine;
@@ -68,10 +66,10 @@ impl Engine {
             }
         };
         let (successor, is_copied) = match found.stage {
-            Stage::Copying(successor) => (successor, false),
-            Stage::Following(successor) => (successor, true),
-            Stage::Done(at) => return Ok(ended(ReembeddingState::Done, documents, at)),
-            Stage::Canceled(at) => return Ok(ended(ReembeddingState::Canceled, 0, at)),
+            SuccessionStage::Copying(successor) => (successor, false),
+            SuccessionStage::Following(successor) => (successor, true),
+            SuccessionStage::Done(at) => return Ok(ended(ReembeddingState::Done, documents, at)),
+            SuccessionStage::Canceled(at) => return Ok(ended(ReembeddingState::Canceled, 0, at)),
         };
         let failed = successor.count_dead_letters()?;
         let state = match is_copied {
@@ -120,13 +118,14 @@ impl Engine {
     pub fn retry_reembedding(&self, collection: &Collection) -> Result<Reembedding> {
         let running = self.store.reembeddings();
         let running = running.iter().find(|pair| pair.source.id() == collection.id());
-        let Pair { successor, .. } = running.ok_or_else(|| StorageError::NotReembedding(collection.name().clone()))?;
+        let Succession { successor, .. } =
+            running.ok_or_else(|| StorageError::NotReembedding(collection.name().clone()))?;
         self.store.queue().retry_dead_letters(successor, None, now_millis())?;
         self.scheduler.ring();
         self.reembedding(collection)
     }
 
-    /// What becomes of a configuration. Size and distance of a vector whose encoder changes are those of its model, as of a collection that
+    /// What becomes of a configuration, but for notes and limits, which are taken over in the end. Size and distance of a vector whose encoder changes are those of its model, as of a collection that
     /// is made; what else was said of it stays.
     fn reembedded(&self, config: &CollectionConfig, request: Reembed) -> Result<CollectionConfig> {
         let mut encoders = config.encoders.clone();
@@ -163,11 +162,9 @@ impl Engine {
             encoders: Some(encoders),
             pooled_vectors: Some(config.pooled_vectors.clone()),
             chunking,
-            strict_mode_config: config.strict_mode.clone(),
             ..CreateCollection::default()
         };
         let mut after = self.configured(request)?;
-        after.metadata.clone_from(&config.metadata);
         for (vectors, before) in [
             (&mut after.vectors, &config.vectors),
             (&mut after.multivectors, &config.multivectors),

@@ -20,7 +20,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
-use twofold_storage::{Collection, Reembedding};
+use twofold_storage::{Collection, Succession};
 use twofold_worker::Engine;
 
 use super::blocking::Api;
@@ -226,7 +226,7 @@ impl Collector for EngineState {
             }
         }
         let reembeddings = engine.store().reembeddings();
-        type Documents = fn(&Reembedding) -> &Collection;
+        type Documents = fn(&Succession) -> &Collection;
         let of_reembeddings: [(&str, &str, Documents); 2] = [
             (
                 "reembedding_documents",

@@ -78,7 +78,7 @@ pub(crate) fn note_changed(batch: &mut Batch<'_>, collection: CollectionId, docu
 
 /// A collection that is being re-embedded.
 #[derive(Clone)]
-pub struct Reembedding {
+pub struct Succession {
     /// The collection that answers.
     pub source: Arc<Collection>,
     /// The one that will.
@@ -112,7 +112,7 @@ impl Portion {
     }
 }
 
-impl Reembedding {
+impl Succession {
     /// What is to be sent next: about as many documents, or bytes of text; none where nothing is known to be different.
     pub fn portion(&self, most: usize, bytes: usize) -> Result<Option<Portion>> {
         let view = self.source.view();
@@ -231,23 +231,23 @@ impl Reembedding {
         Ok(())
     }
 
-    /// The writes of the source and of the successor as of which they agree: everything is copied, nothing else was changed, nothing
-    /// was given up, and their documents have the same ids. None where they do not; a document that is missing at one of them is
-    /// noted as changed.
-    pub(crate) fn agreed(&self) -> Result<Option<(SeqNo, SeqNo)>> {
-        let (source, successor) = (self.source.view(), self.successor.view());
-        let record = ReembeddingRecord::read(&source.snapshot, self.source.id)?;
+    /// Whether everything was copied, nothing is noted as changed, and nothing was given up. The caller has the writers of both.
+    pub(crate) fn has_followed(&self) -> Result<bool> {
+        let snapshot = self.source.rocks.snapshot();
+        let record = ReembeddingRecord::read(&snapshot, self.source.id)?;
         let follows = record.is_some_and(|record| matches!(record.stage, ReembeddingStage::Following { .. }));
-        let is_empty = |view: &View<'_>, cf, prefix: &[u8]| view.snapshot.scan(cf, prefix, &[]).next().is_none();
-        if !follows
-            || !is_empty(&source, Cf::Meta, &changed_prefix(self.source.id))
-            || !is_empty(&successor, Cf::DeadLetters, &self.successor.id.key())
-        {
-            return Ok(None);
-        }
-        let different = different(&source, &successor)?;
+        let has_none = |cf, prefix: &[u8]| snapshot.scan(cf, prefix, &[]).next().is_none();
+        Ok(follows
+            && has_none(Cf::Meta, &changed_prefix(self.source.id))
+            && has_none(Cf::DeadLetters, &self.successor.id.key()))
+    }
+
+    /// Whether the documents of the two have the same ids, once everything was copied and worked off. Those that one of them lacks are
+    /// noted as changed.
+    pub fn compare(&self) -> Result<bool> {
+        let different = different(&self.source.view(), &self.successor.view())?;
         if different.is_empty() {
-            return Ok(Some((source.state.seq, successor.state.seq)));
+            return Ok(true);
         }
         tracing::warn!(
             collection = %self.source.name(),
@@ -258,7 +258,7 @@ impl Reembedding {
         let mut batch = self.source.rocks.batch();
         note_changed(&mut batch, self.source.id, &different, self.source.state().seq);
         self.source.rocks.write(batch)?;
-        Ok(None)
+        Ok(false)
     }
 }
 
