@@ -45,7 +45,10 @@ fn text(chunks: &[Payload], gaps: Option<&str>) -> Option<String> {
         let piece = chunk.get("text")?.as_str()?;
         let start = usize::try_from(chunk.get("start")?.as_u64()?).ok()?;
         // What of it stands in the chunk before as well.
-        let repeated = text.len().saturating_sub(start);
+        let (repeated, new) = piece.split_at_checked(text.len().saturating_sub(start))?;
+        if !repeated.is_empty() && text.get(start..)? != repeated {
+            return None;
+        }
         let missing = start.saturating_sub(text.len());
         match &mut gaps_left {
             Some(gaps) => {
@@ -56,7 +59,7 @@ fn text(chunks: &[Payload], gaps: Option<&str>) -> Option<String> {
             None if missing == 1 => text.push(' '),
             None => text.extend(std::iter::repeat_n('\n', missing)),
         }
-        text.push_str(piece.get(repeated..)?);
+        text.push_str(new);
     }
     text.push_str(gaps_left.unwrap_or_default());
     Some(text)
@@ -88,7 +91,8 @@ mod tests {
     fn chunks_that_do_not_fit_together_are_no_text() {
         for (pieces, gaps) in [
             (chunks(&[(0, "one"), (9, "two")]), Some(" ")),
-            (chunks(&[(0, "twö"), (3, "x")]), Some("")),
+            (chunks(&[(0, "twö"), (3, "xy")]), Some("")),
+            (chunks(&[(0, "two"), (2, "x three")]), Some("")),
             (chunks(&[(0, "one two"), (1, "x")]), Some("")),
         ] {
             assert_eq!(text(&pieces, gaps), None, "{pieces:?}");

@@ -66,10 +66,9 @@ impl Engine {
     pub fn delete_document(&self, collection: &Collection, id: &str) -> Result<Option<SeqNo>> {
         if !collection.has_document(id)? {
             // What waited for a collection that was succeeded waits for its successor.
-            let now = self.store.collection(collection.name())?;
-            return match now.id() == collection.id() {
-                true => Ok(None),
-                false => self.delete_document(&now, id),
+            return match self.succeeded_by(collection)? {
+                Some(successor) => self.delete_document(&successor, id),
+                None => Ok(None),
             };
         }
         let selector = DocumentSelector::Ids(vec![id.to_owned()]);

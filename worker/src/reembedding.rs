@@ -1,6 +1,7 @@
 //! Requests about re-embedding: begun, looked at, canceled, and what it failed of tried again.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 
 use parking_lot::Mutex;
 use twofold_storage::{Collection, CollectionId, InvalidInput, StorageError, Succession, SuccessionStage, rfc3339};
@@ -48,8 +49,15 @@ impl Engine {
     /// # Errors
     /// [`StorageError::NotReembedding`] where there never was one.
     pub fn reembedding(&self, collection: &Collection) -> Result<Reembedding> {
-        let found = self.store.reembedding(collection)?;
-        let found = found.ok_or_else(|| StorageError::NotReembedding(collection.name().clone()))?;
+        let found = match self.store.reembedding(collection) {
+            Ok(Some(found)) => found,
+            Err(error) if !matches!(error, StorageError::Succeeded(_)) => return Err(error.into()),
+            // What is asked for may just have ended.
+            _ => match self.succeeded_by(collection)? {
+                Some(successor) => return self.reembedding(&successor),
+                None => return Err(StorageError::NotReembedding(collection.name().clone()).into()),
+            },
+        };
         let documents = collection.count_documents()?;
         let ended = |state, done, at| {
             let CollectionConfig { encoders, chunking, .. } = collection.config();
@@ -123,6 +131,12 @@ impl Engine {
         self.store.queue().retry_dead_letters(successor, None, now_millis())?;
         self.scheduler.ring();
         self.reembedding(collection)
+    }
+
+    /// The collection that has taken the place of another since that was looked up.
+    pub(crate) fn succeeded_by(&self, collection: &Collection) -> Result<Option<Arc<Collection>>> {
+        let now = self.store.collection(collection.name())?;
+        Ok((now.id() != collection.id()).then_some(now))
     }
 
     /// What becomes of a configuration, but for notes and limits, which are taken over in the end. Size and distance of a vector whose encoder changes are those of its model, as of a collection that

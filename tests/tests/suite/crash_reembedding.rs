@@ -8,10 +8,10 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use serde_json::json;
 use twofold_client::Client;
-use twofold_tests::{MODEL, Server};
-use twofold_types::ReembeddingState;
+use twofold_tests::Server;
+use twofold_types::{Reembed, ReembeddingState};
 
-use crate::support::{BINARY, count, document, documents, finished, from_json, name};
+use crate::support::{BINARY, copy, count, document, documents, finished, from_json, name};
 
 /// Documents that are written all the time.
 const IDS: u64 = 12;
@@ -20,14 +20,13 @@ const IDS: u64 = 12;
 const STILL: u64 = 30;
 
 /// Where the process may end, and how often it comes there first.
-const POINTS: [(&str, u64); 11] = [
+const POINTS: [(&str, u64); 10] = [
     ("enqueue::after_sync", 4),
     ("reembed::enqueued", 1),
     ("reembed::sent", 1),
     ("reembed::sent", 2),
     ("ingest::taken_up", 3),
     ("ingest::encoded", 3),
-    ("apply::before_write", 3),
     ("apply::before_sync", 4),
     ("apply::after_sync", 5),
     ("reembed::before_switch", 1),
@@ -91,10 +90,16 @@ async fn start(dir: &Path, crash_at: Option<&str>) -> Server {
     Server::start_with(Path::new(BINARY), dir, crash_at, &["--ingest-first-pause", "0.01"]).await
 }
 
+/// Encoders that count words so and so (`k`).
+fn encoders(k: f64) -> serde_json::Value {
+    json!({"words": {"model": "Qdrant/bm25", "options": {"k": k}}})
+}
+
+/// A data directory with a collection and its first documents.
 async fn create(dir: &Path) {
     let server = start(dir, None).await;
     let client = server.client();
-    let config = json!({"encoders": {"": {"model": MODEL}}, "chunking": {"max_tokens": 30, "overlap": 0}});
+    let config = json!({"encoders": encoders(1.2), "chunking": {"max_tokens": 15, "overlap": 0}});
     client
         .create_collection(&name("docs"), &from_json(config))
         .await
@@ -107,15 +112,14 @@ async fn create(dir: &Path) {
     finished(&client, task).await;
 }
 
-/// Begins to go over to so many dimensions.
-async fn reembed(client: &Client, dimensions: usize) {
-    let change = json!({"encoders": {"": {"model": MODEL, "dimensions": dimensions}}});
-    // The server may be gone before it answers.
-    let _ = client.reembed(&name("docs"), &from_json(change)).await;
+async fn reembed(client: &Client, k: f64) {
+    let change: Reembed = from_json(json!({"encoders": encoders(k)}));
+    // The server may be gone before it answers, or be at it already.
+    let _ = client.reembed(&name("docs"), &change).await;
 }
 
-/// After everything is worked off, every document is whole and one that may be there, in vectors of one size.
-async fn check(dir: &Path, writer: &mut Writer, dimensions: Option<u64>) {
+/// After everything is worked off, every document is whole and one that may be there, and has vectors.
+async fn check(dir: &Path, writer: &mut Writer, k: Option<f64>) {
     let server = start(dir, None).await;
     let (client, docs) = (server.client(), name("docs"));
     let begin = Instant::now();
@@ -124,7 +128,7 @@ async fn check(dir: &Path, writer: &mut Writer, dimensions: Option<u64>) {
         let ended = match &reembedding {
             Ok(reembedding) => reembedding.state == ReembeddingState::Done,
             // It was never begun.
-            Err(error) => dimensions.is_none() && error.is_not_found(),
+            Err(error) => k.is_none() && error.is_not_found(),
         };
         if ended && client.ingestion().await.unwrap().documents == 0 {
             break;
@@ -133,16 +137,14 @@ async fn check(dir: &Path, writer: &mut Writer, dimensions: Option<u64>) {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     let info = json!(client.get_collection(&docs).await.unwrap());
-    let size = info["config"]["params"]["vectors"]["size"].as_u64().unwrap();
-    assert!(dimensions.is_none_or(|dimensions| dimensions == size), "{size}");
+    if let Some(k) = k {
+        assert_eq!(info["config"]["encoders"], encoders(k));
+    }
     let listed = client.list_documents(&docs, None, 10_000).await.unwrap().documents;
     let chunks: u64 = listed.iter().map(|document| u64::from(document.chunks)).sum();
     assert_eq!(count(&client, &docs).await, chunks, "a chunk without its document");
-    let query = json!({"query": vec![0.1; size as usize], "limit": 10_000});
-    assert_eq!(
-        client.query(&docs, &from_json(query)).await.unwrap().len() as u64,
-        chunks
-    );
+    let encoded = from_json(json!({"filter": {"must": [{"has_vector": "words"}]}}));
+    assert_eq!(client.count_points(&docs, &encoded).await.unwrap(), chunks);
     let mut found = BTreeMap::new();
     let mut again = Vec::new();
     for entry in listed {
@@ -180,20 +182,17 @@ async fn check(dir: &Path, writer: &mut Writer, dimensions: Option<u64>) {
 }
 
 /// Crashes at a fail point when it is reached for the nth time after a re-embedding was begun.
-async fn survives(point: &str, nth: u64) {
+async fn survives(created: &Path, point: &str, nth: u64) {
     let dir = tempfile::tempdir().unwrap();
-    create(dir.path()).await;
+    copy(created, dir.path());
     let mut writer = Writer::new(nth);
     let mut server = start(dir.path(), Some(&format!("{point}:{nth}"))).await;
     let client = server.client();
-    reembed(&client, 64).await;
-    writer.write_until_gone(&client).await;
-    let begin = Instant::now();
-    while !server.has_ended() {
-        assert!(begin.elapsed() < Duration::from_secs(20), "{point} was never reached");
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
-    check(dir.path(), &mut writer, Some(64)).await;
+    reembed(&client, 1.5).await;
+    let gone = tokio::time::timeout(Duration::from_secs(60), writer.write_until_gone(&client));
+    assert!(gone.await.is_ok(), "{point} was never reached");
+    server.kill();
+    check(dir.path(), &mut writer, Some(1.5)).await;
 }
 
 /// Ends the process at random moments while one re-embedding follows the other.
@@ -205,7 +204,7 @@ async fn survives_kills(kills: u64, seed: u64) {
     for round in 0..kills {
         let mut server = start(dir.path(), None).await;
         let client = server.client();
-        reembed(&client, [64, 32, 128][round as usize % 3]).await;
+        reembed(&client, 1.3 + round as f64 / 10.0).await;
         let moment = Duration::from_millis(rng.random_range(0..1_500));
         let killed = async {
             tokio::time::sleep(moment).await;
@@ -226,8 +225,10 @@ async fn survives_kills(kills: u64, seed: u64) {
 
 #[tokio::test]
 async fn a_crash_at_any_fail_point_loses_no_document_and_the_new_vectors_come() {
+    let dir = tempfile::tempdir().unwrap();
+    create(dir.path()).await;
     for (point, nth) in POINTS {
-        survives(point, nth).await;
+        survives(dir.path(), point, nth).await;
     }
 }
 
@@ -241,9 +242,11 @@ async fn six_kills_at_random_moments_lose_no_document() {
 #[ignore = "takes minutes; run by `make crash`"]
 async fn many_crashes_while_re_embedding_lose_no_document() {
     let rounds = std::env::var("TWOFOLD_CRASH_ROUNDS").map_or(10, |rounds| rounds.parse().unwrap());
+    let dir = tempfile::tempdir().unwrap();
+    create(dir.path()).await;
     for round in 0..rounds {
         for (point, nth) in POINTS {
-            survives(point, nth).await;
+            survives(dir.path(), point, nth).await;
         }
         survives_kills(10, round).await;
         println!("round {} of {rounds}", round + 1);

@@ -402,7 +402,8 @@ async fn what_is_sent_and_answered_is_what_the_document_says() {
     let d = [("collection", "d")];
     let reembed = "/collections/{collection}/reembed";
     let config = json!({"encoders": {"words": {"model": "Qdrant/bm25"}}});
-    contract.ask("PUT", "/collections/{collection}", &d, config).await;
+    let made = contract.ask("PUT", "/collections/{collection}", &d, config).await;
+    assert_eq!(made.0, 200);
     let change = json!({"encoders": {"words": {"model": "Qdrant/bm25", "options": {"language": "german"}}}});
     assert_eq!(contract.ask("POST", reembed, &d, change).await.0, 202);
     assert_eq!(contract.ask("GET", reembed, &d, Value::Null).await.0, 200);
