@@ -44,6 +44,7 @@ mod ingestion;
 mod path;
 mod points;
 mod query;
+mod reembedding;
 mod rerank;
 mod retry;
 mod service;

@@ -11,7 +11,9 @@ use twofold_client::types::api::{
     CreateCollection, Query, QueryBatch, QueryPoints, ScrollPoints, SetPayload, UpdateCollection,
 };
 use twofold_client::types::embeddings::{CreateEmbeddings, Embed, EmbeddingValue, InputType, PromptName};
-use twofold_client::types::{CollectionName, ModelId, PointId, Precision, TaskId, TaskStatus, VectorInput};
+use twofold_client::types::{
+    CollectionName, ModelId, PointId, Precision, Reembedding, ReembeddingState, TaskId, TaskStatus, VectorInput,
+};
 
 fn notes() -> CollectionName {
     "notes".parse().unwrap()
@@ -79,6 +81,49 @@ async fn collections_are_created_listed_changed_and_deleted() {
     assert_eq!(seen[0].body, json!({"encoders": {"": {"model": "m"}}}));
     assert_eq!(seen[0].headers["content-type"], "application/json");
     assert_eq!(seen[4].body, json!({"field_name": "city", "field_schema": "keyword"}));
+}
+
+#[tokio::test]
+async fn a_re_embedding_is_begun_followed_and_canceled() {
+    let reembedding = |state: &str, done: u64| {
+        json!({
+            "state": state, "documents": 4, "documents_done": done, "documents_failed": 0,
+            "started_at": "2026-01-01T00:00:00Z", "encoders": {"": {"model": "n"}},
+        })
+    };
+    let answers = [
+        reembedding("copying", 0),
+        reembedding("following", 3),
+        reembedding("done", 4),
+        reembedding("canceled", 0),
+        reembedding("following", 0),
+    ];
+    let server = Server::with(answers.map(ok)).await;
+    let client = Client::builder(&server.url).build().unwrap();
+    let change = from(json!({"encoders": {"": {"model": "n"}, "old": null}, "chunking": {"max_tokens": 9}}));
+    let begun = client.reembed(&notes(), &change).await.unwrap();
+    assert_eq!(begun.state, ReembeddingState::Copying);
+    let mut seen = Vec::new();
+    let progress = |reembedding: &Reembedding| seen.push(reembedding.documents_done);
+    let done = client.wait_for_reembedding(&notes(), progress).await.unwrap();
+    assert_eq!((done.state, seen), (ReembeddingState::Done, vec![3, 4]));
+    client.cancel_reembedding(&notes()).await.unwrap();
+    client.retry_reembedding(&notes()).await.unwrap();
+
+    let seen = server.seen();
+    let lines: Vec<_> = seen.iter().map(|request| request.line.as_str()).collect();
+    let expected = [
+        "POST /collections/notes/reembed",
+        "GET /collections/notes/reembed",
+        "GET /collections/notes/reembed",
+        "DELETE /collections/notes/reembed",
+        "POST /collections/notes/reembed/retry",
+    ];
+    assert_eq!(lines, expected);
+    assert_eq!(
+        seen[0].body,
+        json!({"encoders": {"": {"model": "n"}, "old": null}, "chunking": {"max_tokens": 9}})
+    );
 }
 
 #[tokio::test]

@@ -1,4 +1,4 @@
-//! The command line: `twofold serve | ingest | search | evaluate | model`.
+//! The command line: `twofold serve | ingest | search | evaluate | reembed | model`.
 //!
 //! Results go to standard output, everything else to standard error. What talks to a server does so through the client
 //! crate, like everyone else.
@@ -8,6 +8,7 @@ mod evaluate;
 mod ingest;
 mod model;
 mod output;
+mod reembed;
 mod search;
 
 use std::io::IsTerminal;
@@ -53,6 +54,8 @@ enum Command {
     Search(search::SearchOptions),
     /// Measure how well a collection finds what was judged relevant
     Evaluate(evaluate::EvaluateOptions),
+    /// Give a collection another model or other chunks while it answers
+    Reembed(reembed::ReembedOptions),
     /// Manage the models on this machine
     #[command(subcommand)]
     Model(model::ModelCommand),
@@ -95,6 +98,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
             Command::Ingest(options) => return ingest::run(options).await,
             Command::Search(options) => search::run(options).await?,
             Command::Evaluate(options) => evaluate::run(options).await?,
+            Command::Reembed(options) => reembed::run(options).await?,
             Command::Model(model::ModelCommand::Pull(options)) => model::pull(options).await?,
             Command::Model(model::ModelCommand::List(options)) => model::list(&options)?,
             Command::Model(model::ModelCommand::Info(options)) => model::info(&options)?,

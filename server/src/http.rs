@@ -22,6 +22,7 @@ mod payload;
 mod points;
 mod query;
 mod read;
+mod reembed;
 mod rerank;
 mod search;
 mod service;
@@ -162,6 +163,8 @@ fn routes(metrics: &Metrics) -> OpenApiRouter<Api> {
         .routes(routes!(snapshots::download, snapshots::delete))
         .routes(routes!(documents::list, documents::add))
         .routes(routes!(documents::get, documents::delete, documents::act))
+        .routes(routes!(reembed::get, reembed::begin, reembed::cancel))
+        .routes(routes!(reembed::retry))
         .routes(routes!(ingestion::all))
         .routes(routes!(ingestion::get))
         .routes(routes!(ingestion::pause))

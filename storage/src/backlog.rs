@@ -16,7 +16,9 @@ const RATE_SPAN: u64 = 60_000;
 /// Documents of one collection that may be taken up.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WaitingCollection {
-    /// The collection.
+    /// The collection's number: the successor of one that is being re-embedded has the same name.
+    pub id: CollectionId,
+    /// Its name.
     pub collection: CollectionName,
     /// Its tasks in the order in which they are worked off.
     pub tasks: Vec<WaitingTask>,
@@ -60,6 +62,8 @@ pub(crate) struct Backlog {
     tasks: BTreeMap<TaskId, Entry>,
     order: BTreeMap<CollectionId, BTreeSet<(Priority, TaskId)>>,
     paused: BTreeSet<CollectionId>,
+    /// Collections whose documents are not taken up for a moment; forgotten by a restart.
+    held: BTreeSet<CollectionId>,
     total: Amount,
     /// When how many bytes were worked off.
     worked_off: VecDeque<(u64, u64)>,
@@ -159,6 +163,34 @@ impl Backlog {
         })
     }
 
+    /// The tasks of a collection that are not finished.
+    pub(crate) fn tasks_of(&self, collection: CollectionId) -> Vec<TaskId> {
+        let order = self.order.get(&collection).into_iter().flatten();
+        order.map(|(_, id)| *id).collect()
+    }
+
+    /// Takes in what the record of a task and its retries say, as if nothing of it were taken up.
+    pub(crate) fn put_back(
+        &mut self,
+        id: TaskId,
+        record: &TaskRecord,
+        name: CollectionName,
+        retries: Vec<(u64, RetryRecord)>,
+        now: u64,
+    ) {
+        if self.remove(id).is_some() {
+            self.follow(id, record, name, retries, now);
+        }
+    }
+
+    pub(crate) fn hold(&mut self, collection: CollectionId) {
+        self.held.insert(collection);
+    }
+
+    pub(crate) fn release(&mut self, collection: CollectionId) {
+        self.held.remove(&collection);
+    }
+
     pub(crate) fn is_unfinished(&self, id: TaskId) -> bool {
         self.tasks.contains_key(&id)
     }
@@ -175,14 +207,14 @@ impl Backlog {
         self.paused.contains(&collection)
     }
 
-    /// What may be taken up, of every collection that is not paused: enough for `documents` of them.
+    /// What may be taken up, of every collection that is neither paused nor held: enough for `documents` of them.
     pub(crate) fn waiting(&self, documents: u64, now: u64) -> Vec<WaitingCollection> {
         let collections = self
             .order
             .iter()
-            .filter(|(collection, _)| !self.is_paused(**collection));
+            .filter(|(collection, _)| !self.is_paused(**collection) && !self.held.contains(*collection));
         let mut waiting = Vec::new();
-        for (_, order) in collections {
+        for (&number, order) in collections {
             let mut tasks = Vec::new();
             let mut wanted = documents;
             let mut name = None;
@@ -212,7 +244,11 @@ impl Backlog {
             }
             if let Some(name) = name {
                 let collection = name.clone();
-                waiting.push(WaitingCollection { collection, tasks });
+                waiting.push(WaitingCollection {
+                    id: number,
+                    collection,
+                    tasks,
+                });
             }
         }
         waiting

@@ -27,6 +27,7 @@ use crate::posting::Field;
 use crate::record::{CollectionRecord, CounterRecord, DiskRecord, LogRecord, PointRecord};
 use crate::rocks::{Cf, Rocks, Snapshot};
 use crate::state::{Schema, Slot, State, TailEntry};
+use crate::succession::note_changed;
 use crate::view::{Fetch, View};
 use crate::write::Write;
 
@@ -49,6 +50,8 @@ pub struct Collection {
     pub(crate) columns: ColumnCheckpoints,
     /// The collection is gone: operations fail and index builds are given up.
     pub(crate) dropped: AtomicBool,
+    /// Its successor has taken its place: operations fail, reads that have begun go on.
+    pub(crate) succeeded: AtomicBool,
 }
 
 /// What only the writer of a collection touches.
@@ -58,6 +61,8 @@ pub(crate) struct Writer {
     pub(crate) log: bool,
     /// An index is being built on the state of this write: of what comes after it nothing is forgotten.
     pub(crate) hold: Option<SeqNo>,
+    /// The collection is being re-embedded: which documents change is noted, and points change through documents only.
+    pub(crate) reembedding: bool,
 }
 
 /// Where the vectors under one name are, and what of them is in memory.
@@ -182,6 +187,7 @@ impl Collection {
                 || indexes.iter().any(|slot| slot.saved().is_some())
                 || !checkpoints.saved(&state.schema).is_empty(),
             hold: None,
+            reembedding: false,
         };
         state.trim_tail(None);
         let collection = Self {
@@ -194,9 +200,15 @@ impl Collection {
             indexes,
             columns: checkpoints,
             dropped: AtomicBool::new(false),
+            succeeded: AtomicBool::new(false),
         };
         collection.trim_log()?;
         Ok(collection)
+    }
+
+    /// Its number.
+    pub fn id(&self) -> CollectionId {
+        self.id
     }
 
     /// Its name.
@@ -249,8 +261,14 @@ impl Collection {
         }
         let seq = {
             let writer = self.lock_writer()?;
+            if writer.reembedding && operation.is_of_points() {
+                return Err(crate::StorageError::PointsHeld(self.name.clone()));
+            }
             let view = self.view();
-            let prepared = Write::prepare(&view, self.rocks.batch(), operation, writer.log)?;
+            let mut prepared = Write::prepare(&view, self.rocks.batch(), operation, writer.log)?;
+            if writer.reembedding {
+                note_changed(&mut prepared.batch, self.id, &prepared.documents, view.state.seq.next());
+            }
             let mut state = State::clone(&view.state);
             let seq = prepared.change.apply(&mut state);
             if state.indexes.iter().all(Option::is_none) {
@@ -271,6 +289,9 @@ impl Collection {
         let writer = self.writer.lock();
         if self.dropped.load(Ordering::Relaxed) {
             return Err(crate::StorageError::CollectionNotFound(self.name.clone()));
+        }
+        if self.succeeded.load(Ordering::Relaxed) {
+            return Err(crate::StorageError::Succeeded(self.name.clone()));
         }
         Ok(writer)
     }
@@ -330,6 +351,7 @@ impl Collection {
         match config.encoders.get(vector) {
             Some(bound) if bound.model == *model => return Ok(Ok(())),
             Some(bound) => return Ok(Err(bound.model.clone())),
+            None if writer.reembedding => return Err(crate::StorageError::PointsHeld(self.name.clone())),
             None => {}
         }
         config
@@ -461,7 +483,7 @@ pub(crate) fn index_dir(options: &Options, id: CollectionId) -> PathBuf {
     options.data_dir.join("index").join(id.0.to_string())
 }
 
-fn open_fields(record: &CollectionRecord) -> Result<Vec<Field>> {
+pub(crate) fn open_fields(record: &CollectionRecord) -> Result<Vec<Field>> {
     record.fields.iter().map(Field::new).collect()
 }
 

@@ -76,6 +76,17 @@ impl Collection {
         Ok(false)
     }
 
+    /// How many documents are stored.
+    pub fn count_documents(&self) -> Result<u64> {
+        let mut count = 0;
+        let snapshot = self.rocks.snapshot();
+        snapshot.scan_keys(Cf::Documents, &self.id.key(), &[], |_| {
+            count += 1;
+            std::ops::ControlFlow::Continue(())
+        })?;
+        Ok(count)
+    }
+
     /// Documents in the order of their ids, from `from` on, with the values at some keys of their metadata, and the id that
     /// the next page begins with.
     pub fn documents(
@@ -163,7 +174,7 @@ impl View<'_> {
 }
 
 /// Where the chunks of a document are; those that were taken out one by one are missing.
-fn chunk_offsets(view: &View<'_>, id: &str, chunks: u32) -> Result<Vec<PointOffset>> {
+pub(crate) fn chunk_offsets(view: &View<'_>, id: &str, chunks: u32) -> Result<Vec<PointOffset>> {
     let ids: Vec<PointId> = (0..chunks).map(|ordinal| chunk_id(id, ordinal)).collect();
     Ok(view.offsets(&ids)?.into_iter().flatten().collect())
 }

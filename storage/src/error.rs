@@ -20,6 +20,32 @@ pub enum StorageError {
     /// There is already such a collection.
     #[error("Collection `{0}` already exists!")]
     CollectionExists(CollectionName),
+    /// The collection is being re-embedded already.
+    #[error(
+        "Collection `{0}` is being re-embedded already: wait until that is done, or cancel it (`DELETE /collections/{0}/reembed`)"
+    )]
+    Reembedding(CollectionName),
+    /// Points cannot be written while their collection is being re-embedded.
+    #[error(
+        "Collection `{0}` is being re-embedded: until that is done, documents can be sent and deleted, but points cannot be written \
+         by themselves, as they are made anew of the documents; `DELETE /collections/{0}/reembed` cancels it"
+    )]
+    PointsHeld(CollectionName),
+    /// A task that is not the caller's to cancel.
+    #[error(
+        "the task is a part of the re-embedding of collection `{0}`: that can be canceled as a whole \
+         (`DELETE /collections/{0}/reembed`)"
+    )]
+    ReembeddingTask(CollectionName),
+    /// The collection is not being re-embedded, or never was.
+    #[error("Not found: Collection `{0}` is not being re-embedded!")]
+    NotReembedding(CollectionName),
+    /// What was found under the name has been replaced by its re-embedded successor.
+    #[error("collection `{0}` has just been re-embedded; try again")]
+    Succeeded(CollectionName),
+    /// A document cannot be put together from its chunks.
+    #[error("document `{0}` cannot be put together from its chunks: send it again, or delete it")]
+    NotWhole(String),
     /// There is no such alias.
     #[error("Not found: Alias `{0}` doesn't exist!")]
     AliasNotFound(CollectionName),
@@ -206,6 +232,9 @@ pub enum InvalidInput {
     /// A file that cannot be restored.
     #[error("the snapshot cannot be restored: {0}")]
     Snapshot(String),
+    /// A collection that cannot be re-embedded.
+    #[error("the collection cannot be re-embedded: {0}")]
+    Reembedding(String),
     /// A pooled vector that cannot be.
     #[error("pooled vector `{vector}`: {reason}")]
     Pooling {
@@ -293,16 +322,20 @@ impl StorageError {
             | Self::TaskNotFound(_)
             | Self::DocumentNotFound(_)
             | Self::DeadLetterNotFound(_)
+            | Self::NotReembedding(_)
             | Self::SnapshotNotFound(_) => Fault::Missing,
             Self::Invalid(InvalidInput::PointNotFound(_)) => Fault::Missing,
-            Self::CollectionExists(_) => Fault::Conflict,
+            Self::CollectionExists(_) | Self::Reembedding(_) | Self::PointsHeld(_) | Self::ReembeddingTask(_) => {
+                Fault::Conflict
+            }
             Self::Invalid(_) => Fault::Caller,
             Self::Timeout(_) => Fault::Timeout,
-            Self::Closing | Self::QueueFull { .. } => Fault::Unavailable,
+            Self::Closing | Self::QueueFull { .. } | Self::Succeeded(_) => Fault::Unavailable,
             Self::DiskFull | Self::DiskLow { .. } => Fault::DiskFull,
             Self::Poisoned(_)
             | Self::Rocks(_)
             | Self::Index(_)
+            | Self::NotWhole(_)
             | Self::Snapshot(_)
             | Self::Corrupt { .. }
             | Self::Io { .. } => Fault::Server,

@@ -31,6 +31,13 @@ pub(crate) struct Documents {
     pub(crate) changed: BTreeSet<String>,
 }
 
+impl Documents {
+    /// Those that were stored, replaced or deleted.
+    pub(crate) fn written(self) -> Vec<String> {
+        self.stored.into_keys().collect()
+    }
+}
+
 impl Write<'_> {
     pub(crate) fn finish_documents(&mut self, documents: Vec<WorkedOff>, now: u64) -> Result<()> {
         for document in documents {
@@ -101,9 +108,14 @@ impl Write<'_> {
             })
         };
         Ok(match outcome {
-            Outcome::Encoded { fingerprint, chunks } => {
+            Outcome::Encoded {
+                fingerprint,
+                gaps,
+                chunks,
+            } => {
                 let count = chunks.len() as u64;
-                self.put_document(id, version.task, fingerprint, chunks)?;
+                let record = DocumentRecord::new(count as u32, version.task, fingerprint, Some(gaps));
+                self.put_document(id, record, chunks)?;
                 Ok(End::Stored {
                     chunks: count,
                     encoded: true,
@@ -187,14 +199,14 @@ impl Write<'_> {
         Ok(())
     }
 
-    fn put_document(&mut self, id: &str, task: TaskId, fingerprint: Fingerprint, points: Vec<NewPoint>) -> Result<()> {
-        let chunks = points.len() as u32;
+    fn put_document(&mut self, id: &str, record: DocumentRecord, points: Vec<NewPoint>) -> Result<()> {
+        let chunks = record.chunks;
         let before = self.stored(id)?.map_or(0, |record| record.chunks);
         let metadata = points.first().and_then(|chunk| chunk.payload.get(METADATA)).cloned();
         self.put_document_point(id, chunks, metadata.as_ref())?;
         points.into_iter().try_for_each(|chunk| self.upsert(chunk))?;
         self.delete_chunks(id, chunks..before)?;
-        self.set_stored(id, DocumentRecord::new(chunks, task, fingerprint));
+        self.set_stored(id, record);
         Ok(())
     }
 
@@ -240,8 +252,9 @@ impl Write<'_> {
                 self.put_point(offset, point, &payload)?;
             }
         }
-        self.set_stored(id, DocumentRecord::new(stored.chunks, task, fingerprint));
-        Ok(Some(u64::from(stored.chunks)))
+        let chunks = stored.chunks;
+        self.set_stored(id, DocumentRecord::new(chunks, task, fingerprint, stored.gaps));
+        Ok(Some(u64::from(chunks)))
     }
 
     fn delete_chunks(&mut self, document: &str, ordinals: std::ops::Range<u32>) -> Result<()> {
@@ -268,7 +281,7 @@ impl Write<'_> {
 
     pub(crate) fn stored(&self, id: &str) -> Result<Option<DocumentRecord>> {
         match self.documents.stored.get(id) {
-            Some(pending) => Ok(*pending),
+            Some(pending) => Ok(pending.clone()),
             None => self.view.document(id),
         }
     }

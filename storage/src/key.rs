@@ -2,9 +2,9 @@
 
 use twofold_types::PointId;
 
-/// The number of a collection, never given out twice.
+/// The number of a collection in its data directory, never given out twice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(crate) struct CollectionId(pub(crate) u32);
+pub struct CollectionId(pub u32);
 
 /// The dense number of a point within its collection: row of the arena, item of the ANN index, element of the bitmaps.
 /// It never leaves the node, and is not given to another point.
@@ -113,6 +113,24 @@ pub(crate) fn paused_key(collection: CollectionId) -> Vec<u8> {
 
 /// What the keys of paused collections begin with.
 pub(crate) const PAUSED: &[u8] = b"paused/";
+
+/// Where it is noted how the re-embedding of a collection goes, or went.
+pub(crate) fn reembedding_key(collection: CollectionId) -> Vec<u8> {
+    [REEMBEDDING, &collection.key()].concat()
+}
+
+/// What the keys of collections begin with that are or were re-embedded.
+pub(crate) const REEMBEDDING: &[u8] = b"reembedding/";
+
+/// Where it is noted that a document has changed and its collection's successor has yet to follow.
+pub(crate) fn changed_key(collection: CollectionId, document: &str) -> Vec<u8> {
+    [&changed_prefix(collection), document.as_bytes()].concat()
+}
+
+/// What the keys of a collection's changed documents begin with.
+pub(crate) fn changed_prefix(collection: CollectionId) -> Vec<u8> {
+    [b"changed/".as_slice(), &collection.key()].concat()
+}
 
 pub(crate) fn task_key(task: twofold_types::TaskId) -> [u8; 8] {
     task.0.to_be_bytes()

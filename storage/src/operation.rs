@@ -92,6 +92,14 @@ impl Operation {
                 | Self::OverwritePayload { .. }
         )
     }
+
+    /// Whether it names points, and not documents.
+    pub(crate) fn is_of_points(&self) -> bool {
+        !matches!(
+            self,
+            Self::Finish { .. } | Self::CancelTask { .. } | Self::DeleteDocuments(_)
+        )
+    }
 }
 
 /// Documents by id or by filter.
@@ -132,6 +140,8 @@ pub enum Outcome {
     Encoded {
         /// What it is known again by.
         fingerprint: Fingerprint,
+        /// What of its text is in none of the chunks, in its order.
+        gaps: String,
         /// The chunks in order; their ids are those of [`chunk_id`].
         chunks: Vec<NewPoint>,
     },

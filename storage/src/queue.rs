@@ -16,7 +16,7 @@ use crate::finish::{put_waiting, version_key, write_task};
 use crate::key::{CollectionId, PAUSED, paused_key, task_body_key, task_key};
 use crate::options::Options;
 use crate::record::{DiskRecord, from_json, json};
-use crate::rocks::{Cf, Rocks, Snapshot};
+use crate::rocks::{Batch, Cf, Rocks, Snapshot};
 use crate::task::{RetryRecord, TaskRecord, Version, WaitingRecord};
 
 /// Finished tasks that are forgotten at once, at most.
@@ -123,11 +123,12 @@ impl Queue {
         }
         fail::fail_point!("enqueue::before_write");
         self.rocks.write(batch)?;
+        // Known as soon as it is written: who has the writer knows of every task of the collection.
+        let name = collection.name().clone();
+        self.backlog.lock().follow(id, &record, name, Vec::new(), now);
         drop(writer);
         self.rocks.sync()?;
         fail::fail_point!("enqueue::after_sync");
-        let name = collection.name().clone();
-        self.backlog.lock().follow(id, &record, name, Vec::new(), now);
         Ok(id)
     }
 
@@ -155,7 +156,7 @@ impl Queue {
         self.options.check_disk()
     }
 
-    /// What may be taken up, of every collection that is not paused: enough for `documents` of them.
+    /// What may be taken up, of every collection that is neither paused nor held: enough for `documents` of them.
     pub fn waiting(&self, documents: u64, now: u64) -> Vec<WaitingCollection> {
         self.backlog.lock().waiting(documents, now)
     }
@@ -231,11 +232,15 @@ impl Queue {
         Ok(())
     }
 
-    /// Ends what is left of a task whose collection is gone.
-    pub fn collection_deleted(&self, id: TaskId, now: u64) -> Result<()> {
+    /// Ends what is left of a task whose collection, of the number `gone`, is gone. A task that a successor has taken over goes on:
+    /// what was taken up of it is put back.
+    pub fn collection_gone(&self, id: TaskId, gone: CollectionId, now: u64) -> Result<()> {
         let mut record = self.record(&self.rocks.snapshot(), id)?;
         if record.is_finished() {
             return self.committed([id], now);
+        }
+        if record.collection() != gone {
+            return self.put_back([id], now);
         }
         record.collection_deleted(now);
         let mut batch = self.rocks.batch();
@@ -245,14 +250,62 @@ impl Queue {
         self.committed([id], now)
     }
 
-    /// The name of a task's collection.
-    pub fn collection_of(&self, id: TaskId) -> Result<CollectionName> {
-        self.record(&self.rocks.snapshot(), id)?.collection_name()
+    /// Forgets that documents of tasks were taken up: they are taken up again, as far as they have not ended.
+    pub(crate) fn put_back(&self, tasks: impl IntoIterator<Item = TaskId>, now: u64) -> Result<()> {
+        let mut backlog = self.backlog.lock();
+        let snapshot = self.rocks.snapshot();
+        for id in tasks {
+            let record = self.record(&snapshot, id)?;
+            let retries = retries(&snapshot, id, &record)?;
+            backlog.put_back(id, &record, record.collection_name()?, retries, now);
+        }
+        Ok(())
     }
 
-    /// Whether a task was for this very collection, and not for an earlier one of its name.
-    pub fn is_for(&self, id: TaskId, collection: &Collection) -> Result<bool> {
-        Ok(self.record(&self.rocks.snapshot(), id)?.collection() == collection.id)
+    /// Adds to a batch that whatever waits for a collection, or was given up, is another's from then on. Answers the tasks; they are
+    /// [put back](Self::put_back) when the batch is written. The caller has the writers of both collections.
+    pub(crate) fn hand_over(&self, batch: &mut Batch<'_>, from: CollectionId, to: CollectionId) -> Result<Vec<TaskId>> {
+        let snapshot = self.rocks.snapshot();
+        let backlog = self.backlog.lock();
+        let mut tasks = Vec::new();
+        for id in backlog.tasks_of(from) {
+            let mut record = self.record(&snapshot, id)?;
+            if !record.is_finished() {
+                record.set_collection(to);
+                batch.put(Cf::Tasks, &task_key(id), &record.to_bytes());
+                tasks.push(id);
+            }
+        }
+        if backlog.is_paused(from) {
+            batch.put(Cf::Meta, &paused_key(to), &[]);
+        }
+        drop(backlog);
+        batch.delete(Cf::Meta, &paused_key(from));
+        for cf in [Cf::Waiting, Cf::DeadLetters] {
+            for entry in snapshot.scan(cf, &from.key(), &[]) {
+                let (key, value) = entry?;
+                batch.put(cf, &[&to.key(), &key[from.key().len()..]].concat(), &value);
+            }
+            batch.delete_prefix(cf, &from.key());
+        }
+        Ok(tasks)
+    }
+
+    /// The batch of [`hand_over`](Self::hand_over) is written.
+    pub(crate) fn handed_over(&self, tasks: Vec<TaskId>, from: CollectionId, to: CollectionId, now: u64) -> Result<()> {
+        let mut backlog = self.backlog.lock();
+        if backlog.is_paused(from) {
+            backlog.pause(to);
+        }
+        backlog.resume(from);
+        backlog.release(from);
+        drop(backlog);
+        self.put_back(tasks, now)
+    }
+
+    /// The number of a task's collection.
+    pub fn collection_of(&self, id: TaskId) -> Result<CollectionId> {
+        Ok(self.record(&self.rocks.snapshot(), id)?.collection())
     }
 
     /// Whether a task is finished.
@@ -330,7 +383,19 @@ impl Queue {
 
     /// A collection is gone: nobody will resume it, and its tasks are there to be ended.
     pub(crate) fn collection_dropped(&self, collection: CollectionId) {
-        self.backlog.lock().resume(collection);
+        let mut backlog = self.backlog.lock();
+        backlog.resume(collection);
+        backlog.release(collection);
+    }
+
+    /// Lets the documents of a collection wait for a moment, until it is [released](Self::release) or the process ends.
+    pub fn hold(&self, collection: &Collection) {
+        self.backlog.lock().hold(collection.id);
+    }
+
+    /// Ends a [hold](Self::hold).
+    pub fn release(&self, collection: &Collection) {
+        self.backlog.lock().release(collection.id);
     }
 
     /// Whether the documents of a collection wait until it is resumed.

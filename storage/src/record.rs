@@ -4,7 +4,8 @@ use bincode::{Decode, Encode};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use twofold_types::{
-    CollectionConfig, CollectionName, Payload, PayloadIndexParams, PayloadSchemaType, PointId, TaskId,
+    CollectionConfig, CollectionName, Payload, PayloadFieldSchema, PayloadIndexParams, PayloadSchemaType, PointId,
+    TaskId,
 };
 
 use crate::error::{Result, StorageError};
@@ -27,18 +28,20 @@ pub(crate) trait DiskRecord: Encode + Decode<()> {
     }
 
     fn from_bytes(bytes: &[u8]) -> Result<Self> {
-        let corrupt = |reason: String| StorageError::Corrupt {
-            what: Self::WHAT,
-            reason,
-        };
-        match bytes.split_first() {
-            Some((&version, body)) if version == Self::VERSION => decode(Self::WHAT, body),
-            Some((version, _)) => Err(corrupt(format!(
-                "version {version} is unknown to this release, which writes {}",
-                Self::VERSION
-            ))),
-            None => Err(corrupt("it is empty".to_owned())),
-        }
+        current(bytes)
+    }
+}
+
+/// A record in the version that is written.
+fn current<T: DiskRecord>(bytes: &[u8]) -> Result<T> {
+    let corrupt = |reason: String| StorageError::Corrupt { what: T::WHAT, reason };
+    match bytes.split_first() {
+        Some((&version, body)) if version == T::VERSION => decode(T::WHAT, body),
+        Some((version, _)) => Err(corrupt(format!(
+            "version {version} is unknown to this release, which writes {}",
+            T::VERSION
+        ))),
+        None => Err(corrupt("it is empty".to_owned())),
     }
 }
 
@@ -175,6 +178,15 @@ impl CollectionRecord {
     pub(crate) fn set_config(&mut self, config: &CollectionConfig) {
         self.config = json(config);
     }
+
+    /// Whether it has the same payload indexes as another.
+    pub(crate) fn has_fields_of(&self, other: &Self) -> bool {
+        self.fields.len() == other.fields.len()
+            && self
+                .fields
+                .iter()
+                .all(|field| other.fields.iter().any(|own| field.is_like(own)))
+    }
 }
 
 /// One vector of a collection.
@@ -210,6 +222,19 @@ impl FieldRecord {
             kind,
             params: params.map(json),
         }
+    }
+
+    /// Whether it indexes the same in the same way, whatever its number.
+    pub(crate) fn is_like(&self, other: &Self) -> bool {
+        (&self.key, self.kind, &self.params) == (&other.key, other.kind, &other.params)
+    }
+
+    /// What it was asked for with.
+    pub(crate) fn schema(&self) -> Result<PayloadFieldSchema> {
+        Ok(match self.params()? {
+            Some(params) => params.into(),
+            None => PayloadSchemaType::from(self.kind).into(),
+        })
     }
 
     pub(crate) fn params(&self) -> Result<Option<PayloadIndexParams>> {
@@ -264,26 +289,57 @@ impl From<FieldKind> for PayloadSchemaType {
 }
 
 /// A document that has been cut into chunks.
-#[derive(Debug, Clone, Copy, PartialEq, Encode, Decode)]
+#[derive(Debug, Clone, PartialEq, Encode, Decode)]
 pub(crate) struct DocumentRecord {
     pub(crate) chunks: u32,
     pub(crate) task: u64,
+    text: [u8; 16],
+    metadata: [u8; 16],
+    /// What of the text is in none of the chunks, in its order; not known of documents that version 2 has recorded.
+    pub(crate) gaps: Option<String>,
+}
+
+/// [`DocumentRecord`] in version 2.
+#[derive(Decode)]
+struct DocumentRecord2 {
+    chunks: u32,
+    task: u64,
     text: [u8; 16],
     metadata: [u8; 16],
 }
 
 impl DiskRecord for DocumentRecord {
     const WHAT: &'static str = "document record";
-    const VERSION: u8 = 2;
+    const VERSION: u8 = 3;
+
+    fn from_bytes(bytes: &[u8]) -> Result<Self> {
+        let Some((2, body)) = bytes.split_first() else {
+            return current(bytes);
+        };
+        let DocumentRecord2 {
+            chunks,
+            task,
+            text,
+            metadata,
+        } = decode(Self::WHAT, body)?;
+        Ok(Self {
+            chunks,
+            task,
+            text,
+            metadata,
+            gaps: None,
+        })
+    }
 }
 
 impl DocumentRecord {
-    pub(crate) fn new(chunks: u32, task: TaskId, fingerprint: Fingerprint) -> Self {
+    pub(crate) fn new(chunks: u32, task: TaskId, fingerprint: Fingerprint, gaps: Option<String>) -> Self {
         Self {
             chunks,
             task: task.0,
             text: fingerprint.text,
             metadata: fingerprint.metadata,
+            gaps,
         }
     }
 
@@ -369,7 +425,20 @@ mod tests {
         };
         assert_eq!(
             DocumentRecord::from_bytes(&document).unwrap(),
-            DocumentRecord::new(9, TaskId(3), fingerprint)
+            DocumentRecord::new(9, TaskId(3), fingerprint, None)
+        );
+    }
+
+    #[test]
+    fn version_3_is_read() {
+        let document = [[3, 9, 3].as_slice(), &[5; 16], &[6; 16], &[1, 2, b'\n', b' ']].concat();
+        let fingerprint = Fingerprint {
+            text: [5; 16],
+            metadata: [6; 16],
+        };
+        assert_eq!(
+            DocumentRecord::from_bytes(&document).unwrap(),
+            DocumentRecord::new(9, TaskId(3), fingerprint, Some("\n ".to_owned()))
         );
     }
 }

@@ -11,7 +11,7 @@ use rocksdb::{
 };
 
 use crate::error::{Result, StorageError};
-use crate::key::{CollectionId, paused_key};
+use crate::key::{CollectionId, changed_prefix, paused_key, reembedding_key};
 
 /// The column families, the same for all collections; keys begin with the collection's id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -343,6 +343,8 @@ impl Batch<'_> {
         self.delete(Cf::Collections, &id.key());
         self.delete(Cf::Meta, &id.counter_key());
         self.delete(Cf::Meta, &paused_key(id));
+        self.delete(Cf::Meta, &reembedding_key(id));
+        self.delete_prefix(Cf::Meta, &changed_prefix(id));
         for cf in Cf::OF_COLLECTIONS {
             self.delete_prefix(cf, &id.key());
         }

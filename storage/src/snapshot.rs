@@ -14,9 +14,11 @@ use sha2::{Digest, Sha256};
 use twofold_types::{CollectionName, SnapshotDescription};
 
 use self::file::{Entry, Reader, Writer};
-use crate::collection::Collection;
+use crate::ann;
+use crate::collection::{Collection, index_dir};
 use crate::error::{InvalidInput, Result, StorageError};
 use crate::key::CollectionId;
+use crate::options::Options;
 use crate::record::{CollectionRecord, DiskRecord};
 use crate::rocks::{Cf, Rocks};
 use crate::store::Store;
@@ -33,7 +35,8 @@ const ENDING: &str = "snapshot";
 /// How the name of a file ends that holds the SHA-256 of a snapshot.
 const CHECKSUM_ENDING: &str = "sha256";
 
-/// Where, below this key of the family `meta`, the numbers of collections are that are being restored.
+/// Where, below this key of the family `meta`, the numbers of collections are that are being restored, or that were succeeded and are
+/// still read.
 const RESTORING: &[u8] = b"restoring/";
 
 /// Bytes of a batch while a collection is restored: enough to write fast, too few to be felt.
@@ -240,9 +243,9 @@ fn write(collection: &Collection, path: &Path) -> Result<String> {
     Ok(hex(hashing.hash))
 }
 
-/// Deletes what a crash left of snapshots that were being written, received or restored.
-pub(crate) fn forget_unfinished(rocks: &Rocks, data_dir: &Path) -> Result<()> {
-    let partial = data_dir.join(PARTIAL);
+/// Deletes what a crash left of snapshots that were being written, received or restored, and of collections that were succeeded.
+pub(crate) fn forget_unfinished(rocks: &Rocks, options: &Options) -> Result<()> {
+    let partial = options.data_dir.join(PARTIAL);
     match fs::remove_dir_all(&partial) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(io(&partial)(error)),
         _ => {}
@@ -256,10 +259,15 @@ pub(crate) fn forget_unfinished(rocks: &Rocks, data_dir: &Path) -> Result<()> {
                 .transpose()
         })
         .collect::<Result<_>>()?;
-    unfinished.into_iter().try_for_each(|id| forget(rocks, id))
+    for id in unfinished {
+        forget(rocks, id)?;
+        ann::remove(&index_dir(options, id));
+    }
+    Ok(())
 }
 
-fn forget(rocks: &Rocks, id: CollectionId) -> Result<()> {
+/// Deletes what is below the number of a collection that is found under no name.
+pub(crate) fn forget(rocks: &Rocks, id: CollectionId) -> Result<()> {
     let mut batch = rocks.batch();
     batch.delete_collection(id);
     batch.delete(Cf::Meta, &restoring_key(id));
@@ -267,7 +275,7 @@ fn forget(rocks: &Rocks, id: CollectionId) -> Result<()> {
     rocks.sync()
 }
 
-fn restoring_key(id: CollectionId) -> Vec<u8> {
+pub(crate) fn restoring_key(id: CollectionId) -> Vec<u8> {
     [RESTORING, &id.key()].concat()
 }
 

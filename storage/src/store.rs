@@ -14,7 +14,7 @@ use crate::checkpoint::checkpoint_bytes;
 use crate::collection::{Collection, index_dir};
 use crate::embedding_cache::EmbeddingCache;
 use crate::error::{InvalidInput, Result, StorageError};
-use crate::key::CollectionId;
+use crate::key::{CollectionId, REEMBEDDING};
 use crate::options::Options;
 use crate::placement::Placement;
 use crate::pooled;
@@ -22,6 +22,7 @@ use crate::queue::Queue;
 use crate::record::{CollectionRecord, CounterRecord, DiskRecord};
 use crate::rocks::{Batch, Cf, Rocks};
 use crate::snapshot::forget_unfinished;
+use crate::succession::ReembeddingRecord;
 
 /// The most dimensions of a vector.
 pub const MAX_DIMENSIONS: usize = 65_536;
@@ -33,12 +34,16 @@ const NEXT_COLLECTION: &[u8] = b"next_collection";
 pub struct Store {
     pub(crate) rocks: Arc<Rocks>,
     pub(crate) options: Arc<Options>,
-    collections: RwLock<BTreeMap<CollectionName, Arc<Collection>>>,
+    pub(crate) collections: RwLock<BTreeMap<CollectionName, Arc<Collection>>>,
+    /// By the names of the collections that they will succeed. Changed only while `collections` is locked.
+    pub(crate) successors: RwLock<BTreeMap<CollectionName, Arc<Collection>>>,
+    /// Collections that were succeeded and may still be read.
+    pub(crate) retired: Mutex<Vec<Arc<Collection>>>,
     /// The first number that no collection has had.
     next_collection: Mutex<u32>,
     /// Other names of collections. Changed only while `collections` is locked.
     aliases: RwLock<Aliases>,
-    queue: Queue,
+    pub(crate) queue: Queue,
     embedding_cache: Option<Arc<EmbeddingCache>>,
     /// The memory budget was exceeded, and is not kept with some room to spare yet.
     relieving: AtomicBool,
@@ -59,7 +64,15 @@ impl Store {
             options.embedding_cache_bytes,
         )?);
         let options = Arc::new(options);
-        forget_unfinished(&rocks, &options.data_dir)?;
+        forget_unfinished(&rocks, &options)?;
+        let mut succeeded = BTreeMap::new();
+        for entry in rocks.snapshot().scan(Cf::Meta, REEMBEDDING, &[]) {
+            let (key, value) = entry?;
+            let source = CollectionId::from_key(&key[REEMBEDDING.len()..]);
+            if let (Some(source), Some(successor)) = (source, ReembeddingRecord::from_bytes(&value)?.successor()) {
+                succeeded.insert(successor, source);
+            }
+        }
         let mut records = Vec::new();
         for entry in rocks.snapshot().scan(Cf::Collections, &[], &[]) {
             let (key, value) = entry?;
@@ -70,10 +83,15 @@ impl Store {
             records.push((id, CollectionRecord::from_bytes(&value)?));
         }
         place(&rocks, &options, &mut records)?;
-        let mut collections = BTreeMap::new();
+        let (mut collections, mut successors) = (BTreeMap::new(), BTreeMap::new());
         for (id, record) in records {
             let collection = Collection::open(id, record, rocks.clone(), options.clone())?;
-            collections.insert(collection.name().clone(), Arc::new(collection));
+            collection.writer.lock().reembedding = succeeded.values().any(|source| *source == id);
+            let among = match succeeded.contains_key(&id) {
+                true => &mut successors,
+                false => &mut collections,
+            };
+            among.insert(collection.name().clone(), Arc::new(collection));
         }
         let queue = Queue::open(rocks.clone(), options.clone())?;
         let next_collection = match rocks.snapshot().get(Cf::Meta, NEXT_COLLECTION)? {
@@ -87,6 +105,8 @@ impl Store {
             rocks,
             options,
             collections: RwLock::new(collections),
+            successors: RwLock::new(successors),
+            retired: Mutex::default(),
             next_collection: Mutex::new(next_collection),
             queue,
             relieving: AtomicBool::new(false),
@@ -147,7 +167,7 @@ impl Store {
     pub fn relieve_memory(&self, cancel: &AtomicBool) -> Result<bool> {
         let budget = self.options.memory_budget_bytes;
         let (mut held, mut places, mut others) = (Vec::new(), Vec::new(), 0);
-        for collection in self.collections() {
+        for collection in self.all_collections() {
             let state = collection.state();
             others += state.bytes_beside_vectors();
             let vectors = state.held();
@@ -230,17 +250,16 @@ impl Store {
         if self.aliases.read().get(collection.name()).is_some() {
             return Err(StorageError::CollectionExists(collection.name().clone()));
         }
+        let mut successors = self.successors.write();
         let replaced = collections.get(collection.name()).cloned();
-        let write = |batch| {
-            self.rocks.write(batch)?;
-            self.rocks.sync()
-        };
         match &replaced {
-            None => write(batch)?,
+            None => {
+                self.rocks.write(batch)?;
+                self.rocks.sync()?;
+            }
             Some(replaced) => {
                 batch.delete_collection(replaced.id);
-                replaced.drop_with(|| write(batch))?;
-                self.queue.collection_dropped(replaced.id);
+                self.drop_with_successor(replaced, &mut successors, batch)?;
             }
         }
         collections.insert(collection.name().clone(), collection);
@@ -254,19 +273,41 @@ impl Store {
             return Ok(false);
         };
         let mut aliases = self.aliases.read().clone();
-        collection.drop_with(|| {
-            let mut batch = self.rocks.batch();
-            batch.delete_collection(collection.id);
-            if aliases.forget(name) {
-                aliases.write(&mut batch);
-            }
-            self.rocks.write(batch)?;
-            self.rocks.sync()
-        })?;
-        self.queue.collection_dropped(collection.id);
+        let mut batch = self.rocks.batch();
+        batch.delete_collection(collection.id);
+        if aliases.forget(name) {
+            aliases.write(&mut batch);
+        }
+        self.drop_with_successor(collection, &mut self.successors.write(), batch)?;
         *self.aliases.write() = aliases;
         collections.remove(name);
         Ok(true)
+    }
+
+    /// Takes a collection out of use in one step with writing `batch`, and its successor with it if it has one.
+    fn drop_with_successor(
+        &self,
+        collection: &Collection,
+        successors: &mut BTreeMap<CollectionName, Arc<Collection>>,
+        mut batch: Batch<'_>,
+    ) -> Result<()> {
+        let successor = successors.get(collection.name()).cloned();
+        if let Some(successor) = &successor {
+            batch.delete_collection(successor.id);
+        }
+        let write = || {
+            self.rocks.write(batch)?;
+            self.rocks.sync()
+        };
+        collection.drop_with(|| match &successor {
+            Some(successor) => successor.drop_with(write),
+            None => write(),
+        })?;
+        self.queue.collection_dropped(collection.id);
+        if let Some(successor) = successors.remove(collection.name()) {
+            self.queue.collection_dropped(successor.id);
+        }
+        Ok(())
     }
 }
 
@@ -299,7 +340,7 @@ fn place(rocks: &Rocks, options: &Options, records: &mut [(CollectionId, Collect
     rocks.sync()
 }
 
-fn check(config: &CollectionConfig) -> Result<(), InvalidInput> {
+pub(crate) fn check(config: &CollectionConfig) -> Result<(), InvalidInput> {
     if config.vector_names().next().is_none() {
         return Err(InvalidInput::NoVectors);
     }

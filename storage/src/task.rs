@@ -117,6 +117,11 @@ impl TaskRecord {
         CollectionId(self.collection)
     }
 
+    /// Its documents are for another collection from now on.
+    pub(crate) fn set_collection(&mut self, collection: CollectionId) {
+        self.collection = collection.0;
+    }
+
     pub(crate) fn collection_name(&self) -> Result<CollectionName> {
         let name = self.name.parse();
         name.map_err(|error: twofold_types::InvalidCollectionName| StorageError::Corrupt {
@@ -240,7 +245,8 @@ impl TaskRecord {
     }
 }
 
-pub(crate) fn rfc3339(millis: u64) -> String {
+/// A time in milliseconds since 1970, as it is answered.
+pub fn rfc3339(millis: u64) -> String {
     let stamp = jiff::Timestamp::from_millisecond(i64::try_from(millis).unwrap_or(i64::MAX));
     stamp.map(|stamp| stamp.to_string()).unwrap_or_default()
 }

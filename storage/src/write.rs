@@ -50,6 +50,8 @@ struct PostingChange {
 pub(crate) struct Prepared<'a> {
     pub(crate) batch: Batch<'a>,
     pub(crate) change: Change,
+    /// The documents that are stored, replaced or deleted.
+    pub(crate) documents: Vec<String>,
 }
 
 /// What an operation changes in memory.
@@ -390,6 +392,7 @@ impl<'a> Write<'a> {
         Ok(Prepared {
             batch: self.batch,
             change,
+            documents: self.documents.written(),
         })
     }
 }

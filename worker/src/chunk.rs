@@ -41,6 +41,17 @@ impl Chunk {
     }
 }
 
+/// What of a text is in none of its chunks, in its order: with the chunks, it is the text again.
+pub(crate) fn gaps(text: &str, chunks: &[Chunk]) -> String {
+    let (mut gaps, mut covered) = (String::new(), 0);
+    for chunk in chunks {
+        gaps.push_str(text.get(covered..chunk.start).unwrap_or_default());
+        covered = covered.max(chunk.end());
+    }
+    gaps.push_str(text.get(covered..).unwrap_or_default());
+    gaps
+}
+
 /// A document that must not be cut and is longer than the model takes.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("the text has {received} tokens, but the model takes {most}, and the strategy `none` does not cut it")]

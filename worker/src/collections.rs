@@ -16,7 +16,13 @@ use crate::error::Result;
 
 impl Engine {
     /// Makes a collection. Models that are named are loaded, so that a mistake is found here and not while ingesting.
-    pub fn create_collection(&self, name: &CollectionName, mut request: CreateCollection) -> Result<Arc<Collection>> {
+    pub fn create_collection(&self, name: &CollectionName, request: CreateCollection) -> Result<Arc<Collection>> {
+        let config = self.configured(request)?;
+        Ok(self.store.create_collection(name, &config)?)
+    }
+
+    /// The configuration that a request asks for, with what it leaves out.
+    pub(crate) fn configured(&self, mut request: CreateCollection) -> Result<CollectionConfig> {
         let encoders: BTreeMap<String, EncoderParams> = match request.encoders.take() {
             Some(encoders) => encoders,
             None => from_metadata(&request, "encoders")?.unwrap_or_default(),
@@ -94,14 +100,12 @@ impl Engine {
         for (vector, space) in spaces {
             check_space(&config, vector, space)?;
         }
-        Ok(self.store.create_collection(name, &config)?)
+        Ok(config)
     }
 
     /// Removes a collection with all it holds; what of it waits to be encoded ends with it. Says whether there was one.
     pub fn delete_collection(&self, name: &CollectionName) -> Result<bool> {
         let deleted = self.store.delete_collection(name)?;
-        // Another one of that name begins anew.
-        self.backoffs.worked(name);
         self.scheduler.ring();
         Ok(deleted)
     }

@@ -7,11 +7,12 @@ use std::time::Duration;
 use crossbeam::channel::{Receiver, select};
 use serde_json::json;
 use twofold_storage::{
-    DOCUMENT_ID, Fault, METADATA, NewPoint, Operation, Outcome, Store, Version, WorkedOff, chunk_id,
+    DOCUMENT_ID, Fault, METADATA, NewPoint, Operation, Outcome, StorageError, Store, Version, WorkedOff, chunk_id,
 };
 use twofold_types::{Payload, TaskId};
 
 use crate::batches::placed;
+use crate::chunk::gaps;
 use crate::clock::now_millis;
 use crate::error::Result;
 use crate::failure::Failure;
@@ -96,18 +97,21 @@ impl Committer {
         let outage = outage(&documents);
         match window.collection.apply(Operation::Finish { documents, now }) {
             Ok(_) => queue.committed(tasks, now)?,
-            Err(error) if error.fault() == Fault::Missing => {
+            Err(error) if error.fault() == Fault::Missing || matches!(error, StorageError::Succeeded(_)) => {
                 for task in tasks {
-                    queue.collection_deleted(task, now)?;
+                    queue.collection_gone(task, window.collection.id(), now)?;
                 }
                 return Ok(());
             }
             Err(error) => return Err(error.into()),
         }
         match outage {
-            Outage::No => self.backoffs.worked(window.collection.name()),
+            Outage::No => self.backoffs.worked(window.collection.id()),
             Outage::Unknown => {}
-            Outage::Yes(error) => self.backoffs.failed(window.collection.name(), error, now),
+            Outage::Yes(error) => {
+                let collection = &window.collection;
+                self.backoffs.failed(collection.id(), collection.name(), error, now);
+            }
         }
         Ok(())
     }
@@ -129,6 +133,7 @@ impl Committer {
                 Need::Encoding => match points(&id, taken, chunks, embeddings) {
                     Ok(chunks) => Outcome::Encoded {
                         fingerprint: taken.fingerprint,
+                        gaps: gaps(&queued.document.text, taken.chunks()),
                         chunks,
                     },
                     Err(failure) => self.failed(queued.version, queued.attempts + 1, failure, now),

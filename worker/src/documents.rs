@@ -1,6 +1,6 @@
 //! Requests that carry documents: checked, made durable, answered; the work is done later.
 
-use twofold_storage::{Collection, DocumentSelector, InvalidInput, Operation, SeqNo};
+use twofold_storage::{Collection, DocumentSelector, InvalidInput, Operation, SeqNo, StorageError};
 use twofold_types::{Document, Priority, TaskId};
 
 use crate::clock::now_millis;
@@ -51,7 +51,13 @@ impl Engine {
             self.models.get(params)?;
         }
         let queue = self.store.queue();
-        let task = queue.enqueue(collection, documents, priority, now_millis())?;
+        let task = match queue.enqueue(collection, documents, priority, now_millis()) {
+            Err(StorageError::Succeeded(name)) => {
+                let successor = self.store.collection(&name)?;
+                queue.enqueue(&successor, documents, priority, now_millis())?
+            }
+            accepted => accepted?,
+        };
         self.scheduler.ring();
         Ok(task)
     }
@@ -59,10 +65,25 @@ impl Engine {
     /// Takes a document out with its chunks, its versions that wait and its dead letter. Says whether there was any of them.
     pub fn delete_document(&self, collection: &Collection, id: &str) -> Result<Option<SeqNo>> {
         if !collection.has_document(id)? {
-            return Ok(None);
+            // What waited for a collection that was succeeded waits for its successor.
+            return match self.succeeded_by(collection)? {
+                Some(successor) => self.delete_document(&successor, id),
+                None => Ok(None),
+            };
         }
         let selector = DocumentSelector::Ids(vec![id.to_owned()]);
-        self.apply(collection, Operation::DeleteDocuments(selector)).map(Some)
+        self.delete_documents(collection, selector).map(Some)
+    }
+
+    /// Takes documents out with their chunks, their versions that wait and their dead letters.
+    pub fn delete_documents(&self, collection: &Collection, selector: DocumentSelector) -> Result<SeqNo> {
+        match self.apply(collection, Operation::DeleteDocuments(selector.clone())) {
+            Err(WorkerError::Storage(StorageError::Succeeded(name))) => {
+                let successor = self.store.collection(&name)?;
+                self.apply(&successor, Operation::DeleteDocuments(selector))
+            }
+            deleted => deleted,
+        }
     }
 }
 

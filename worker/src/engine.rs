@@ -19,6 +19,8 @@ use crate::ingest::Scheduler;
 use crate::lanes::Lanes;
 use crate::models::Models;
 use crate::query_cache::QueryCache;
+use crate::reembed::Reembedder;
+use crate::reembedding::Troubles;
 use crate::retry::{Backoffs, RetryPolicy};
 use crate::stop::{Doorbell, Stopper, doorbell, stop_signal};
 
@@ -96,6 +98,8 @@ pub struct Engine {
     pub(crate) queries: QueryCache,
     pub(crate) scheduler: Doorbell,
     pub(crate) indexer: Doorbell,
+    pub(crate) reembedder: Doorbell,
+    pub(crate) troubles: Arc<Troubles>,
     pub(crate) backoffs: Arc<Backoffs>,
     pub(crate) stages: Vec<Stage>,
     pub(crate) stage_timeout: Duration,
@@ -129,10 +133,17 @@ impl Engine {
         let (stopper, stop) = stop_signal();
         let (scheduler, scheduler_bell) = doorbell();
         let (indexer, indexer_bell) = doorbell();
+        let (reembedder, reembedder_bell) = doorbell();
         let (committer, windows) = bounded(WAITING_WINDOWS);
         let backoffs = Arc::new(Backoffs::new(options.retry));
-        let mut stages = vec![Stage::new("scheduler"), Stage::new("committer")];
-        let (scheduler_stage, committer_stage) = (stages[0].clone(), stages[1].clone());
+        let troubles = Arc::new(Troubles::default());
+        let mut stages = vec![
+            Stage::new("scheduler"),
+            Stage::new("committer"),
+            Stage::new("reembedder"),
+        ];
+        let (scheduler_stage, committer_stage, reembedder_stage) =
+            (stages[0].clone(), stages[1].clone(), stages[2].clone());
         let (lanes, mut threads) = Lanes::start(
             ingest_lanes,
             has_remote,
@@ -164,6 +175,16 @@ impl Engine {
             stage: committer_stage,
             stop: stop.clone(),
         };
+        let reembedding = Reembedder {
+            store: store.clone(),
+            scheduler: scheduler.clone(),
+            indexer: indexer.clone(),
+            backoffs: backoffs.clone(),
+            troubles: troubles.clone(),
+            bell: reembedder_bell,
+            stage: reembedder_stage,
+            stop: stop.clone(),
+        };
         let indexing = Indexer {
             store: store.clone(),
             pool: pool.map_err(std::io::Error::other)?,
@@ -175,6 +196,7 @@ impl Engine {
         threads.push(spawn("watchdog", move || watch(&watched, stage_timeout, &stop))?);
         threads.push(spawn("scheduler", move || scheduling.run())?);
         threads.push(spawn("committer", move || committing.run())?);
+        threads.push(spawn("reembedder", move || reembedding.run())?);
         threads.push(spawn("indexer", move || indexing.run())?);
         tracing::info!(
             cores,
@@ -183,6 +205,7 @@ impl Engine {
             encode_query = 1,
             scheduler = 1,
             committer = 1,
+            reembedder = 1,
             index = index_threads,
             watchdog = 1,
             "threads"
@@ -196,6 +219,8 @@ impl Engine {
             queries: QueryCache::new(options.query_cache),
             scheduler,
             indexer,
+            reembedder,
+            troubles,
             backoffs,
             stages,
             stage_timeout,

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use crossbeam::channel::{Receiver, select};
 use rayon::ThreadPool;
-use twofold_storage::{Fault, Store};
+use twofold_storage::{Fault, StorageError, Store};
 
 use crate::stop::Stop;
 
@@ -27,11 +27,12 @@ impl Indexer {
     pub(crate) fn run(self) {
         let mut measured = None;
         while !self.stop.is_given() {
-            for collection in self.store.collections() {
+            for collection in self.store.all_collections() {
                 match self.pool.install(|| collection.update_indexes(self.stop.flag())) {
                     Ok(()) => {}
-                    // It was deleted meanwhile.
+                    // It was deleted or succeeded meanwhile.
                     Err(error) if error.fault() == Fault::Missing => {}
+                    Err(StorageError::Succeeded(_)) => {}
                     Err(error) => {
                         tracing::error!(collection = %collection.name(), %error, "ANN indexes could not follow")
                     }
@@ -47,6 +48,7 @@ impl Indexer {
                         continue;
                     }
                     Err(error) if error.fault() == Fault::Missing => {}
+                    Err(StorageError::Succeeded(_)) => {}
                     Err(error) => tracing::error!(%error, "vectors could not be moved to where they take less memory"),
                 }
             }

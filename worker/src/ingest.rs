@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use crossbeam::channel::{Receiver, Sender, select};
 use twofold_encode::Encoder;
-use twofold_storage::{Collection, DocumentState, Fault, Fingerprint, QueuedDocument, Store};
+use twofold_storage::{Collection, DocumentState, Fingerprint, QueuedDocument, Store};
 use twofold_types::Role;
 
 use crate::batches::{Documents, Waiting, tokenize};
@@ -141,7 +141,7 @@ impl Scheduler {
         let waiting = queue.waiting(WINDOW_DOCUMENTS, now);
         let mut next = queue.next_due(now).unwrap_or(u64::MAX);
         let candidates = waiting.iter().filter_map(|waiting| {
-            let most = match self.backoffs.turn(&waiting.collection, now) {
+            let most = match self.backoffs.turn(waiting.id, now) {
                 Turn::Free => WINDOW_DOCUMENTS,
                 Turn::Probe => PROBE_DOCUMENTS,
                 Turn::Wait(until) => {
@@ -160,20 +160,16 @@ impl Scheduler {
             tracing::error!(%error, "documents wait");
             return Ok(Step::Idle(DISK_LOW));
         }
-        let _busy = self.stage.begin(format!("documents of `{}`", plan.collection));
         let first = plan.slices.first().expect("a plan is not empty").task;
-        let collection = match self.store.collection(plan.collection) {
-            Ok(collection) if queue.is_for(first, &collection)? => collection,
-            Err(error) if error.fault() != Fault::Missing => return Err(error.into()),
-            _ => {
-                queue.collection_deleted(first, now)?;
-                return Ok(Step::Advanced);
-            }
+        let Some(collection) = self.store.by_id(plan.collection) else {
+            queue.collection_gone(first, plan.collection, now)?;
+            return Ok(Step::Advanced);
         };
+        let _busy = self.stage.begin(format!("documents of `{}`", collection.name()));
         let encoders = match self.encoders(&collection) {
             Ok(encoders) => encoders,
             Err(error) => {
-                self.backoffs.failed(collection.name(), error, now);
+                self.backoffs.failed(collection.id(), collection.name(), error, now);
                 return Ok(Step::Advanced);
             }
         };
@@ -201,7 +197,7 @@ impl Scheduler {
     }
 
     /// The documents of a plan, as far as they fit into a window.
-    fn read(&self, plan: &Plan<'_>) -> Result<Vec<QueuedDocument>> {
+    fn read(&self, plan: &Plan) -> Result<Vec<QueuedDocument>> {
         let queue = self.store.queue();
         let mut documents = Vec::new();
         let mut room = WINDOW_BYTES;

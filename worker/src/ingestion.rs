@@ -1,6 +1,6 @@
 //! Ingestion in the hands of an operator: looked at, canceled, paused, and what was given up tried again.
 
-use twofold_storage::{Collection, Fault, Operation, TaskFilter};
+use twofold_storage::{Collection, Fault, Operation, StorageError, TaskFilter};
 use twofold_types::{CollectionIngestion, DeadLettersRetried, Ingestion, Task, TaskId};
 
 use crate::clock::now_millis;
@@ -19,19 +19,22 @@ impl Engine {
     }
 
     /// Cancels what of a task has not ended, and answers what it has come to. Nothing happens to a task that is finished.
+    ///
+    /// # Errors
+    /// [`StorageError::ReembeddingTask`] where its documents are sent to a collection's successor.
     pub fn cancel_task(&self, id: TaskId) -> Result<Task> {
         let (queue, now) = (self.store.queue(), now_millis());
-        let canceled = match self.store.collection(&queue.collection_of(id)?) {
-            Ok(collection) if queue.is_for(id, &collection)? => {
-                let canceled = collection.apply(Operation::CancelTask { task: id, now });
-                canceled.map(|_| ())
+        let of = queue.collection_of(id)?;
+        let canceled = match self.store.by_id(of) {
+            Some(collection) if self.store.is_successor(&collection) => {
+                return Err(StorageError::ReembeddingTask(collection.name().clone()).into());
             }
-            Ok(_) => queue.collection_deleted(id, now),
-            Err(error) => Err(error),
+            Some(collection) => collection.apply(Operation::CancelTask { task: id, now }).map(|_| ()),
+            None => queue.collection_gone(id, of, now),
         };
         match canceled {
             Ok(()) => queue.committed([id], now)?,
-            Err(error) if error.fault() == Fault::Missing => queue.collection_deleted(id, now)?,
+            Err(error) if error.fault() == Fault::Missing => queue.collection_gone(id, of, now)?,
             Err(error) => return Err(error.into()),
         }
         self.scheduler.ring();
@@ -62,7 +65,7 @@ impl Engine {
         Ok(CollectionIngestion {
             collection: collection.name().clone(),
             paused: queue.is_paused(collection),
-            backoff: self.backoffs.get(collection.name(), now_millis()),
+            backoff: self.backoffs.get(collection.id(), now_millis()),
             tasks: amount.tasks,
             documents: amount.documents,
             bytes: amount.bytes,

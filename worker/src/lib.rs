@@ -3,6 +3,7 @@
 //! ```text
 //! documents -> queue (durable) -> scheduler -> encoder lanes -> committer -> collection -> indexer
 //! query     -> cache of query vectors, or query lane -> collection
+//! collection that is re-embedded -> re-embedder -> queue, for its successor
 //! ```
 //!
 //! [`Engine`] is blocking and knows nothing of HTTP. What moves between the threads moves through bounded channels; what
@@ -33,6 +34,8 @@ mod plan;
 mod points;
 mod queries;
 mod query_cache;
+mod reembed;
+mod reembedding;
 mod rerank;
 mod reranking;
 mod retry;

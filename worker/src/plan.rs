@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use twofold_storage::{WaitingCollection, WaitingTask};
-use twofold_types::{CollectionName, Priority, TaskId};
+use twofold_storage::{CollectionId, WaitingCollection, WaitingTask};
+use twofold_types::{Priority, TaskId};
 
 /// A collection that may have the next window.
 pub(crate) struct Candidate<'a> {
@@ -14,8 +14,8 @@ pub(crate) struct Candidate<'a> {
 
 /// The next window.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Plan<'a> {
-    pub(crate) collection: &'a CollectionName,
+pub(crate) struct Plan {
+    pub(crate) collection: CollectionId,
     pub(crate) priority: Priority,
     pub(crate) slices: Vec<Slice>,
 }
@@ -37,7 +37,7 @@ pub(crate) struct Slice {
 pub(crate) struct Shares {
     /// Where the clock stood of the collection that went last.
     now: u64,
-    clocks: BTreeMap<CollectionName, u64>,
+    clocks: BTreeMap<CollectionId, u64>,
 }
 
 /// How far a byte puts a collection's clock forward.
@@ -50,17 +50,17 @@ pub(crate) fn cost(priority: Priority) -> u64 {
 }
 
 impl Shares {
-    fn clock(&self, collection: &CollectionName) -> u64 {
+    fn clock(&self, collection: CollectionId) -> u64 {
         self.clocks
-            .get(collection)
+            .get(&collection)
             .map_or(self.now, |clock| self.now.max(*clock))
     }
 
     /// Notes that a collection got a window.
-    pub(crate) fn charge(&mut self, collection: &CollectionName, priority: Priority, bytes: u64) {
+    pub(crate) fn charge(&mut self, collection: CollectionId, priority: Priority, bytes: u64) {
         self.now = self.clock(collection);
         self.clocks.insert(
-            collection.clone(),
+            collection,
             self.now.saturating_add(bytes.saturating_mul(cost(priority))),
         );
         let now = self.now;
@@ -71,14 +71,14 @@ impl Shares {
 /// The next window: documents of the collection that had least, of its tasks of the highest priority, the oldest first, out of
 /// as many tasks as fit. Encoding many at once lets the batcher put texts of one length together; one collection, because a
 /// window is committed as one write.
-pub(crate) fn plan<'a>(candidates: &[Candidate<'a>], shares: &Shares) -> Option<Plan<'a>> {
+pub(crate) fn plan(candidates: &[Candidate<'_>], shares: &Shares) -> Option<Plan> {
     let has_work = |task: &&WaitingTask| task.left > 0 || !task.due.is_empty();
     let candidates = candidates.iter().filter_map(|candidate| {
         let waiting = candidate.waiting;
         Some((candidate, waiting.tasks.iter().find(has_work)?.priority))
     });
     let (Candidate { waiting, most }, priority) =
-        candidates.min_by_key(|(candidate, _)| shares.clock(&candidate.waiting.collection))?;
+        candidates.min_by_key(|(candidate, _)| shares.clock(candidate.waiting.id))?;
     let mut room = *most;
     let mut slices = Vec::new();
     for task in waiting
@@ -102,7 +102,7 @@ pub(crate) fn plan<'a>(candidates: &[Candidate<'a>], shares: &Shares) -> Option<
         });
     }
     (!slices.is_empty()).then_some(Plan {
-        collection: &waiting.collection,
+        collection: waiting.id,
         priority,
         slices,
     })
@@ -124,19 +124,20 @@ mod tests {
         }
     }
 
-    fn waiting(collection: &str, tasks: Vec<WaitingTask>) -> WaitingCollection {
+    fn waiting(id: u32, tasks: Vec<WaitingTask>) -> WaitingCollection {
         WaitingCollection {
-            collection: collection.parse().unwrap(),
+            id: CollectionId(id),
+            collection: id.to_string().parse().unwrap(),
             tasks,
         }
     }
 
-    fn next<'a>(collections: &'a [WaitingCollection], most: u64, shares: &Shares) -> Option<Plan<'a>> {
+    fn next(collections: &[WaitingCollection], most: u64, shares: &Shares) -> Option<Plan> {
         let candidates: Vec<_> = collections.iter().map(|waiting| Candidate { waiting, most }).collect();
         plan(&candidates, shares)
     }
 
-    fn slices(plan: Option<Plan<'_>>) -> Vec<(u64, u64, u64)> {
+    fn slices(plan: Option<Plan>) -> Vec<(u64, u64, u64)> {
         let slices = plan.into_iter().flat_map(|plan| plan.slices);
         slices.map(|slice| (slice.task.0, slice.from, slice.count)).collect()
     }
@@ -144,8 +145,8 @@ mod tests {
     #[test]
     fn small_tasks_of_one_collection_share_a_window() {
         let collections = [
-            waiting("a", vec![task(1, 0, 1), task(3, 0, 1)]),
-            waiting("b", vec![task(2, 0, 1)]),
+            waiting(0, vec![task(1, 0, 1), task(3, 0, 1)]),
+            waiting(1, vec![task(2, 0, 1)]),
         ];
         let shares = Shares::default();
         assert_eq!(slices(next(&collections, 10, &shares)), [(1, 0, 1), (3, 0, 1)]);
@@ -153,7 +154,7 @@ mod tests {
 
     #[test]
     fn a_window_ends_when_it_is_full() {
-        let collections = [waiting("a", vec![task(1, 7, 3), task(2, 0, 5), task(3, 0, 1)])];
+        let collections = [waiting(0, vec![task(1, 7, 3), task(2, 0, 5), task(3, 0, 1)])];
         let shares = Shares::default();
         assert_eq!(slices(next(&collections, 5, &shares)), [(1, 7, 3), (2, 0, 2)]);
         assert_eq!(slices(next(&[], 5, &shares)), []);
@@ -165,7 +166,7 @@ mod tests {
             due: vec![2, 4],
             ..task(1, 9, 5)
         };
-        let collections = [waiting("a", vec![again])];
+        let collections = [waiting(0, vec![again])];
         let slice = next(&collections, 3, &Shares::default()).unwrap().slices.pop().unwrap();
         assert_eq!((slice.due, slice.from, slice.count), (vec![2, 4], 9, 1));
     }
@@ -176,17 +177,17 @@ mod tests {
             priority: Priority::High,
             ..task(9, 0, 2)
         };
-        let collections = [waiting("a", vec![urgent, task(1, 0, 5)])];
+        let collections = [waiting(0, vec![urgent, task(1, 0, 5)])];
         let plan = next(&collections, 10, &Shares::default());
         assert_eq!(plan.as_ref().unwrap().priority, Priority::High);
         assert_eq!(slices(plan), [(9, 0, 2)]);
     }
 
-    const NAMES: [&str; 4] = ["a", "b", "c", "d"];
+    const COLLECTIONS: [u32; 4] = [0, 1, 2, 3];
 
     /// What happens between two windows: a task of so many documents arrives.
     fn arrivals() -> impl Strategy<Value = Vec<(usize, u64, u64)>> {
-        prop::collection::vec((0..NAMES.len(), 0..3_u64, 1..30_u64), 0..200)
+        prop::collection::vec((0..COLLECTIONS.len(), 0..3_u64, 1..30_u64), 0..200)
     }
 
     fn priority(n: u64) -> Priority {
@@ -199,7 +200,7 @@ mod tests {
         /// planned as long as something waits.
         #[test]
         fn every_document_is_planned_once_and_in_its_order(arrivals in arrivals(), most in 1..40_u64) {
-            let mut collections: Vec<_> = NAMES.iter().map(|name| waiting(name, Vec::new())).collect();
+            let mut collections: Vec<_> = COLLECTIONS.iter().map(|id| waiting(*id, Vec::new())).collect();
             let mut shares = Shares::default();
             let mut arrivals = arrivals.into_iter().enumerate();
             let mut accepted = 0;
@@ -218,8 +219,8 @@ mod tests {
                     if arrived.is_empty() { break; }
                     continue;
                 };
-                let (name, level, slices) = (plan.collection.clone(), plan.priority, plan.slices.clone());
-                let tasks = &mut collections.iter_mut().find(|waiting| waiting.collection == name).unwrap().tasks;
+                let (id, level, slices) = (plan.collection, plan.priority, plan.slices.clone());
+                let tasks = &mut collections.iter_mut().find(|waiting| waiting.id == id).unwrap().tasks;
                 prop_assert!(slices.iter().map(|slice| slice.count).sum::<u64>() <= most);
                 for slice in &slices {
                     // The first of all that is left.
@@ -230,7 +231,7 @@ mod tests {
                     head.left -= slice.count;
                     planned += slice.count;
                 }
-                shares.charge(&name, level, slices.iter().map(|slice| slice.count).sum());
+                shares.charge(id, level, slices.iter().map(|slice| slice.count).sum());
             }
         }
 
@@ -240,11 +241,11 @@ mod tests {
         #[test]
         fn collections_with_enough_to_do_get_equal_shares(
             sizes in prop::collection::vec(1..1_000_u64, 100..300),
-            levels in prop::collection::vec(0..3_u64, NAMES.len()),
-            pause in (0..NAMES.len(), 0..100_usize),
+            levels in prop::collection::vec(0..3_u64, COLLECTIONS.len()),
+            pause in (0..COLLECTIONS.len(), 0..100_usize),
         ) {
             let endless = |level| WaitingTask { priority: priority(level), ..task(1, 0, u64::MAX / 2) };
-            let collections: Vec<_> = NAMES.iter().zip(&levels).map(|(name, level)| waiting(name, vec![endless(*level)])).collect();
+            let collections: Vec<_> = COLLECTIONS.iter().zip(&levels).map(|(id, level)| waiting(*id, vec![endless(*level)])).collect();
             let (paused, until) = pause;
             let mut shares = Shares::default();
             let mut worked = BTreeMap::new();
@@ -257,10 +258,10 @@ mod tests {
                     worked.clear();
                 }
                 let plan = next(&awake, 10, &shares).unwrap();
-                let (name, level) = (plan.collection.clone(), plan.priority);
-                shares.charge(&name, level, bytes);
-                *worked.entry(name).or_insert(0) += bytes * cost(level);
-                let clocks = awake.iter().map(|waiting| worked.get(&waiting.collection).copied().unwrap_or(0));
+                let (id, level) = (plan.collection, plan.priority);
+                shares.charge(id, level, bytes);
+                *worked.entry(id).or_insert(0) += bytes * cost(level);
+                let clocks = awake.iter().map(|waiting| worked.get(&waiting.id).copied().unwrap_or(0));
                 let (least, most) = clocks.fold((u64::MAX, 0), |(least, most), clock| (least.min(clock), most.max(clock)));
                 prop_assert!(most - least <= 2 * 1_000 * cost(Priority::Low), "step {}: {} to {}", step, least, most);
             }

@@ -5,6 +5,7 @@ use std::fmt;
 use std::time::Duration;
 
 use parking_lot::Mutex;
+use twofold_storage::CollectionId;
 use twofold_types::{Backoff, CollectionName};
 
 /// When a document that failed is tried again: each time after twice as long, give or take, up to a longest pause.
@@ -52,7 +53,7 @@ fn fraction(salt: u64) -> f64 {
 /// so that an outage does not use up the attempts of all that wait. In memory only: after a start all are tried.
 pub(crate) struct Backoffs {
     policy: RetryPolicy,
-    collections: Mutex<HashMap<CollectionName, Outage>>,
+    collections: Mutex<HashMap<CollectionId, Outage>>,
 }
 
 struct Outage {
@@ -81,9 +82,9 @@ impl Backoffs {
     }
 
     /// Everything that was tried of a collection failed.
-    pub(crate) fn failed(&self, collection: &CollectionName, error: impl fmt::Display, now: u64) {
+    pub(crate) fn failed(&self, id: CollectionId, collection: &CollectionName, error: impl fmt::Display, now: u64) {
         let mut collections = self.collections.lock();
-        let attempts = collections.get(collection).map_or(0, |outage| outage.attempts) + 1;
+        let attempts = collections.get(&id).map_or(0, |outage| outage.attempts) + 1;
         let pause = self.policy.pause(attempts, now);
         tracing::error!(%collection, %error, attempts, ?pause, "documents cannot be encoded; they wait");
         let outage = Outage {
@@ -91,16 +92,16 @@ impl Backoffs {
             attempts,
             until: now + pause.as_millis() as u64,
         };
-        collections.insert(collection.clone(), outage);
+        collections.insert(id, outage);
     }
 
     /// Something of a collection worked.
-    pub(crate) fn worked(&self, collection: &CollectionName) {
-        self.collections.lock().remove(collection);
+    pub(crate) fn worked(&self, collection: CollectionId) {
+        self.collections.lock().remove(&collection);
     }
 
-    pub(crate) fn turn(&self, collection: &CollectionName, now: u64) -> Turn {
-        match self.collections.lock().get(collection) {
+    pub(crate) fn turn(&self, collection: CollectionId, now: u64) -> Turn {
+        match self.collections.lock().get(&collection) {
             None => Turn::Free,
             Some(outage) if outage.until <= now => Turn::Probe,
             Some(outage) => Turn::Wait(outage.until),
@@ -108,9 +109,9 @@ impl Backoffs {
     }
 
     /// The outage of a collection as it is answered.
-    pub(crate) fn get(&self, collection: &CollectionName, now: u64) -> Option<Backoff> {
+    pub(crate) fn get(&self, collection: CollectionId, now: u64) -> Option<Backoff> {
         let collections = self.collections.lock();
-        let outage = collections.get(collection)?;
+        let outage = collections.get(&collection)?;
         Some(Backoff {
             error: outage.error.clone(),
             attempts: outage.attempts,
@@ -151,17 +152,18 @@ mod tests {
     #[test]
     fn a_collection_that_fails_waits_is_probed_and_is_free_when_something_works() {
         let backoffs = Backoffs::new(RetryPolicy::default());
-        let (bad, good) = ("bad".parse().unwrap(), "good".parse().unwrap());
-        backoffs.failed(&bad, "no", 1_000);
-        let Turn::Wait(until) = backoffs.turn(&bad, 1_000) else {
+        let (bad, good) = (CollectionId(0), CollectionId(1));
+        let name = "bad".parse().unwrap();
+        backoffs.failed(bad, &name, "no", 1_000);
+        let Turn::Wait(until) = backoffs.turn(bad, 1_000) else {
             panic!("it does not wait")
         };
         assert!((1_500..=2_000).contains(&until), "{until}");
-        assert_eq!(backoffs.turn(&bad, until), Turn::Probe);
-        assert_eq!(backoffs.turn(&good, 1_000), Turn::Free);
-        backoffs.failed(&bad, "still no", until);
-        assert_eq!(backoffs.get(&bad, until).unwrap().attempts, 2);
-        backoffs.worked(&bad);
-        assert_eq!(backoffs.turn(&bad, until), Turn::Free);
+        assert_eq!(backoffs.turn(bad, until), Turn::Probe);
+        assert_eq!(backoffs.turn(good, 1_000), Turn::Free);
+        backoffs.failed(bad, &name, "still no", until);
+        assert_eq!(backoffs.get(bad, until).unwrap().attempts, 2);
+        backoffs.worked(bad);
+        assert_eq!(backoffs.turn(bad, until), Turn::Free);
     }
 }

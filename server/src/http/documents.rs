@@ -6,7 +6,7 @@ use axum::extract::{FromRequest, Request, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Deserializer, Serialize};
-use twofold_storage::{DocumentSelector, Operation, StorageError};
+use twofold_storage::{DocumentSelector, StorageError};
 use twofold_types::api::{AddDocuments, DocumentInfo, DocumentsSelector, Envelope, TaskAccepted, UpdateResult};
 use twofold_types::{DocumentEntry, DocumentPage, Priority, StreamAccepted, Task, TaskId};
 use twofold_worker::{Result, check_limit};
@@ -229,7 +229,7 @@ pub(super) async fn act(
             DocumentsSelector::Ids(ids) => DocumentSelector::Ids(ids),
             DocumentsSelector::Filter(filter) => DocumentSelector::Filter(filter),
         };
-        let seq = engine.apply(collection, Operation::DeleteDocuments(selector))?;
+        let seq = engine.delete_documents(collection, selector)?;
         Ok(points::completed(seq))
     })
     .await

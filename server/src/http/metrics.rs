@@ -20,7 +20,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
-use twofold_storage::Collection;
+use twofold_storage::{Collection, Succession};
 use twofold_worker::Engine;
 
 use super::blocking::Api;
@@ -223,6 +223,28 @@ impl Collector for EngineState {
             for collection in &collections {
                 let labels = [("collection", collection.name().as_str())];
                 ConstGauge::new(of(collection)).encode(metric.encode_family(&labels)?)?;
+            }
+        }
+        let reembeddings = engine.store().reembeddings();
+        type Documents = fn(&Succession) -> &Collection;
+        let of_reembeddings: [(&str, &str, Documents); 2] = [
+            (
+                "reembedding_documents",
+                "Documents of a collection that is being re-embedded",
+                |reembedding| &reembedding.source,
+            ),
+            (
+                "reembedding_documents_done",
+                "Those of them that are encoded anew",
+                |reembedding| &reembedding.successor,
+            ),
+        ];
+        for (name, help, of) in of_reembeddings {
+            let mut metric = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
+            for reembedding in &reembeddings {
+                let labels = [("collection", reembedding.source.name().as_str())];
+                let documents = of(reembedding).count_documents().unwrap_or(0);
+                ConstGauge::new(documents).encode(metric.encode_family(&labels)?)?;
             }
         }
         Ok(())

@@ -32,6 +32,7 @@ mod number;
 mod payload_schema;
 mod point;
 mod pooled;
+mod reembedding;
 pub mod rerank;
 mod schema;
 mod snapshot;
@@ -69,6 +70,7 @@ pub use point::{
     VectorsInput, VectorsOutput,
 };
 pub use pooled::{ChunkPooling, PooledVectorParams};
+pub use reembedding::{Reembed, Reembedding, ReembeddingState};
 pub use snapshot::{RecoverSnapshot, SnapshotDescription};
 pub use strict_mode::{StrictModeConfig, StrictModeMultivector, StrictModeSparse};
 pub use task::{Document, DocumentError, Task, TaskId, TaskStatus};

@@ -135,6 +135,7 @@ fn apply(store: &Store, model: &mut Model, op: &Op) {
                         text: [0; 16],
                         metadata: [0; 16],
                     },
+                    gaps: String::new(),
                     chunks: points.collect(),
                 },
             };

@@ -389,7 +389,24 @@ async fn what_is_sent_and_answered_is_what_the_document_says() {
         let (status, answer) = contract.ask(method, path, &[], body).await;
         assert_eq!(status, expected, "{method} {path}: {answer}");
     }
+    of("GET", "/reembed", Value::Null, 404).await;
+    of(
+        "POST",
+        "/reembed",
+        json!({"encoders": {"words": {"model": "Qdrant/bm25"}, "gone": null}}),
+        400,
+    )
+    .await;
     of("DELETE", "", Value::Null, 200).await;
+
+    let d = [("collection", "d")];
+    let reembed = "/collections/{collection}/reembed";
+    let config = json!({"encoders": {"words": {"model": "Qdrant/bm25"}}});
+    let made = contract.ask("PUT", "/collections/{collection}", &d, config).await;
+    assert_eq!(made.0, 200);
+    let change = json!({"encoders": {"words": {"model": "Qdrant/bm25", "options": {"language": "german"}}}});
+    assert_eq!(contract.ask("POST", reembed, &d, change).await.0, 202);
+    assert_eq!(contract.ask("GET", reembed, &d, Value::Null).await.0, 200);
 }
 
 #[tokio::test]
@@ -412,6 +429,7 @@ async fn the_document_refuses_what_the_server_refuses() {
         ("TextsInput", json!(7)),
         ("CreateCollection", json!({"vectors": {"size": 4, "distance": "Near"}})),
         ("EncoderParams", json!({"model": "m", "dimensions": 0})),
+        ("Reembed", json!({"encoders": {"": "m"}})),
     ] {
         let error = contract.error(&format!("/components/schemas/{schema}"), &wrong);
         assert!(error.is_some(), "{schema} takes {wrong}");

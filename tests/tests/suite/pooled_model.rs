@@ -160,6 +160,7 @@ fn apply(store: &Store, op: &Op) {
             });
             let outcome = Outcome::Encoded {
                 fingerprint: fingerprint(0),
+                gaps: String::new(),
                 chunks: chunks.collect(),
             };
             finish(store, collection, *id, outcome);

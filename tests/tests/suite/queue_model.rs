@@ -126,6 +126,7 @@ fn encoded(document: &Document, fingerprint: Fingerprint) -> Outcome {
     });
     Outcome::Encoded {
         fingerprint,
+        gaps: String::new(),
         chunks: chunks.collect(),
     }
 }
