@@ -70,8 +70,8 @@ pub enum Precision {
     /// Floating point numbers of 32 bits.
     #[default]
     F32,
-    /// Floating point numbers of 16 bits with the range of f32, added up in 32, where the processor (AVX512_BF16, AMX) or the GPU
-    /// multiplies such, else f32: faster, and the vectors are as good as those of f32 but not the same.
+    /// Floating point numbers of 16 bits with the range of f32, added up in 32, where the processor (AMX) or the GPU multiplies
+    /// such, else f32: faster, and the vectors are as good as those of f32 but not the same.
     Bf16,
     /// Whole numbers of 8 bits, on the CPU only: faster, and the vectors are near to those of f32 but not the same.
     Int8,

@@ -1,7 +1,6 @@
 //! `y = x W + b` with x and W rounded to bf16, f32 with the first 8 of its 24 significant bits, and sums in f32.
 //!
-//! Two instruction sets multiply such numbers: one pair of inputs by sixteen columns at a time (AVX512_BF16), and thirty-two
-//! inputs of sixteen rows by sixteen columns (AMX). Both read weights in the same order, so these are packed once.
+//! Weights are packed once, and rows as they come, in the order in which tile registers are filled ([`super::amx`]).
 
 #![expect(unsafe_code, reason = "tiles are computed on pointers")]
 
@@ -209,71 +208,6 @@ unsafe fn add<S: Simd>(tile: &mut [f32], bias: &[f32], residual: Option<&[f32]>,
             }
             S::store(halves[0], sums[0]);
             S::store(halves[1], sums[1]);
-        }
-    }
-}
-
-#[cfg(target_arch = "x86_64")]
-pub(super) use x86::Avx512Bf16;
-
-#[cfg(target_arch = "x86_64")]
-mod x86 {
-    use std::arch::x86_64::*;
-
-    use super::{COLUMNS, STEP, Tiles};
-
-    /// Products of pairs by AVX512_BF16.
-    pub(in super::super) struct Avx512Bf16;
-
-    // SAFETY of all blocks: the caller answers for the instruction set and for the pointers.
-    impl Tiles for Avx512Bf16 {
-        const ROWS: usize = 12;
-
-        #[inline(always)]
-        unsafe fn new() -> Self {
-            Self
-        }
-
-        #[inline(always)]
-        unsafe fn multiply(&self, rows: usize, x: *const u16, panel: *const u16, steps: usize, tile: *mut f32) {
-            unsafe {
-                match rows {
-                    1 => rows_of::<1>(x, panel, steps, tile),
-                    2 => rows_of::<2>(x, panel, steps, tile),
-                    3 | 4 => rows_of::<4>(x, panel, steps, tile),
-                    5..=8 => rows_of::<8>(x, panel, steps, tile),
-                    _ => rows_of::<12>(x, panel, steps, tile),
-                }
-            }
-        }
-    }
-
-    #[inline(always)]
-    unsafe fn rows_of<const R: usize>(x: *const u16, panel: *const u16, steps: usize, tile: *mut f32) {
-        /// Pairs of a step.
-        const PAIRS: usize = STEP / 2;
-        unsafe {
-            let mut sums = [[_mm512_setzero_ps(); 2]; R];
-            for step in 0..steps {
-                let x = x.add(step * Avx512Bf16::ROWS * STEP);
-                for pair in 0..PAIRS {
-                    let weights = panel.add((step * PAIRS + pair) * 2 * COLUMNS);
-                    let weights = [
-                        std::mem::transmute::<__m512i, __m512bh>(_mm512_loadu_si512(weights.cast())),
-                        std::mem::transmute::<__m512i, __m512bh>(_mm512_loadu_si512(weights.add(COLUMNS).cast())),
-                    ];
-                    for (r, sums) in sums.iter_mut().enumerate() {
-                        let both = x.add(r * STEP + 2 * pair).cast::<i32>().read_unaligned();
-                        let both = std::mem::transmute::<__m512i, __m512bh>(_mm512_set1_epi32(both));
-                        sums[0] = _mm512_dpbf16_ps(sums[0], both, weights[0]);
-                        sums[1] = _mm512_dpbf16_ps(sums[1], both, weights[1]);
-                    }
-                }
-            }
-            for (r, sums) in sums.into_iter().enumerate() {
-                _mm512_storeu_ps(tile.add(r * COLUMNS), sums[0]);
-                _mm512_storeu_ps(tile.add(r * COLUMNS + 16), sums[1]);
-            }
         }
     }
 }

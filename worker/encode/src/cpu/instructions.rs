@@ -10,7 +10,6 @@ use std::sync::LazyLock;
 #[cfg(target_arch = "x86_64")]
 use super::{
     amx::{self, Amx},
-    bf16::Avx512Bf16,
     integers::{Avx512Vnni, AvxVnni},
     simd::{Avx2, Avx512},
 };
@@ -26,9 +25,6 @@ pub(crate) enum Instructions {
     /// All of the next, and tile registers for products of bf16.
     #[cfg(target_arch = "x86_64")]
     Amx,
-    /// All of the next, and products of bf16 that are added up in f32.
-    #[cfg(target_arch = "x86_64")]
-    Avx512Bf16,
     /// AVX-512 with products of 8 bits that are added up in 32.
     #[cfg(target_arch = "x86_64")]
     Avx512Vnni,
@@ -54,12 +50,8 @@ impl Instructions {
             let fma = is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma");
             let wide = fma && is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512bw");
             let vnni = wide && is_x86_feature_detected!("avx512vnni");
-            let bf16 = vnni && is_x86_feature_detected!("avx512bf16");
-            if bf16 && amx::is_there() {
+            if vnni && amx::is_there() {
                 sets.push(Self::Amx);
-            }
-            if bf16 {
-                sets.push(Self::Avx512Bf16);
             }
             if vnni {
                 sets.push(Self::Avx512Vnni);
@@ -78,8 +70,8 @@ impl Instructions {
         sets
     }
 
-    /// Those that this process uses: the first of them, or what `TWOFOLD_SIMD` masks them to: `avx512_bf16`, `avx512_vnni`,
-    /// `avx512`, `avx_vnni`, `avx2`, `portable`.
+    /// Those that this process uses: the first of them, or what `TWOFOLD_SIMD` masks them to: `avx512_vnni`, `avx512`,
+    /// `avx_vnni`, `avx2`, `portable`.
     pub fn chosen() -> Self {
         static CHOSEN: LazyLock<Instructions> = LazyLock::new(|| {
             let sets = Instructions::supported();
@@ -99,7 +91,7 @@ impl Instructions {
     pub fn has_bf16(self) -> bool {
         match self {
             #[cfg(target_arch = "x86_64")]
-            Self::Amx | Self::Avx512Bf16 => true,
+            Self::Amx => true,
             _ => false,
         }
     }
@@ -108,8 +100,6 @@ impl Instructions {
         match self {
             #[cfg(target_arch = "x86_64")]
             Self::Amx => "amx",
-            #[cfg(target_arch = "x86_64")]
-            Self::Avx512Bf16 => "avx512_bf16",
             #[cfg(target_arch = "x86_64")]
             Self::Avx512Vnni => "avx512_vnni",
             #[cfg(target_arch = "x86_64")]
@@ -126,7 +116,7 @@ impl Instructions {
     pub fn columns(self) -> usize {
         match self {
             #[cfg(target_arch = "x86_64")]
-            Self::Amx | Self::Avx512Bf16 | Self::Avx512Vnni | Self::Avx512 => 2 * Avx512::WIDTH,
+            Self::Amx | Self::Avx512Vnni | Self::Avx512 => 2 * Avx512::WIDTH,
             #[cfg(target_arch = "x86_64")]
             Self::AvxVnni | Self::Avx2 => 2 * Avx2::WIDTH,
             Self::Portable => 2 * Portable::WIDTH,
@@ -151,9 +141,7 @@ pub(super) fn run<K: Kernel>(instructions: Instructions, kernel: K) -> K::Output
     unsafe {
         match instructions {
             #[cfg(target_arch = "x86_64")]
-            Instructions::Amx | Instructions::Avx512Bf16 | Instructions::Avx512Vnni | Instructions::Avx512 => {
-                avx512(kernel)
-            }
+            Instructions::Amx | Instructions::Avx512Vnni | Instructions::Avx512 => avx512(kernel),
             #[cfg(target_arch = "x86_64")]
             Instructions::AvxVnni | Instructions::Avx2 => avx2(kernel),
             Instructions::Portable => kernel.run::<Portable>(),
@@ -175,7 +163,7 @@ pub(super) fn run_integers<K: IntegerKernel>(instructions: Instructions, kernel:
     unsafe {
         match instructions {
             #[cfg(target_arch = "x86_64")]
-            Instructions::Amx | Instructions::Avx512Bf16 | Instructions::Avx512Vnni => integers_avx512_vnni(kernel),
+            Instructions::Amx | Instructions::Avx512Vnni => integers_avx512_vnni(kernel),
             #[cfg(target_arch = "x86_64")]
             Instructions::Avx512 => integers_avx512(kernel),
             #[cfg(target_arch = "x86_64")]
@@ -202,8 +190,6 @@ pub(super) fn run_bf16<K: Bf16Kernel>(instructions: Instructions, kernel: K) {
         match instructions {
             #[cfg(target_arch = "x86_64")]
             Instructions::Amx => bf16_amx(kernel),
-            #[cfg(target_arch = "x86_64")]
-            Instructions::Avx512Bf16 => bf16_avx512(kernel),
             other => unreachable!("{other:?} has no products of bf16"),
         }
     }
@@ -256,11 +242,4 @@ unsafe fn integers_avx2<K: IntegerKernel>(kernel: K) {
 unsafe fn bf16_amx<K: Bf16Kernel>(kernel: K) {
     // SAFETY: as the attribute says, and the processor has tile registers.
     unsafe { kernel.run::<Amx, Avx512>() }
-}
-
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx2,fma,avx512f,avx512bw,avx512bf16")]
-unsafe fn bf16_avx512<K: Bf16Kernel>(kernel: K) {
-    // SAFETY: as the attribute says.
-    unsafe { kernel.run::<Avx512Bf16, Avx512>() }
 }
