@@ -1,6 +1,9 @@
 //! Paths of endpoints, with names percent-encoded.
 
 use std::fmt::Write;
+use std::time::Duration;
+
+use twofold_types::api::ChangesPosition;
 
 use crate::Error;
 
@@ -26,6 +29,17 @@ pub(crate) fn page(from: Option<&str>, limit: usize) -> String {
     if let Some(from) = from {
         query.push_str("&from=");
         push_encoded(&mut query, from);
+    }
+    query
+}
+
+/// `?limit=..&wait=..&timeout=..&since=..&epoch=..`
+pub(crate) fn changes(after: Option<ChangesPosition>, limit: usize, wait: Duration) -> String {
+    // The server's own timeout may be shorter than the wait.
+    let (seconds, within) = (wait.as_secs(), wait.as_secs() + 30);
+    let mut query = format!("?limit={limit}&wait={seconds}&timeout={within}");
+    if let Some(ChangesPosition { epoch, since }) = after {
+        write!(query, "&since={since}&epoch={epoch}").expect("writing to a string does not fail");
     }
     query
 }

@@ -108,6 +108,12 @@ pub struct ServeOptions {
     /// Seconds for which finished tasks are kept
     #[arg(long, env = "TWOFOLD_FINISHED_TASK_AGE", value_name = "SECONDS", default_value_t = StorageOptions::new("").finished_task_age.as_secs())]
     pub finished_task_age: u64,
+    /// Writes of a collection whose changes are kept for those who mirror it; 0 keeps none
+    #[arg(long, env = "TWOFOLD_CHANGE_WRITES", value_name = "N", default_value_t = StorageOptions::new("").change_writes)]
+    pub change_writes: u64,
+    /// Bytes of these changes
+    #[arg(long, env = "TWOFOLD_CHANGE_BYTES", value_name = "BYTES", default_value_t = StorageOptions::new("").change_bytes)]
+    pub change_bytes: u64,
     /// Attempts to encode a document, when what goes wrong may pass, until it becomes a dead letter
     #[arg(long, env = "TWOFOLD_INGEST_ATTEMPTS", value_name = "N", default_value_t = RetryPolicy::default().attempts)]
     pub ingest_attempts: u32,
@@ -160,6 +166,8 @@ pub async fn run(options: ServeOptions) -> anyhow::Result<()> {
             min_free_disk_bytes: options.min_free_disk,
             finished_tasks: options.finished_tasks,
             finished_task_age: Duration::from_secs(options.finished_task_age),
+            change_writes: options.change_writes,
+            change_bytes: options.change_bytes,
             ..defaults
         },
         endpoints: options

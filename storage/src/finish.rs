@@ -24,7 +24,7 @@ use crate::write::Write;
 /// What an operation has changed of documents and tasks so far; `None` where there is none any more.
 #[derive(Default)]
 pub(crate) struct Documents {
-    stored: HashMap<String, Option<DocumentRecord>>,
+    pub(crate) stored: HashMap<String, Option<DocumentRecord>>,
     waiting: HashMap<String, Option<WaitingRecord>>,
     tasks: BTreeMap<TaskId, TaskRecord>,
     /// Those of which a point was put in, changed or taken out.

@@ -40,6 +40,7 @@ mod aliases;
 mod ann;
 mod backlog;
 mod budget;
+mod changes;
 mod checkpoint;
 mod collection;
 mod column;
@@ -88,6 +89,7 @@ mod write;
 
 pub use backlog::{Amount, WaitingCollection, WaitingTask};
 pub use budget::memory_bytes;
+pub use changes::ChangesGone;
 pub use collection::{Collection, VectorMemory};
 pub use document::{DocumentState, ListedDocument, StoredDocument};
 pub use embedding_cache::{EmbeddingCache, EmbeddingKey};

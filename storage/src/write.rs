@@ -8,6 +8,7 @@ use twofold_types::api::UpdateMode;
 use twofold_types::{Embedding, Filter, Payload, PointId, SparseVector};
 use twofold_vector::Bitmap;
 
+use crate::changes::ChangeLog;
 use crate::embedding::{self, checked};
 use crate::error::{InvalidInput, Result};
 use crate::filter::{CompiledFilter, Subject};
@@ -25,10 +26,10 @@ use crate::view::View;
 pub(crate) struct Write<'a> {
     pub(crate) view: &'a View<'a>,
     pub(crate) batch: Batch<'a>,
-    seq: SeqNo,
+    pub(crate) seq: SeqNo,
     next_offset: u32,
-    points: HashMap<PointOffset, Option<PointRecord>>,
-    ids: HashMap<PointId, Option<PointOffset>>,
+    pub(crate) points: HashMap<PointOffset, Option<PointRecord>>,
+    pub(crate) ids: HashMap<PointId, Option<PointOffset>>,
     pub(crate) vectors: Vectors,
     postings: Vec<PostingChange>,
     pub(crate) documents: Documents,
@@ -67,12 +68,14 @@ pub(crate) struct Change {
 }
 
 impl<'a> Write<'a> {
-    /// Prepares an operation on top of `view`. Nothing is written yet. With `log`, indexes and checkpoints will follow it.
+    /// Prepares an operation on top of `view`. Nothing is written yet. With `log`, indexes and checkpoints will follow it, with
+    /// `changes` those who mirror the collection.
     pub(crate) fn prepare(
         view: &'a View<'a>,
         batch: Batch<'a>,
         operation: Operation,
         log: bool,
+        changes: Option<&mut ChangeLog>,
     ) -> Result<Prepared<'a>> {
         let mut write = Self {
             view,
@@ -87,6 +90,9 @@ impl<'a> Write<'a> {
         };
         write.operation(operation)?;
         write.pool_documents()?;
+        if let Some(changes) = changes {
+            write.log_changes(changes);
+        }
         write.finish(log)
     }
 

@@ -2,6 +2,7 @@
 
 mod access;
 mod api;
+mod changes;
 mod crash;
 mod crash_ingestion;
 mod crash_reembedding;
