@@ -13,7 +13,7 @@ use tokio::net::TcpListener;
 use twofold_encode::{DeviceSpec, Endpoints};
 use twofold_storage::Options as StorageOptions;
 use twofold_types::ModelId;
-use twofold_worker::{Engine, Options, RetryPolicy};
+use twofold_worker::{Engine, Options, RetryPolicy, Webhooks};
 
 use crate::http::{Access, ApiKey, HttpOptions, Limits, router};
 use crate::models_dir::default_models_dir;
@@ -39,6 +39,9 @@ pub struct ServeOptions {
     /// A file of services that run models for this server, as docs/models.md describes
     #[arg(long, env = "TWOFOLD_ENDPOINTS", value_name = "FILE")]
     pub endpoints: Option<PathBuf>,
+    /// A file of addresses that are told of every finished task, as docs/operating.md describes
+    #[arg(long, env = "TWOFOLD_WEBHOOKS", value_name = "FILE")]
+    pub webhooks: Option<PathBuf>,
     /// What encodes: auto, cpu, cuda:N or metal
     #[arg(long, env = "TWOFOLD_DEVICE", default_value = "auto")]
     pub device: DeviceSpec,
@@ -174,6 +177,12 @@ pub async fn run(options: ServeOptions) -> anyhow::Result<()> {
             .endpoints
             .as_deref()
             .map(Endpoints::open)
+            .transpose()?
+            .unwrap_or_default(),
+        webhooks: options
+            .webhooks
+            .as_deref()
+            .map(Webhooks::open)
             .transpose()?
             .unwrap_or_default(),
         device: options.device,

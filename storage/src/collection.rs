@@ -273,7 +273,8 @@ impl Collection {
             if let Some(changes) = &mut changes {
                 changes.trim(&view, &mut batch)?;
             }
-            let mut prepared = Write::prepare(&view, batch, operation, writer.log, changes.as_mut())?;
+            let webhooks = &self.options.webhooks;
+            let mut prepared = Write::prepare(&view, batch, operation, writer.log, changes.as_mut(), webhooks)?;
             if writer.reembedding {
                 note_changed(&mut prepared.batch, self.id, &prepared.documents, view.state.seq.next());
             }

@@ -61,6 +61,7 @@ mod lift;
 mod operation;
 mod options;
 mod original;
+mod outbox;
 mod path;
 mod payload_index;
 mod place;
@@ -102,6 +103,7 @@ pub use operation::{
     document_point_id,
 };
 pub use options::Options;
+pub use outbox::{Message, NextMessage, Outbox};
 pub use path::PayloadPath;
 pub use payload_index::PayloadIndex;
 pub use placement::Placement;

@@ -52,6 +52,8 @@ pub struct Options {
     /// Bytes of these, at most, before compression; 0: none. Default: 64 MiB, the ids of some 3 million points with UUIDs, so that a
     /// thousand collections that are written to stay below 64 GiB.
     pub change_bytes: u64,
+    /// Names of those who are to be told of every task that is finished; each gets a message in the [outbox](crate::Outbox). Default: none.
+    pub webhooks: Vec<String>,
 }
 
 impl Options {
@@ -73,6 +75,7 @@ impl Options {
             finished_task_age: Duration::from_secs(7 * 24 * 3600),
             change_writes: 100_000,
             change_bytes: 64 << 20,
+            webhooks: Vec::new(),
         }
     }
 }

@@ -44,12 +44,14 @@ pub(crate) enum Cf {
     IndexLog,
     /// Collection id, sequence number -> ids of what the write has changed.
     Changes,
+    /// Receiver, time, task id -> a message about a finished task.
+    Outbox,
     /// A hash -> the embedding of a text: the only family that is a cache.
     Embeddings,
 }
 
 impl Cf {
-    const ALL: [Self; 15] = [
+    const ALL: [Self; 16] = [
         Self::Meta,
         Self::Collections,
         Self::Ids,
@@ -64,6 +66,7 @@ impl Cf {
         Self::Retries,
         Self::IndexLog,
         Self::Changes,
+        Self::Outbox,
         Self::Embeddings,
     ];
 
@@ -96,6 +99,7 @@ impl Cf {
             Self::Retries => "retries",
             Self::IndexLog => "index_log",
             Self::Changes => "changes",
+            Self::Outbox => "outbox",
             Self::Embeddings => "embeddings",
         }
     }
@@ -129,7 +133,7 @@ impl Rocks {
             // Components of embeddings do not compress; texts do.
             options.set_compression_type(match cf {
                 Cf::Vectors | Cf::Embeddings => DBCompressionType::None,
-                Cf::TaskBodies | Cf::DeadLetters => DBCompressionType::Zstd,
+                Cf::TaskBodies | Cf::DeadLetters | Cf::Outbox => DBCompressionType::Zstd,
                 _ => DBCompressionType::Lz4,
             });
             if cf == Cf::Embeddings {

@@ -33,6 +33,8 @@ pub(crate) struct Write<'a> {
     pub(crate) vectors: Vectors,
     postings: Vec<PostingChange>,
     pub(crate) documents: Documents,
+    /// Who is told of tasks that it finishes.
+    pub(crate) webhooks: &'a [String],
 }
 
 /// Vectors that are put in or taken out, by place and point.
@@ -69,13 +71,15 @@ pub(crate) struct Change {
 
 impl<'a> Write<'a> {
     /// Prepares an operation on top of `view`. Nothing is written yet. With `log`, indexes and checkpoints will follow it, with
-    /// `changes` those who mirror the collection.
+    /// `changes` those who mirror the
+    /// collection, and `webhooks` are told of tasks that it finishes.
     pub(crate) fn prepare(
         view: &'a View<'a>,
         batch: Batch<'a>,
         operation: Operation,
         log: bool,
         changes: Option<&mut ChangeLog>,
+        webhooks: &'a [String],
     ) -> Result<Prepared<'a>> {
         let mut write = Self {
             view,
@@ -87,6 +91,7 @@ impl<'a> Write<'a> {
             vectors: BTreeMap::new(),
             postings: Vec::new(),
             documents: Documents::default(),
+            webhooks,
         };
         write.operation(operation)?;
         write.pool_documents()?;

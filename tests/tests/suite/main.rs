@@ -30,3 +30,4 @@ mod search;
 mod search_passages;
 mod snapshots;
 mod support;
+mod webhooks;
