@@ -82,6 +82,15 @@ mod tests {
     }
 
     #[test]
+    fn changes_are_waited_for_within_the_timeout() {
+        assert_eq!(changes(None, 7, Duration::ZERO), "?limit=7&wait=0&timeout=30");
+        let epoch = "00000000-0000-0000-0000-000000000001".parse().unwrap();
+        let after = Some(ChangesPosition { epoch, since: 9 });
+        let query = format!("?limit=7&wait=60&timeout=90&since=9&epoch={epoch}");
+        assert_eq!(changes(after, 7, Duration::from_secs(60)), query);
+    }
+
+    #[test]
     fn names_that_a_url_would_resolve_are_refused() {
         for segment in ["", ".", ".."] {
             assert!(

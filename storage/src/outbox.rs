@@ -306,8 +306,8 @@ mod tests {
             .apply(Operation::CancelTask { task: canceled, now: 5 })
             .unwrap();
         store.delete_collection(collection.name()).unwrap();
-        store.queue().collection_deleted(deleted, 6).unwrap();
-        store.queue().collection_deleted(deleted, 7).unwrap();
+        store.queue().collection_gone(deleted, collection.id(), 6).unwrap();
+        store.queue().collection_gone(deleted, collection.id(), 7).unwrap();
         for task in [canceled, deleted] {
             let message = due(&store, "a", 9);
             let body: serde_json::Value = serde_json::from_slice(&message.body).unwrap();

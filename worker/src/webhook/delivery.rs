@@ -25,12 +25,17 @@ pub(crate) struct Delivery {
 impl Delivery {
     pub(crate) fn run(self) {
         // Attempts that failed since one worked. A receiver that is down is tried with one message at a time, less and less often.
-        let mut failures = 0;
+        let mut failures: u32 = 0;
         loop {
-            let pause = self.step(&mut failures).unwrap_or_else(|error| {
-                tracing::error!(webhook = self.name, %error, "the outbox cannot be read or written");
-                AT_REST
-            });
+            let pause = match self.step(&mut failures) {
+                Ok(pause) => pause,
+                // What was delivered may be there still, and is not to be sent every second.
+                Err(error) => {
+                    tracing::error!(webhook = self.name, %error, "the outbox cannot be read or written");
+                    failures = failures.saturating_add(1);
+                    self.receiver.retry.pause(failures, now_millis())
+                }
+            };
             let stopped = self.stop.signal.recv_timeout(pause);
             if stopped.is_err_and(|error| error.is_disconnected()) {
                 return;
