@@ -23,6 +23,7 @@ pub struct Client {
     http: reqwest::Client,
     /// Without a trailing slash.
     base: Arc<str>,
+    timeout: Duration,
     retry: RetryPolicy,
 }
 
@@ -96,6 +97,7 @@ impl ClientBuilder {
         Ok(Client {
             http: http.build().map_err(Error::Transport)?,
             base,
+            timeout: self.timeout,
             retry: self.retry,
         })
     }
@@ -127,6 +129,18 @@ impl Client {
     /// Sends a request without a body and answers the `result` of the envelope.
     pub(crate) async fn call<T: DeserializeOwned>(&self, method: Method, path: &str) -> Result<T, Error> {
         self.answer(self.request(method, path)?).await
+    }
+
+    /// The same where the server is asked to wait for `wait` before it answers.
+    pub(crate) async fn call_waiting<T: DeserializeOwned>(
+        &self,
+        method: Method,
+        path: &str,
+        wait: Duration,
+    ) -> Result<T, Error> {
+        let mut request = self.request(method, path)?;
+        *request.timeout_mut() = Some(self.timeout.saturating_add(wait));
+        self.answer(request).await
     }
 
     /// Sends `body` as JSON and answers the `result` of the envelope.

@@ -61,6 +61,11 @@ impl Error {
         self.status() == Some(404)
     }
 
+    /// What was named was there and will not be again, such as changes that a mirror has missed.
+    pub fn is_gone(&self) -> bool {
+        self.status() == Some(410)
+    }
+
     /// What was to be created exists already.
     pub fn is_conflict(&self) -> bool {
         self.status() == Some(409)

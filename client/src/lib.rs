@@ -34,6 +34,7 @@
 //! # }
 //! ```
 
+mod changes;
 mod client;
 mod collections;
 mod documents;

@@ -1,6 +1,9 @@
 //! Paths of endpoints, with names percent-encoded.
 
 use std::fmt::Write;
+use std::time::Duration;
+
+use twofold_types::api::ChangesPosition;
 
 use crate::Error;
 
@@ -26,6 +29,17 @@ pub(crate) fn page(from: Option<&str>, limit: usize) -> String {
     if let Some(from) = from {
         query.push_str("&from=");
         push_encoded(&mut query, from);
+    }
+    query
+}
+
+/// `?limit=..&wait=..&timeout=..&since=..&epoch=..`
+pub(crate) fn changes(after: Option<ChangesPosition>, limit: usize, wait: Duration) -> String {
+    // The server's own timeout may be shorter than the wait.
+    let (seconds, within) = (wait.as_secs(), wait.as_secs() + 30);
+    let mut query = format!("?limit={limit}&wait={seconds}&timeout={within}");
+    if let Some(ChangesPosition { epoch, since }) = after {
+        write!(query, "&since={since}&epoch={epoch}").expect("writing to a string does not fail");
     }
     query
 }
@@ -65,6 +79,15 @@ mod tests {
         assert_eq!(page(None, 7), "?limit=7");
         assert_eq!(page(Some("a&b=c"), 7), "?limit=7&from=a%26b%3Dc");
         assert_eq!(page_with(None, 7, &["a", "b&c"]), "?limit=7&metadata=a%2Cb%26c");
+    }
+
+    #[test]
+    fn changes_are_waited_for_within_the_timeout() {
+        assert_eq!(changes(None, 7, Duration::ZERO), "?limit=7&wait=0&timeout=30");
+        let epoch = "00000000-0000-0000-0000-000000000001".parse().unwrap();
+        let after = Some(ChangesPosition { epoch, since: 9 });
+        let query = format!("?limit=7&wait=60&timeout=90&since=9&epoch={epoch}");
+        assert_eq!(changes(after, 7, Duration::from_secs(60)), query);
     }
 
     #[test]

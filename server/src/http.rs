@@ -4,6 +4,7 @@
 mod access;
 mod aliases;
 mod blocking;
+mod changes;
 mod collections;
 mod deadline;
 mod documents;
@@ -161,6 +162,7 @@ fn routes(metrics: &Metrics) -> OpenApiRouter<Api> {
         // As large as it is; it is written to disk as it comes.
         .routes(routes!(snapshots::upload).layer(DefaultBodyLimit::disable()))
         .routes(routes!(snapshots::download, snapshots::delete))
+        .routes(routes!(changes::changes))
         .routes(routes!(documents::list, documents::add))
         .routes(routes!(documents::get, documents::delete, documents::act))
         .routes(routes!(reembed::get, reembed::begin, reembed::cancel))

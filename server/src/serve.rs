@@ -13,7 +13,7 @@ use tokio::net::TcpListener;
 use twofold_encode::{DeviceSpec, Endpoints};
 use twofold_storage::Options as StorageOptions;
 use twofold_types::ModelId;
-use twofold_worker::{Engine, Options, RetryPolicy};
+use twofold_worker::{Engine, Options, RetryPolicy, Webhooks};
 
 use crate::http::{Access, ApiKey, HttpOptions, Limits, router};
 use crate::models_dir::default_models_dir;
@@ -39,6 +39,9 @@ pub struct ServeOptions {
     /// A file of services that run models for this server, as docs/models.md describes
     #[arg(long, env = "TWOFOLD_ENDPOINTS", value_name = "FILE")]
     pub endpoints: Option<PathBuf>,
+    /// A file of addresses that are told of every finished task, as docs/operating.md describes
+    #[arg(long, env = "TWOFOLD_WEBHOOKS", value_name = "FILE")]
+    pub webhooks: Option<PathBuf>,
     /// What encodes: auto, cpu, cuda:N or metal
     #[arg(long, env = "TWOFOLD_DEVICE", default_value = "auto")]
     pub device: DeviceSpec,
@@ -108,6 +111,12 @@ pub struct ServeOptions {
     /// Seconds for which finished tasks are kept
     #[arg(long, env = "TWOFOLD_FINISHED_TASK_AGE", value_name = "SECONDS", default_value_t = StorageOptions::new("").finished_task_age.as_secs())]
     pub finished_task_age: u64,
+    /// Writes of a collection whose changes are kept for those who mirror it; 0 keeps none
+    #[arg(long, env = "TWOFOLD_CHANGE_WRITES", value_name = "N", default_value_t = StorageOptions::new("").change_writes)]
+    pub change_writes: u64,
+    /// Bytes of these changes
+    #[arg(long, env = "TWOFOLD_CHANGE_BYTES", value_name = "BYTES", default_value_t = StorageOptions::new("").change_bytes)]
+    pub change_bytes: u64,
     /// Attempts to encode a document, when what goes wrong may pass, until it becomes a dead letter
     #[arg(long, env = "TWOFOLD_INGEST_ATTEMPTS", value_name = "N", default_value_t = RetryPolicy::default().attempts)]
     pub ingest_attempts: u32,
@@ -160,12 +169,20 @@ pub async fn run(options: ServeOptions) -> anyhow::Result<()> {
             min_free_disk_bytes: options.min_free_disk,
             finished_tasks: options.finished_tasks,
             finished_task_age: Duration::from_secs(options.finished_task_age),
+            change_writes: options.change_writes,
+            change_bytes: options.change_bytes,
             ..defaults
         },
         endpoints: options
             .endpoints
             .as_deref()
             .map(Endpoints::open)
+            .transpose()?
+            .unwrap_or_default(),
+        webhooks: options
+            .webhooks
+            .as_deref()
+            .map(Webhooks::open)
             .transpose()?
             .unwrap_or_default(),
         device: options.device,

@@ -13,6 +13,7 @@ use twofold_types::{
 
 use twofold_vector::{Arena, Bitmap, MultiArena, SparseIndex, Watch};
 
+use crate::changes::ChangeLog;
 use crate::column::Column;
 use crate::embedding;
 use crate::error::{Result, check_deadline};
@@ -59,6 +60,8 @@ pub(crate) struct Writer {
     pub(crate) record: CollectionRecord,
     /// Whether there is an index or a checkpoint, or one is being made, that needs to be told what changes.
     pub(crate) log: bool,
+    /// What those who mirror the collection are told; none where nothing is kept for them.
+    pub(crate) changes: Option<ChangeLog>,
     /// An index is being built on the state of this write: of what comes after it nothing is forgotten.
     pub(crate) hold: Option<SeqNo>,
     /// The collection is being re-embedded: which documents change is noted, and points change through documents only.
@@ -186,6 +189,7 @@ impl Collection {
             log: state.indexes.iter().any(Option::is_some)
                 || indexes.iter().any(|slot| slot.saved().is_some())
                 || !checkpoints.saved(&state.schema).is_empty(),
+            changes: ChangeLog::open(&rocks, id, seq, &options)?,
             hold: None,
             reembedding: false,
         };
@@ -260,12 +264,17 @@ impl Collection {
             self.options.check_disk()?;
         }
         let seq = {
-            let writer = self.lock_writer()?;
+            let mut writer = self.lock_writer()?;
             if writer.reembedding && operation.is_of_points() {
                 return Err(crate::StorageError::PointsHeld(self.name.clone()));
             }
             let view = self.view();
-            let mut prepared = Write::prepare(&view, self.rocks.batch(), operation, writer.log)?;
+            let (mut batch, mut changes) = (self.rocks.batch(), writer.changes.clone());
+            if let Some(changes) = &mut changes {
+                changes.trim(&view, &mut batch)?;
+            }
+            let webhooks = &self.options.webhooks;
+            let mut prepared = Write::prepare(&view, batch, operation, writer.log, changes.as_mut(), webhooks)?;
             if writer.reembedding {
                 note_changed(&mut prepared.batch, self.id, &prepared.documents, view.state.seq.next());
             }
@@ -276,6 +285,7 @@ impl Collection {
             }
             fail::fail_point!("apply::before_write");
             self.publish(prepared.batch, state)?;
+            writer.changes = changes;
             fail::fail_point!("apply::before_sync");
             seq
         };

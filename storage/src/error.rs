@@ -6,6 +6,7 @@ use std::time::Duration;
 use twofold_types::{CollectionName, EmbeddingKind, TaskId};
 use twofold_vector::Deadline;
 
+use crate::changes::ChangesGone;
 use crate::pooled::InvalidPooling;
 
 /// A result of this crate.
@@ -64,6 +65,9 @@ pub enum StorageError {
     /// There is no such dead letter.
     #[error("Not found: Document `{0}` is not a dead letter!")]
     DeadLetterNotFound(String),
+    /// Changes that are not kept any more.
+    #[error(transparent)]
+    ChangesGone(#[from] ChangesGone),
     /// The request cannot be carried out as it stands.
     #[error(transparent)]
     Invalid(#[from] InvalidInput),
@@ -235,6 +239,9 @@ pub enum InvalidInput {
     /// A collection that cannot be re-embedded.
     #[error("the collection cannot be re-embedded: {0}")]
     Reembedding(String),
+    /// Changes, of which none are kept.
+    #[error("this server keeps no changes for mirrors: `--change-writes` or `--change-bytes` is 0")]
+    NoChanges,
     /// A pooled vector that cannot be.
     #[error("pooled vector `{vector}`: {reason}")]
     Pooling {
@@ -299,6 +306,8 @@ pub enum FormulaError {
 pub enum Fault {
     /// What was named is not there.
     Missing,
+    /// What was named was there, and will not be again.
+    Gone,
     /// What was to be made is there already.
     Conflict,
     /// The input is wrong.
@@ -325,6 +334,7 @@ impl StorageError {
             | Self::NotReembedding(_)
             | Self::SnapshotNotFound(_) => Fault::Missing,
             Self::Invalid(InvalidInput::PointNotFound(_)) => Fault::Missing,
+            Self::ChangesGone(_) => Fault::Gone,
             Self::CollectionExists(_) | Self::Reembedding(_) | Self::PointsHeld(_) | Self::ReembeddingTask(_) => {
                 Fault::Conflict
             }

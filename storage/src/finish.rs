@@ -16,6 +16,7 @@ use crate::operation::{
     DOCUMENT_ID, DocumentSelector, Fingerprint, METADATA, NewPoint, Outcome, Selector, WorkedOff, chunk_id,
     document_point_id,
 };
+use crate::outbox::announce;
 use crate::record::{DiskRecord, DocumentRecord, from_json};
 use crate::rocks::{Batch, Cf};
 use crate::task::{End, RetryRecord, TaskRecord, Version, WaitingRecord};
@@ -24,9 +25,11 @@ use crate::write::Write;
 /// What an operation has changed of documents and tasks so far; `None` where there is none any more.
 #[derive(Default)]
 pub(crate) struct Documents {
-    stored: HashMap<String, Option<DocumentRecord>>,
+    pub(crate) stored: HashMap<String, Option<DocumentRecord>>,
     waiting: HashMap<String, Option<WaitingRecord>>,
     tasks: BTreeMap<TaskId, TaskRecord>,
+    /// Those of them that it has finished.
+    finished: BTreeSet<TaskId>,
     /// Those of which a point was put in, changed or taken out.
     pub(crate) changed: BTreeSet<String>,
 }
@@ -43,8 +46,7 @@ impl Write<'_> {
         for document in documents {
             self.finish_document(document, now)?;
         }
-        self.write_tasks();
-        Ok(())
+        self.write_tasks()
     }
 
     fn finish_document(&mut self, document: WorkedOff, now: u64) -> Result<()> {
@@ -54,6 +56,9 @@ impl Write<'_> {
         };
         if !task.is_finished() {
             self.finish_document_of(&mut task, document, now)?;
+            if task.is_finished() {
+                self.documents.finished.insert(id);
+            }
         }
         self.documents.tasks.insert(id, task);
         Ok(())
@@ -164,8 +169,8 @@ impl Write<'_> {
         }
         task.cancel(now);
         self.documents.tasks.insert(id, task);
-        self.write_tasks();
-        Ok(())
+        self.documents.finished.insert(id);
+        self.write_tasks()
     }
 
     pub(crate) fn delete_documents(&mut self, selector: DocumentSelector) -> Result<()> {
@@ -318,10 +323,14 @@ impl Write<'_> {
         value.map(|value| TaskRecord::from_bytes(&value)).transpose()
     }
 
-    fn write_tasks(&mut self) {
+    fn write_tasks(&mut self) -> Result<()> {
         for (id, task) in &self.documents.tasks {
             write_task(&mut self.batch, *id, task);
+            if self.documents.finished.contains(id) {
+                announce(&mut self.batch, self.webhooks, *id, task)?;
+            }
         }
+        Ok(())
     }
 }
 

@@ -81,6 +81,7 @@ impl CollectionId {
         [&self.key(), id.as_bytes()].concat()
     }
 
+    /// Of the index log, and of the changes.
     pub(crate) fn log_key(self, seq: SeqNo) -> [u8; 12] {
         let mut key = [0; 12];
         key[..4].copy_from_slice(&self.key());
@@ -96,7 +97,7 @@ impl PointOffset {
     }
 }
 
-/// The sequence number at the end of a key of the index log.
+/// The sequence number at the end of a key of the index log or of the changes.
 pub(crate) fn seq_of_log_key(key: &[u8]) -> Option<SeqNo> {
     Some(SeqNo(u64::from_be_bytes(*key.last_chunk()?)))
 }
@@ -104,6 +105,11 @@ pub(crate) fn seq_of_log_key(key: &[u8]) -> Option<SeqNo> {
 /// The document's id in a key of documents, of those that wait, or of dead letters.
 pub(crate) fn document_of_key(key: &[u8]) -> String {
     String::from_utf8_lossy(key.get(4..).unwrap_or_default()).into_owned()
+}
+
+/// Where it is noted how far back the changes of a collection are kept.
+pub(crate) fn tail_key(collection: CollectionId) -> Vec<u8> {
+    [b"tail/".as_slice(), &collection.key()].concat()
 }
 
 /// Where it is noted that a collection's documents wait until it is resumed.

@@ -40,6 +40,7 @@ mod aliases;
 mod ann;
 mod backlog;
 mod budget;
+mod changes;
 mod checkpoint;
 mod collection;
 mod column;
@@ -60,6 +61,7 @@ mod lift;
 mod operation;
 mod options;
 mod original;
+mod outbox;
 mod path;
 mod payload_index;
 mod place;
@@ -88,6 +90,7 @@ mod write;
 
 pub use backlog::{Amount, WaitingCollection, WaitingTask};
 pub use budget::memory_bytes;
+pub use changes::ChangesGone;
 pub use collection::{Collection, VectorMemory};
 pub use document::{DocumentState, ListedDocument, StoredDocument};
 pub use embedding_cache::{EmbeddingCache, EmbeddingKey};
@@ -100,6 +103,7 @@ pub use operation::{
     document_point_id,
 };
 pub use options::Options;
+pub use outbox::{Message, NextMessage, Outbox};
 pub use path::PayloadPath;
 pub use payload_index::PayloadIndex;
 pub use placement::Placement;

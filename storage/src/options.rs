@@ -46,6 +46,14 @@ pub struct Options {
     pub finished_tasks: u64,
     /// How long they are kept. Default: 7 days.
     pub finished_task_age: Duration,
+    /// Writes of a collection whose changes are kept for those who mirror it, at most; 0: none. Default: 100,000, nearly three hours of
+    /// ten writes a second. Too few make a mirror that was away for a while begin again, too many take room.
+    pub change_writes: u64,
+    /// Bytes of these, at most, before compression; 0: none. Default: 64 MiB, the ids of some 3 million points with UUIDs, so that a
+    /// thousand collections that are written to stay below 64 GiB.
+    pub change_bytes: u64,
+    /// Names of those who are to be told of every task that is finished; each gets a message in the [outbox](crate::Outbox). Default: none.
+    pub webhooks: Vec<String>,
 }
 
 impl Options {
@@ -65,6 +73,9 @@ impl Options {
             min_free_disk_bytes: 512 << 20,
             finished_tasks: 100_000,
             finished_task_age: Duration::from_secs(7 * 24 * 3600),
+            change_writes: 100_000,
+            change_bytes: 64 << 20,
+            webhooks: Vec::new(),
         }
     }
 }

@@ -15,6 +15,7 @@ use crate::error::{Result, StorageError};
 use crate::finish::{put_waiting, version_key, write_task};
 use crate::key::{CollectionId, PAUSED, paused_key, task_body_key, task_key};
 use crate::options::Options;
+use crate::outbox::announce;
 use crate::record::{DiskRecord, from_json, json};
 use crate::rocks::{Batch, Cf, Rocks, Snapshot};
 use crate::task::{RetryRecord, TaskRecord, Version, WaitingRecord};
@@ -97,6 +98,7 @@ impl Queue {
         let writer = collection.lock_writer()?;
         let id = TaskId(self.next.fetch_add(1, Ordering::Relaxed));
         batch.put(Cf::Tasks, &task_key(id), &record.to_bytes());
+        announce(&mut batch, &self.options.webhooks, id, &record)?;
         let ids = documents
             .iter()
             .map(|document| document.id.as_deref().unwrap_or_default());
@@ -245,6 +247,7 @@ impl Queue {
         record.collection_deleted(now);
         let mut batch = self.rocks.batch();
         write_task(&mut batch, id, &record);
+        announce(&mut batch, &self.options.webhooks, id, &record)?;
         self.rocks.write(batch)?;
         self.rocks.sync()?;
         self.committed([id], now)

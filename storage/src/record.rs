@@ -57,9 +57,27 @@ fn decode<T: Decode<()>>(what: &'static str, body: &[u8]) -> Result<T> {
 
 /// A [`PointId`] in bincode.
 #[derive(Debug, Clone, Copy, PartialEq, Encode, Decode)]
-enum DiskPointId {
+pub(crate) enum DiskPointId {
     Num(u64),
     Uuid([u8; 16]),
+}
+
+impl From<PointId> for DiskPointId {
+    fn from(id: PointId) -> Self {
+        match id {
+            PointId::Num(num) => Self::Num(num),
+            PointId::Uuid(uuid) => Self::Uuid(uuid.into_bytes()),
+        }
+    }
+}
+
+impl From<DiskPointId> for PointId {
+    fn from(id: DiskPointId) -> Self {
+        match id {
+            DiskPointId::Num(num) => Self::Num(num),
+            DiskPointId::Uuid(bytes) => Self::Uuid(uuid::Uuid::from_bytes(bytes)),
+        }
+    }
 }
 
 /// A point, without its vectors.
@@ -78,22 +96,15 @@ impl DiskRecord for PointRecord {
 
 impl PointRecord {
     pub(crate) fn new(id: PointId, version: u64, payload: &Payload) -> Self {
-        let id = match id {
-            PointId::Num(num) => DiskPointId::Num(num),
-            PointId::Uuid(uuid) => DiskPointId::Uuid(uuid.into_bytes()),
-        };
         Self {
-            id,
+            id: id.into(),
             version,
             payload: json(payload),
         }
     }
 
     pub(crate) fn id(&self) -> PointId {
-        match self.id {
-            DiskPointId::Num(num) => PointId::Num(num),
-            DiskPointId::Uuid(bytes) => PointId::Uuid(uuid::Uuid::from_bytes(bytes)),
-        }
+        self.id.into()
     }
 
     pub(crate) fn payload(&self) -> Result<Payload> {

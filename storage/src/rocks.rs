@@ -11,7 +11,7 @@ use rocksdb::{
 };
 
 use crate::error::{Result, StorageError};
-use crate::key::{CollectionId, changed_prefix, paused_key, reembedding_key};
+use crate::key::{CollectionId, changed_prefix, paused_key, reembedding_key, tail_key};
 
 /// The column families, the same for all collections; keys begin with the collection's id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,12 +42,16 @@ pub(crate) enum Cf {
     Retries,
     /// Collection id, sequence number -> point offsets that an ANN index has yet to follow.
     IndexLog,
+    /// Collection id, sequence number -> ids of what the write has changed.
+    Changes,
+    /// Receiver, time, task id -> a message about a finished task.
+    Outbox,
     /// A hash -> the embedding of a text: the only family that is a cache.
     Embeddings,
 }
 
 impl Cf {
-    const ALL: [Self; 14] = [
+    const ALL: [Self; 16] = [
         Self::Meta,
         Self::Collections,
         Self::Ids,
@@ -61,11 +65,13 @@ impl Cf {
         Self::TaskBodies,
         Self::Retries,
         Self::IndexLog,
+        Self::Changes,
+        Self::Outbox,
         Self::Embeddings,
     ];
 
     /// Those whose keys begin with a collection's number, and that go with it.
-    pub(crate) const OF_COLLECTIONS: [Self; 8] = [
+    pub(crate) const OF_COLLECTIONS: [Self; 9] = [
         Self::Ids,
         Self::Points,
         Self::Vectors,
@@ -74,6 +80,7 @@ impl Cf {
         Self::Waiting,
         Self::DeadLetters,
         Self::IndexLog,
+        Self::Changes,
     ];
 
     fn name(self) -> &'static str {
@@ -91,6 +98,8 @@ impl Cf {
             Self::TaskBodies => "task_bodies",
             Self::Retries => "retries",
             Self::IndexLog => "index_log",
+            Self::Changes => "changes",
+            Self::Outbox => "outbox",
             Self::Embeddings => "embeddings",
         }
     }
@@ -124,7 +133,7 @@ impl Rocks {
             // Components of embeddings do not compress; texts do.
             options.set_compression_type(match cf {
                 Cf::Vectors | Cf::Embeddings => DBCompressionType::None,
-                Cf::TaskBodies | Cf::DeadLetters => DBCompressionType::Zstd,
+                Cf::TaskBodies | Cf::DeadLetters | Cf::Outbox => DBCompressionType::Zstd,
                 _ => DBCompressionType::Lz4,
             });
             if cf == Cf::Embeddings {
@@ -345,6 +354,7 @@ impl Batch<'_> {
         self.delete(Cf::Meta, &paused_key(id));
         self.delete(Cf::Meta, &reembedding_key(id));
         self.delete_prefix(Cf::Meta, &changed_prefix(id));
+        self.delete(Cf::Meta, &tail_key(id));
         for cf in Cf::OF_COLLECTIONS {
             self.delete_prefix(cf, &id.key());
         }

@@ -223,8 +223,9 @@ fn write(collection: &Collection, path: &Path) -> Result<String> {
     let file = File::create(path).map_err(io(path))?;
     let mut writer = Writer::new(BufWriter::new(Hashing::new(file)), &record, &counter)?;
     for cf in Cf::OF_COLLECTIONS {
-        // What indexes have yet to follow is nothing to one that begins anew; what waits and what was given up belong to the queue.
-        if matches!(cf, Cf::IndexLog | Cf::Waiting | Cf::DeadLetters) {
+        // What indexes and mirrors have yet to follow is nothing to one that begins anew; what waits and what was given up belong to the
+        // queue.
+        if matches!(cf, Cf::IndexLog | Cf::Changes | Cf::Waiting | Cf::DeadLetters) {
             continue;
         }
         for entry in snapshot.scan(cf, &id.key(), &[]) {

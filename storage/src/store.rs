@@ -16,6 +16,7 @@ use crate::embedding_cache::EmbeddingCache;
 use crate::error::{InvalidInput, Result, StorageError};
 use crate::key::{CollectionId, REEMBEDDING};
 use crate::options::Options;
+use crate::outbox::Outbox;
 use crate::placement::Placement;
 use crate::pooled;
 use crate::queue::Queue;
@@ -44,6 +45,7 @@ pub struct Store {
     /// Other names of collections. Changed only while `collections` is locked.
     aliases: RwLock<Aliases>,
     pub(crate) queue: Queue,
+    outbox: Outbox,
     embedding_cache: Option<Arc<EmbeddingCache>>,
     /// The memory budget was exceeded, and is not kept with some room to spare yet.
     relieving: AtomicBool,
@@ -94,6 +96,7 @@ impl Store {
             among.insert(collection.name().clone(), Arc::new(collection));
         }
         let queue = Queue::open(rocks.clone(), options.clone())?;
+        let outbox = Outbox::open(rocks.clone(), &options)?;
         let next_collection = match rocks.snapshot().get(Cf::Meta, NEXT_COLLECTION)? {
             Some(bytes) => CounterRecord::from_bytes(&bytes)?.next_offset,
             None => 0,
@@ -109,6 +112,7 @@ impl Store {
             retired: Mutex::default(),
             next_collection: Mutex::new(next_collection),
             queue,
+            outbox,
             relieving: AtomicBool::new(false),
             exhausted: AtomicBool::new(false),
         })
@@ -117,6 +121,11 @@ impl Store {
     /// The queue of documents.
     pub fn queue(&self) -> &Queue {
         &self.queue
+    }
+
+    /// Messages about finished tasks that wait to be delivered.
+    pub fn outbox(&self) -> &Outbox {
+        &self.outbox
     }
 
     /// Embeddings of texts that were encoded before, unless none are kept.

@@ -8,6 +8,7 @@ use twofold_types::api::UpdateMode;
 use twofold_types::{Embedding, Filter, Payload, PointId, SparseVector};
 use twofold_vector::Bitmap;
 
+use crate::changes::ChangeLog;
 use crate::embedding::{self, checked};
 use crate::error::{InvalidInput, Result};
 use crate::filter::{CompiledFilter, Subject};
@@ -25,13 +26,15 @@ use crate::view::View;
 pub(crate) struct Write<'a> {
     pub(crate) view: &'a View<'a>,
     pub(crate) batch: Batch<'a>,
-    seq: SeqNo,
+    pub(crate) seq: SeqNo,
     next_offset: u32,
-    points: HashMap<PointOffset, Option<PointRecord>>,
-    ids: HashMap<PointId, Option<PointOffset>>,
+    pub(crate) points: HashMap<PointOffset, Option<PointRecord>>,
+    pub(crate) ids: HashMap<PointId, Option<PointOffset>>,
     pub(crate) vectors: Vectors,
     postings: Vec<PostingChange>,
     pub(crate) documents: Documents,
+    /// Who is told of tasks that it finishes.
+    pub(crate) webhooks: &'a [String],
 }
 
 /// Vectors that are put in or taken out, by place and point.
@@ -67,12 +70,16 @@ pub(crate) struct Change {
 }
 
 impl<'a> Write<'a> {
-    /// Prepares an operation on top of `view`. Nothing is written yet. With `log`, indexes and checkpoints will follow it.
+    /// Prepares an operation on top of `view`. Nothing is written yet. With `log`, indexes and checkpoints will follow it, with
+    /// `changes` those who mirror the
+    /// collection, and `webhooks` are told of tasks that it finishes.
     pub(crate) fn prepare(
         view: &'a View<'a>,
         batch: Batch<'a>,
         operation: Operation,
         log: bool,
+        changes: Option<&mut ChangeLog>,
+        webhooks: &'a [String],
     ) -> Result<Prepared<'a>> {
         let mut write = Self {
             view,
@@ -84,9 +91,13 @@ impl<'a> Write<'a> {
             vectors: BTreeMap::new(),
             postings: Vec::new(),
             documents: Documents::default(),
+            webhooks,
         };
         write.operation(operation)?;
         write.pool_documents()?;
+        if let Some(changes) = changes {
+            write.log_changes(changes);
+        }
         write.finish(log)
     }
 

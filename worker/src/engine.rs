@@ -1,5 +1,6 @@
 //! The engine: storage, models and the threads between them. Starting and stopping mirror each other.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -23,6 +24,7 @@ use crate::reembed::Reembedder;
 use crate::reembedding::Troubles;
 use crate::retry::{Backoffs, RetryPolicy};
 use crate::stop::{Doorbell, Stopper, doorbell, stop_signal};
+use crate::webhook::{Counts, Delivery, Webhooks};
 
 /// Windows that may wait for the committer: enough that the lanes never wait for a commit.
 const WAITING_WINDOWS: usize = 2;
@@ -36,6 +38,8 @@ pub struct Options {
     pub models_dir: PathBuf,
     /// Services that run models for this server. Default: none.
     pub endpoints: Endpoints,
+    /// Who is told of every task that is finished. Default: nobody.
+    pub webhooks: Webhooks,
     /// What encodes. Default: a GPU where there is one and the build can use it, else the CPU.
     pub device: DeviceSpec,
     /// Bytes that the weights of loaded models may take together, before the least recently used is unloaded. Default: a
@@ -64,6 +68,7 @@ impl Options {
             storage: StorageOptions::new(data_dir),
             models_dir: models_dir.into(),
             endpoints: Endpoints::default(),
+            webhooks: Webhooks::default(),
             device: DeviceSpec::Auto,
             models_memory_bytes: twofold_storage::memory_bytes().map_or(u64::MAX, |bytes| bytes / 4),
             default_model: None,
@@ -103,6 +108,8 @@ pub struct Engine {
     pub(crate) backoffs: Arc<Backoffs>,
     pub(crate) stages: Vec<Stage>,
     pub(crate) stage_timeout: Duration,
+    /// Those who are told of tasks, by their names.
+    pub(crate) webhooks: BTreeMap<String, Arc<Counts>>,
     running: Mutex<Option<Running>>,
 }
 
@@ -119,7 +126,10 @@ impl Engine {
         let on_cpu = device.is_cpu();
         let ingest_lanes = options.ingest_lanes.unwrap_or(if on_cpu { cores } else { 1 }).max(1);
         let index_threads = options.index_threads.unwrap_or(cores / 2).max(1);
-        let store = Arc::new(Store::open(options.storage)?);
+        let store = Arc::new(Store::open(StorageOptions {
+            webhooks: options.webhooks.names(),
+            ..options.storage
+        })?);
         let has_remote = !options.endpoints.is_empty();
         let models = Models::new(
             options.models_dir,
@@ -193,6 +203,19 @@ impl Engine {
         };
         let stage_timeout = options.stage_timeout;
         let watched = stages.clone();
+        let mut webhooks = BTreeMap::new();
+        for (name, receiver) in options.webhooks.receivers() {
+            let counts = Arc::new(Counts::default());
+            webhooks.insert(name.clone(), counts.clone());
+            let delivery = Delivery {
+                store: store.clone(),
+                name: name.clone(),
+                receiver: receiver.clone(),
+                counts,
+                stop: stop.clone(),
+            };
+            threads.push(spawn(&format!("webhook-{name}"), move || delivery.run())?);
+        }
         threads.push(spawn("watchdog", move || watch(&watched, stage_timeout, &stop))?);
         threads.push(spawn("scheduler", move || scheduling.run())?);
         threads.push(spawn("committer", move || committing.run())?);
@@ -208,6 +231,7 @@ impl Engine {
             reembedder = 1,
             index = index_threads,
             watchdog = 1,
+            webhook = webhooks.len(),
             "threads"
         );
         scheduler.ring();
@@ -224,6 +248,7 @@ impl Engine {
             backoffs,
             stages,
             stage_timeout,
+            webhooks,
             running: Mutex::new(Some(Running { stopper, threads })),
         })
     }

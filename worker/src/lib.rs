@@ -42,6 +42,7 @@ mod retry;
 mod search;
 mod snapshots;
 mod stop;
+mod webhook;
 
 pub use documents::{MAX_DOCUMENTS, check_document};
 pub use embeddings::{Embedded, MAX_TEXTS, TooLong};
@@ -52,3 +53,4 @@ pub use models::{Models, ModelsDir, Reranker};
 pub use queries::{DEFAULT_LIMIT, MAX_LIMIT, check_limit};
 pub use rerank::{RankOptions, Ranked};
 pub use retry::RetryPolicy;
+pub use webhook::{WebhookState, Webhooks, WebhooksError};

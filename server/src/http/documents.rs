@@ -23,8 +23,8 @@ const DEFAULT_WAIT: Duration = Duration::from_secs(30);
 /// The longest wait that may be asked for.
 const MAX_WAIT: Duration = Duration::from_secs(300);
 
-const FIRST_POLL: Duration = Duration::from_millis(10);
-const SLOWEST_POLL: Duration = Duration::from_millis(250);
+pub(super) const FIRST_POLL: Duration = Duration::from_millis(10);
+pub(super) const SLOWEST_POLL: Duration = Duration::from_millis(250);
 
 /// Documents of a list when the request does not say.
 const DEFAULT_PAGE: usize = 100;
@@ -43,7 +43,7 @@ pub(super) struct AddOptions {
 }
 
 /// `true`, `false`, or seconds.
-fn wait<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
+pub(super) fn wait<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
     use serde::de::Error;
     let text = String::deserialize(deserializer)?;
     match text.as_str() {

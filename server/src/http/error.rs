@@ -83,6 +83,7 @@ impl From<WorkerError> for ApiError {
                 StatusCode::TOO_MANY_REQUESTS
             }
             (_, Fault::Missing) => StatusCode::NOT_FOUND,
+            (_, Fault::Gone) => StatusCode::GONE,
             (_, Fault::Conflict) => StatusCode::CONFLICT,
             (_, Fault::Caller) => StatusCode::BAD_REQUEST,
             (_, Fault::Timeout) => StatusCode::REQUEST_TIMEOUT,

@@ -21,7 +21,7 @@ use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
 use twofold_storage::{Collection, Succession};
-use twofold_worker::Engine;
+use twofold_worker::{Engine, WebhookState};
 
 use super::blocking::Api;
 use super::error::ApiError;
@@ -196,6 +196,36 @@ impl Collector for EngineState {
         ] {
             let counter = ConstCounter::new(value);
             counter.encode(encoder.encode_descriptor(name, help, None, counter.metric_type())?)?;
+        }
+        let webhooks = engine.webhooks().unwrap_or_default();
+        type OfWebhook = fn(&WebhookState) -> u64;
+        let of_webhooks: [(&str, &str, OfWebhook); 3] = [
+            (
+                "webhook_deliveries",
+                "Messages about finished tasks that were delivered",
+                |webhook| webhook.delivered,
+            ),
+            (
+                "webhook_failed_attempts",
+                "Attempts to deliver one that failed",
+                |webhook| webhook.failed,
+            ),
+            ("webhook_given_up", "Messages that had waited for too long", |webhook| {
+                webhook.given_up
+            }),
+        ];
+        for (name, help, of) in of_webhooks {
+            let mut metric = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
+            for webhook in &webhooks {
+                let labels = [("webhook", webhook.name.as_str())];
+                ConstCounter::new(of(webhook)).encode(metric.encode_family(&labels)?)?;
+            }
+        }
+        let help = "Messages that wait to be delivered";
+        let mut metric = encoder.encode_descriptor("webhook_messages_waiting", help, None, MetricType::Gauge)?;
+        for webhook in &webhooks {
+            let labels = [("webhook", webhook.name.as_str())];
+            ConstGauge::new(webhook.waiting).encode(metric.encode_family(&labels)?)?;
         }
         type Of = fn(&Collection) -> u64;
         let of_collections: [(&str, &str, Of); 4] = [

@@ -172,9 +172,13 @@ fn a_successor_takes_the_place_of_its_source_with_all_that_waits() {
     source.create_payload_index("text", PayloadSchemaType::Keyword).unwrap();
     assert!(!store.switch(&succession, NOW).unwrap(), "a payload index is missing");
     succession.follow_payload_indexes().unwrap();
+    let mirrored = source.changes(None, None, 1).unwrap();
     assert!(store.switch(&succession, NOW).unwrap());
 
     let now = store.collection(&name()).unwrap();
+    // All vectors are others, so who mirrors the collection begins again.
+    let gone = now.changes(Some(mirrored.next), Some(mirrored.epoch), 1);
+    assert!(matches!(gone, Err(StorageError::ChangesGone(_))), "{gone:?}");
     assert_eq!((now.id(), now.config()), (succession.successor.id(), config(2)));
     assert_eq!(now.payload_indexes().unwrap()["text"].points, 5);
     assert_eq!(store.collections().len(), 1);
@@ -275,15 +279,16 @@ fn what_is_canceled_or_deleted_leaves_no_key() {
     assert_eq!(points(&store), 5);
     assert!(store.by_id(succession.successor.id()).is_none());
     source.apply(Operation::Upsert(Vec::new())).unwrap();
-    let changed = |store: &Store| store.rocks.snapshot().scan(Cf::Meta, b"changed/", &[]).count();
-    assert_eq!(changed(&store), 0);
+    let noted = |prefix: &[u8]| store.rocks.snapshot().scan(Cf::Meta, prefix, &[]).count();
+    assert_eq!((noted(b"changed/"), noted(b"tail/")), (0, 1));
 
     store.begin_reembedding(&source, &config(3), NOW).unwrap();
     let again = store.begin_reembedding(&source, &config(4), NOW);
     assert!(matches!(again, Err(StorageError::Reembedding(_))));
     assert!(store.delete_collection(&name()).unwrap());
     let keys = |cf| store.rocks.snapshot().scan(cf, &[], &[]).count();
-    assert_eq!((keys(Cf::Collections), keys(Cf::Points), changed(&store)), (0, 0, 0));
+    assert_eq!((keys(Cf::Collections), keys(Cf::Points), noted(b"changed/")), (0, 0, 0));
+    assert_eq!((keys(Cf::Changes), noted(b"tail/")), (0, 0));
     assert!(store.reembeddings().is_empty() && store.all_collections().is_empty());
 }
 

@@ -1,6 +1,7 @@
 //! Bodies of requests and answers of the HTTP API, by what they are about.
 
 mod aliases;
+mod changes;
 mod collections;
 mod documents;
 mod explain;
@@ -20,6 +21,7 @@ use utoipa::ToSchema;
 use crate::StreamAccepted;
 
 pub use aliases::{AliasAction, AliasDescription, AliasesList, ChangeAliases, CreateAlias, DeleteAlias, RenameAlias};
+pub use changes::{Change, ChangedDocuments, ChangedPoints, ChangesPage, ChangesPosition};
 pub use collections::{
     CollectionConfigInfo, CollectionDescription, CollectionExists, CollectionInfo, CollectionParams, CollectionsList,
     CreateCollection, CreatePayloadIndex, PayloadIndexInfo, UpdateCollection, VectorPlacement,

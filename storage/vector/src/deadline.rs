@@ -47,6 +47,14 @@ impl Deadline {
         self.canceled.store(true, Ordering::Relaxed);
     }
 
+    /// How long the answer is still wanted.
+    pub fn left(&self) -> Duration {
+        match self.canceled.load(Ordering::Relaxed) {
+            true => Duration::ZERO,
+            false => self.within.saturating_sub(self.started.elapsed()),
+        }
+    }
+
     /// Does work of this thread that is wanted until then.
     pub fn during<T>(&self, work: impl FnOnce() -> T) -> T {
         struct Restore(Option<Deadline>);

@@ -2,6 +2,7 @@
 
 mod access;
 mod api;
+mod changes;
 mod crash;
 mod crash_ingestion;
 mod crash_reembedding;
@@ -29,3 +30,4 @@ mod search;
 mod search_passages;
 mod snapshots;
 mod support;
+mod webhooks;

@@ -17,7 +17,7 @@ use twofold_types::{
 use crate::support::{from_json, name};
 
 #[derive(Debug, Clone)]
-enum Op {
+pub enum Op {
     Upsert(Vec<(u64, i8, u8)>),
     DeleteIds(Vec<u64>),
     DeleteByColour(u8),
@@ -30,7 +30,7 @@ enum Op {
     Reopen,
 }
 
-fn op() -> impl Strategy<Value = Op> {
+pub fn op() -> impl Strategy<Value = Op> {
     let ids = prop::collection::vec(0u64..20, 0..5);
     prop_oneof![
         4 => prop::collection::vec((0u64..20, any::<i8>(), 0u8..4), 1..6).prop_map(Op::Upsert),
@@ -46,8 +46,16 @@ fn op() -> impl Strategy<Value = Op> {
     ]
 }
 
+/// What [`apply`] works on, as the collection `c`.
+pub fn config() -> CollectionConfig {
+    CollectionConfig {
+        vectors: BTreeMap::from([(String::new(), VectorParams::new(1, Distance::Dot))]),
+        ..CollectionConfig::default()
+    }
+}
+
 /// A point as the model knows it: one component, and perhaps a colour.
-type Model = BTreeMap<PointId, (f32, Option<u8>)>;
+pub type Model = BTreeMap<PointId, (f32, Option<u8>)>;
 
 fn colour_filter(colour: u8) -> Filter {
     from_json(json!({"must": [{"key": "colour", "match": {"value": colour}}]}))
@@ -73,7 +81,7 @@ fn chunks_of(document: u8) -> Vec<PointId> {
     (0..5).map(|ordinal| chunk_id(&document.to_string(), ordinal)).collect()
 }
 
-fn apply(store: &Store, model: &mut Model, op: &Op) {
+pub fn apply(store: &Store, model: &mut Model, op: &Op) {
     let collection = &store.collection(&name("c")).unwrap();
     let run = |operation| collection.apply(operation).map(|_| ()).unwrap();
     match op {
@@ -228,11 +236,7 @@ proptest! {
     fn a_collection_behaves_as_a_map_of_points(ops in prop::collection::vec(op(), 1..40)) {
         let dir = tempfile::tempdir().unwrap();
         let mut store = Store::open(Options::new(dir.path())).unwrap();
-        let config = CollectionConfig {
-            vectors: BTreeMap::from([(String::new(), VectorParams::new(1, Distance::Dot))]),
-            ..CollectionConfig::default()
-        };
-        store.create_collection(&name("c"), &config).unwrap();
+        store.create_collection(&name("c"), &config()).unwrap();
         let mut model = Model::new();
         for op in &ops {
             if matches!(op, Op::Reopen) {
