@@ -15,6 +15,7 @@ use crate::collection::{Collection, index_dir};
 use crate::embedding_cache::EmbeddingCache;
 use crate::error::{InvalidInput, Result, StorageError};
 use crate::key::{CollectionId, REEMBEDDING};
+use crate::nameless::forget_all;
 use crate::options::Options;
 use crate::outbox::Outbox;
 use crate::placement::Placement;
@@ -22,7 +23,7 @@ use crate::pooled;
 use crate::queue::Queue;
 use crate::record::{CollectionRecord, CounterRecord, DiskRecord};
 use crate::rocks::{Batch, Cf, Rocks};
-use crate::snapshot::forget_unfinished;
+use crate::snapshot::delete_partial;
 use crate::succession::ReembeddingRecord;
 
 /// The most dimensions of a vector.
@@ -66,7 +67,8 @@ impl Store {
             options.embedding_cache_bytes,
         )?);
         let options = Arc::new(options);
-        forget_unfinished(&rocks, &options)?;
+        delete_partial(&options.data_dir)?;
+        forget_all(&rocks, &options)?;
         let mut succeeded = BTreeMap::new();
         for entry in rocks.snapshot().scan(Cf::Meta, REEMBEDDING, &[]) {
             let (key, value) = entry?;

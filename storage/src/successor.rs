@@ -8,9 +8,9 @@ use twofold_types::{CollectionConfig, CollectionName};
 use crate::collection::{Collection, open_fields};
 use crate::error::{Result, StorageError};
 use crate::key::{CollectionId, changed_prefix, reembedding_key};
+use crate::nameless::{forget, nameless_key};
 use crate::record::{CollectionRecord, DiskRecord};
 use crate::rocks::Cf;
-use crate::snapshot::{forget, restoring_key};
 use crate::state::{Schema, State};
 use crate::store::{Store, check};
 use crate::succession::{ReembeddingRecord, ReembeddingStage, Succession};
@@ -184,7 +184,7 @@ impl Store {
         batch.put(Cf::Collections, &successor.id.key(), &record.to_bytes());
         batch.delete(Cf::Collections, &source.id.key());
         // What else there is of the source goes when nobody reads it any more, or at the next start.
-        batch.put(Cf::Meta, &restoring_key(source.id), &[]);
+        batch.put(Cf::Meta, &nameless_key(source.id), &[]);
         if let Some(record) = ReembeddingRecord::read(&self.rocks.snapshot(), source.id)? {
             let stage = ReembeddingStage::Done { at: now };
             let record = ReembeddingRecord { stage, ..record };

@@ -71,8 +71,7 @@ pub(crate) struct Change {
 
 impl<'a> Write<'a> {
     /// Prepares an operation on top of `view`. Nothing is written yet. With `log`, indexes and checkpoints will follow it, with
-    /// `changes` those who mirror the
-    /// collection, and `webhooks` are told of tasks that it finishes.
+    /// `changes` those who mirror the collection, and `webhooks` are told of tasks that it finishes.
     pub(crate) fn prepare(
         view: &'a View<'a>,
         batch: Batch<'a>,

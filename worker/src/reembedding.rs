@@ -139,8 +139,8 @@ impl Engine {
         Ok((now.id() != collection.id()).then_some(now))
     }
 
-    /// What becomes of a configuration, but for notes and limits, which are taken over in the end. Size and distance of a vector whose encoder changes are those of its model, as of a collection that
-    /// is made; what else was said of it stays.
+    /// What becomes of a configuration, but for notes and limits, which are taken over in the end. Size and distance of a vector whose
+    /// encoder changes are those of its model, as of a collection that is made; what else was said of it stays.
     fn reembedded(&self, config: &CollectionConfig, request: Reembed) -> Result<CollectionConfig> {
         let mut encoders = config.encoders.clone();
         for (vector, params) in request.encoders.unwrap_or_default() {

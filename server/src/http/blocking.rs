@@ -110,8 +110,8 @@ impl Api {
         self.call_in(turns, work).await
     }
 
-    /// Runs `work` on a thread that may block, however much the server has to do: it only reads what is in memory, for those who
-    /// watch the server.
+    /// Runs `work` on a thread that may block, however much the server has to do, for those who watch it: it looks at what is in
+    /// memory and counts rows, and waits for nobody.
     pub(super) async fn watch<T, F>(self, work: F) -> Result<T, ApiError>
     where
         T: Send + 'static,

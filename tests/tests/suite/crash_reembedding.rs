@@ -216,11 +216,7 @@ async fn survives_kills(kills: u64, seed: u64) {
         }
     }
     check(dir.path(), &mut writer, None).await;
-    assert!(
-        writer.version > 10 * kills,
-        "only {} versions were sent",
-        writer.version
-    );
+    assert!(writer.version > kills, "only {} versions were sent", writer.version);
 }
 
 #[tokio::test]

@@ -8,10 +8,10 @@ use twofold_types::{
 use crate::{
     DeviceSpec, EncodeError, ModelFiles,
     colbert::late_space,
+    cpu::Instructions,
     files::{Head, StageModule},
     known_cross_encoder, known_model,
     network::Description,
-    precision,
     settings::Settings,
     splade,
     weights::{WeightFiles, Weights},
@@ -83,7 +83,7 @@ impl ModelFiles {
         // Whole numbers take a quarter, and the scales of rows and columns next to nothing; bf16 takes half.
         let saved = match precision {
             Precision::Int8 => 3 * self.description().product_weights(),
-            Precision::Bf16 if precision::has_bf16() => 2 * self.description().product_weights(),
+            Precision::Bf16 if Instructions::chosen().has_bf16() => 2 * self.description().product_weights(),
             Precision::F32 | Precision::Bf16 | Precision::Auto => 0,
         };
         Ok((files + self.tied_bytes()?).saturating_sub(saved))

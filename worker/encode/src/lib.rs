@@ -72,7 +72,9 @@ pub use known::{
 pub use model::Model;
 pub use pair::Pair;
 pub use precision::settled;
-pub use remote::{Endpoint, Endpoints, EndpointsError, RemoteEncoder, RemoteError, RemoteReranker, RemoteScores};
+pub use remote::{
+    Endpoint, Endpoints, EndpointsError, RemoteEncoder, RemoteError, RemoteReranker, RemoteScores, http_client,
+};
 pub use similarity::cosine;
 pub use splade::SpladeEncoder;
 pub use tokenizer::{Tokenizer, Tokens};

@@ -59,11 +59,6 @@ pub fn settled(params: &EncoderParams, device: &Device) -> Precision {
     }
 }
 
-/// Whether weights are kept in bf16 where they are to be computed in it on the CPU.
-pub(crate) fn has_bf16() -> bool {
-    Instructions::chosen().has_bf16()
-}
-
 /// The network in whole numbers of 8 bits.
 pub(crate) fn quantised(
     network: Network,

@@ -11,6 +11,7 @@ mod rate;
 mod reranker;
 mod tokens;
 
+pub use self::agent::http_client;
 pub use self::encoder::RemoteEncoder;
 pub use self::endpoint::{Endpoint, Endpoints, EndpointsError};
 pub use self::error::RemoteError;

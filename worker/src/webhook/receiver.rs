@@ -6,11 +6,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustls::crypto::aws_lc_rs;
 use serde::Deserialize;
+use twofold_encode::http_client;
 use ureq::Agent;
 use ureq::http::Uri;
-use ureq::tls::{RootCerts, TlsConfig};
 
 use super::signature::Secret;
 use crate::retry::RetryPolicy;
@@ -183,7 +182,7 @@ impl Receiver {
             tracing::warn!(webhook = name, "messages go over the network unencrypted");
         }
         Ok(Self {
-            agent: agent(&uri, timeout),
+            agent: http_client(&uri, timeout),
             url: params.url,
             secret,
             retry: RetryPolicy {
@@ -203,26 +202,6 @@ impl fmt::Debug for Receiver {
             .field("give_up", &self.give_up)
             .finish_non_exhaustive()
     }
-}
-
-/// An HTTP client that follows no redirects: messages are for the address that was named.
-fn agent(uri: &Uri, timeout: Duration) -> Agent {
-    let tls = TlsConfig::builder()
-        .root_certs(RootCerts::PlatformVerifier)
-        .unversioned_rustls_crypto_provider(Arc::new(aws_lc_rs::default_provider()))
-        .build();
-    let mut config = Agent::config_builder()
-        .tls_config(tls)
-        .user_agent(concat!("twofold/", env!("CARGO_PKG_VERSION")))
-        .http_status_as_error(false)
-        .max_redirects(0)
-        .max_redirects_will_error(false)
-        .timeout_global(Some(timeout));
-    let host = uri.host().unwrap_or_default();
-    if host == "localhost" || host == "[::1]" || host.starts_with("127.") {
-        config = config.proxy(None);
-    }
-    config.build().new_agent()
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, WebhooksError> {

@@ -53,8 +53,9 @@ impl Patience {
     }
 }
 
-/// An HTTP client that follows no redirects: the key is for the host that was named.
-pub(super) fn new(uri: &Uri, timeout: Duration) -> ureq::Agent {
+/// A client for the service at `uri`, whose exchanges take no longer than `timeout`. It follows no redirects, as keys and texts are for the
+/// host that was named, and goes through the environment's proxy, except to this machine.
+pub fn http_client(uri: &Uri, timeout: Duration) -> ureq::Agent {
     let tls = TlsConfig::builder()
         .root_certs(RootCerts::PlatformVerifier)
         .unversioned_rustls_crypto_provider(Arc::new(aws_lc_rs::default_provider()))

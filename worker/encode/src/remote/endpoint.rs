@@ -14,7 +14,7 @@ use serde::Deserialize;
 use twofold_types::{Distance, ModelId};
 use ureq::http::Uri;
 
-use super::{agent, protocol::Protocol, rate::Rate};
+use super::{agent::http_client, protocol::Protocol, rate::Rate};
 
 /// How long an answer may take where nothing is said.
 const TIMEOUT: Duration = Duration::from_secs(30);
@@ -182,7 +182,7 @@ impl Endpoint {
             key,
             rate: Rate::new(params.requests_per_minute, params.tokens_per_minute),
             max_texts: params.max_texts.map_or(protocol.max_texts(), NonZeroUsize::get),
-            agent: agent::new(&uri, timeout),
+            agent: http_client(&uri, timeout),
             models: params.models,
         })
     }
