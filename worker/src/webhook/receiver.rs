@@ -238,10 +238,10 @@ mod tests {
     #[test]
     fn a_receiver_has_an_address_and_a_secret_that_nothing_prints() {
         let webhooks =
-            open(r#"{"ops": {"url": "https://a.example/hook?key=k1", "secret_file": "SECRETS/secret"}}"#).unwrap();
+            open(r#"{"ops": {"url": "https://a.example/hook?key=unspoken", "secret_file": "SECRETS/secret"}}"#).unwrap();
         assert_eq!(webhooks.names(), ["ops"]);
         let printed = format!("{webhooks:?}");
-        assert!(!printed.contains("k1") && !printed.contains("MfKQ"), "{printed}");
+        assert!(!printed.contains("unspoken") && !printed.contains("MfKQ"), "{printed}");
     }
 
     #[test]
@@ -249,10 +249,10 @@ mod tests {
         let file = r#""secret_file": "SECRETS/secret""#;
         for (json, words) in [
             (
-                r#"{"a": {"url": "https://k2@a.example", FILE}}"#,
+                r#"{"a": {"url": "https://unspoken@a.example", FILE}}"#,
                 ["`a`", "without user"],
             ),
-            (r#"{"a": {"url": "ftp://a.example/k2", FILE}}"#, ["`a`", "https://host"]),
+            (r#"{"a": {"url": "ftp://a.example/unspoken", FILE}}"#, ["`a`", "https://host"]),
             (r#"{"a b": {"url": "https://a.example", FILE}}"#, ["`a b`", "letters"]),
             (r#"{"a": {"url": "https://a.example"}}"#, ["`a`", "`secret_env`"]),
             (
@@ -272,7 +272,7 @@ mod tests {
                 ["`a`", "base64"],
             ),
             (
-                r#"{"a": {"url": "https://a.example", "secret": "k2"}}"#,
+                r#"{"a": {"url": "https://a.example", "secret": "unspoken"}}"#,
                 ["webhooks.json", "secret_env"],
             ),
             (
@@ -286,7 +286,7 @@ mod tests {
         ] {
             let error = open(&json.replace("FILE", file)).unwrap_err();
             let tells = words.iter().all(|word| error.contains(word));
-            assert!(tells && !error.contains("k2"), "{error} of {json}");
+            assert!(tells && !error.contains("unspoken"), "{error} of {json}");
         }
     }
 }
