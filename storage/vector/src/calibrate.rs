@@ -14,26 +14,25 @@ const SAMPLE: usize = 96;
 /// Numbers of wanted points that are calibrated, with the sample that is enough for each.
 const WANTED: [(usize, usize); 6] = [(1, SAMPLE), (4, SAMPLE), (10, SAMPLE), (30, 48), (100, 24), (1000, 8)];
 
-/// How far a search has to go for the recall that is aimed at: how far beyond the nearest list lists are read, by the number of
-/// wanted points; see [`crate::probe`].
+/// How far a search has to go for the recall that is aimed at: the limit of [`crate::probe`] by the number of wanted points.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Reach(pub(crate) [f32; WANTED.len()]);
 
 impl Reach {
     /// Every list is read.
-    pub(crate) const EVERYTHING: Self = Self([1e6; WANTED.len()]);
+    pub(crate) const EVERYTHING: Self = Self([f32::INFINITY; WANTED.len()]);
 
-    /// The slack for so many wanted points. Between two calibrated numbers it is the larger, as points in clusters are hardest to
-    /// find where a cluster ends. A filter may exclude just the cluster of the query: then it is the largest of all.
-    pub(crate) fn slack(&self, k: usize, filtered: bool) -> f32 {
-        let largest = self.0.into_iter().fold(0.0, f32::max);
-        let above = WANTED.partition_point(|&(known, _)| known < k);
-        match WANTED.get(above) {
-            _ if filtered => largest,
-            None => self.0[WANTED.len() - 1],
-            Some(&(known, _)) if known == k => self.0[above],
-            Some(_) => self.0[above].max(self.0[above.saturating_sub(1)]),
+    /// The limit for so many wanted points: on the line between what is calibrated, on logarithmic scales.
+    pub(crate) fn limit(&self, wanted: f32) -> f32 {
+        let above = WANTED.partition_point(|&(known, _)| (known as f32) < wanted);
+        let last = WANTED.len() - 1;
+        let (from, to) = (above.clamp(1, last) - 1, above.clamp(1, last));
+        if self.0[from] == self.0[to] || above == 0 {
+            return self.0[from];
         }
+        let known = |knot: usize| WANTED[knot].0 as f32;
+        let along = (wanted / known(from)).ln() / (known(to) / known(from)).ln();
+        self.0[from] * (self.0[to] / self.0[from]).powf(along)
     }
 }
 
@@ -79,13 +78,15 @@ impl Ivf {
         };
         let nearest: Vec<Vec<u32>> = sample.iter().enumerate().map(nearest).collect();
         let mut reach = Reach::EVERYTHING;
-        let mut last = Reach::EVERYTHING.0[0];
-        for (slack, (k, count)) in reach.0.iter_mut().zip(WANTED) {
+        let mut last = 0.0f32;
+        for (limit, (k, count)) in reach.0.iter_mut().zip(WANTED) {
             if self.len >= 4 * k as u64 {
                 let trial = Trial::new(self, arena, sample.iter().zip(&nearest).take(count), k);
-                last = smallest(0.2, 4.0, &|slack| trial.recall(Reach([slack; WANTED.len()])) >= RECALL);
+                let enough = |limit| trial.recall(Reach([limit; WANTED.len()])) >= RECALL;
+                // More are never nearer than fewer.
+                last = last.max(smallest(self.spread, &enough));
             }
-            *slack = last;
+            *limit = last;
         }
         reach
     }
@@ -154,8 +155,8 @@ impl Ivf {
             (tenth, hundredth, 1.0)
         };
         let searched = from * (to / from).max(1.0).powf(decades - start);
-        // Lists come in the order of their promise: with less effort far fewer are read.
-        searched * f64::from(effort.powi(4)) + k.saturating_sub(10) as f64 * WANTED
+        // The number of lists grows about with the root of the limit.
+        searched * f64::from(effort.powi(2)) + k.saturating_sub(10) as f64 * WANTED
     }
 
     /// What comparing so many vectors one by one is expected to cost, in nanoseconds.
@@ -195,14 +196,22 @@ impl<'a> Trial<'a> {
     }
 }
 
-/// About the smallest number that is enough, from below: a large one reads everything.
-fn smallest(start: f32, most: f32, enough: &dyn Fn(f32) -> bool) -> f32 {
-    let (mut low, mut high) = (0.0, start);
+/// About the smallest limit that is enough, found from a likely one on.
+fn smallest(likely: f32, enough: &dyn Fn(f32) -> bool) -> f32 {
+    const STEP: f32 = 4.0;
+    /// Steps after which everything is read, or nothing but the nearest list.
+    const STEPS: i32 = 12;
+    let mut high = likely.max(f32::MIN_POSITIVE);
+    let (most, least) = (high * STEP.powi(STEPS), high / STEP.powi(STEPS));
     while high < most && !enough(high) {
-        (low, high) = (high, high * 1.5);
+        high *= STEP;
     }
+    while high > least && enough(high / STEP) {
+        high /= STEP;
+    }
+    let mut low = high / STEP;
     for _ in 0..3 {
-        let middle = (low + high) / 2.0;
+        let middle = (low * high).sqrt();
         *(if enough(middle) { &mut high } else { &mut low }) = middle;
     }
     high

@@ -29,7 +29,7 @@ use crate::list::List;
 /// What a checkpoint begins with; the last byte is the version.
 const MAGIC: [u8; 64] = {
     let mut magic = [0; 64];
-    let text = b"twofold vectors\x02";
+    let text = b"twofold vectors\x03";
     let mut i = 0;
     while i < text.len() {
         magic[i] = text[i];
@@ -409,7 +409,7 @@ fn read_index(sections: &mut Sections<'_>, facts: &Facts, arena: &Arena) -> Resu
         centroids: Arc::new(Centroids::from_parts(rotation.size(), centroids, lifts)),
         rotation,
         lists,
-        spreads: Vec::new(),
+        spread: 0.0,
         homes: Default::default(),
         len: 0,
         trained_on: facts.trained_on,

@@ -94,8 +94,8 @@ pub struct Ivf {
     pub(crate) origin: Arc<Vec<f32>>,
     pub(crate) centroids: Arc<Centroids>,
     pub(crate) lists: Vec<Arc<List>>,
-    /// The spread of every list.
-    pub(crate) spreads: Vec<f32>,
+    /// The mean squared distance of vectors from their centroids.
+    pub(crate) spread: f32,
     /// None where they would not be smaller than byte codes.
     pub(crate) sketches: Option<Sketches>,
     pub(crate) homes: Homes,
@@ -118,6 +118,13 @@ struct Placed {
 
 /// Says whether a long computation is to be given up.
 pub type Cancel<'a> = &'a dyn Fn() -> bool;
+
+/// The mean squared distance of the vectors of lists from their centroids.
+fn spread(lists: &[Arc<List>]) -> f32 {
+    let weighted = lists.iter().map(|list| f64::from(list.spread()) * list.len() as f64);
+    let entries: usize = lists.iter().map(|list| list.len()).sum();
+    (weighted.sum::<f64>() / entries.max(1) as f64) as f32
+}
 
 /// How many lists suit so many vectors.
 fn lists_for(len: u64) -> usize {
@@ -153,7 +160,7 @@ impl Ivf {
             origin: Arc::new(vec![0.0; code_size]),
             centroids: Arc::new(Centroids::new(rotation.size())),
             lists: Vec::new(),
-            spreads: Vec::new(),
+            spread: 0.0,
             sketches: sketches(&rotation),
             homes: Homes::default(),
             len: 0,
@@ -179,7 +186,6 @@ impl Ivf {
         index.lists = (0..centroids.len())
             .map(|_| Arc::new(List::new(code_size / SLICE)))
             .collect();
-        index.spreads = vec![0.0; centroids.len()];
         index.centroids = Arc::new(centroids);
         let all: Vec<u32> = arena.present().iter().collect();
         for offsets in all.chunks(BATCH) {
@@ -191,6 +197,10 @@ impl Ivf {
         index.maintain(arena, cancel);
         index.calibrate(arena);
         (!cancel()).then_some(index)
+    }
+
+    pub fn debug_reach(&self) -> String {
+        format!("{:?} {:?}", self.reach, self.costs)
     }
 
     /// How many vectors it holds.
@@ -330,7 +340,7 @@ impl Ivf {
                 sketches.set(&sketch);
             }
         }
-        self.spreads = self.lists.iter().map(|list| list.spread()).collect();
+        self.spread = spread(&self.lists);
     }
 
     /// The sketch of the vector at an offset.
@@ -412,7 +422,7 @@ impl Ivf {
                 self.homes.set(offset, home);
             }
         }
-        self.spreads = self.lists.iter().map(|list| list.spread()).collect();
+        self.spread = spread(&self.lists);
         if let Some(mut sketches) = self.sketches.take() {
             for offset in arena.present().iter() {
                 if self.homes.get(offset)[0] != NONE {

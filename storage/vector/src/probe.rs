@@ -1,18 +1,18 @@
 //! Searching: lists in the order of their centroids, 1-bit estimates, byte codes, full precision.
 //!
-//! How many lists are read is decided as the search goes. What a vector of a list is worth to a query varies around what
-//! the centroid is worth, the more the longer the residuals of the list are and the farther the query is:
+//! Lists are read from the one of the nearest centroid on. How many is decided as the search goes: with `d_i` the distance of
+//! the query to the centroid of rank `i` and `p` that to the worst of the wanted points that were found so far, until
 //!
 //! ```text
-//! <y, q> - |y|²/2  =  <c, q> - |c|²/2 - |r|²/2 + <r, q - c>
-//! mean                score of the list - spread/2
-//! deviation           in proportion to sqrt(spread * (|q - c|² + spread/2)): of <r, q - c>, and of |r|²/2
+//! i * ((d_i² - d_1²) / p)²  >  limit
 //! ```
 //!
-//! Lists are read in the order of mean + slack * deviation, until that falls below the estimate of the worst of the wanted
-//! points. The slack is calibrated for every index ([`crate::calibrate`]). The error of an estimate is in proportion to the
-//! scale of its code, so those are compared further that may be wanted if the error is some deviations large. A query from
-//! elsewhere, a filter or a large number of wanted points leave worse candidates, and the search reads on by itself.
+//! `(d_i² - d_1²) / p` tells how unlikely a ball of radius `p` around the query reaches into the list, the rank that the lists
+//! before it hold most of what is near; each alone reads a half more for the same recall, and so does a bound on what a list
+//! may hold. The limit is calibrated for every index ([`crate::calibrate`]) and several numbers of wanted points. A filter
+//! that lets one point in `n` through is like wanting `n` times as many without it; how many it lets through is counted where
+//! the query is, so one that avoids the query makes the search read on. Codes are compared further where the error of their
+//! estimate, in proportion to the scale of the code, may hide that they are wanted.
 
 use twofold_types::Distance;
 
@@ -60,20 +60,19 @@ pub struct Effort {
     pub rows: usize,
 }
 
-/// A mask avoids a query if, among codes that may be nearer than what is wanted, this many times as many matches would be expected
-/// as there are, and so many more. After a number of codes it is clear that it does not.
-const AVOIDED: f32 = 1.5;
-const AVOIDED_MORE: f32 = 6.0;
-const AVOIDED_SAMPLE: usize = 512;
+/// Codes near the query that a mask is expected to treat like all others, until so many have been seen.
+const EXPECTED: f32 = 8.0;
 
-/// A mask that leaves less than this counts as a filter.
-const FILTERED: f32 = 0.95;
-
-/// A query is far from all vectors if its squared distance to every centroid is this many times that of the centroid's own.
+/// A query is far from all vectors if its squared distance to every centroid is this many times the spread of a list.
 const FAR: f32 = 4.0;
 
-/// Candidates far from the query are all about equally far: a search reaches this many times farther for them.
-const WIDE_SLACK: f32 = 4.0;
+/// By how many times the deviation of what its list may hold a vector may be nearer than its centroid, where it may be in any.
+const ANYWHERE: f32 = 2.0;
+
+/// A mask avoids the query if this many times as many matches are expected among the codes near it as there are, and so many
+/// more.
+const AVOIDED: f32 = 3.0;
+const AVOIDED_MORE: f32 = 12.0;
 
 /// The deviation of the error of an estimate, in scales of the code times the length of what the query has beyond the
 /// origin: sqrt(1 - 2/pi).
@@ -183,8 +182,6 @@ impl Ivf {
         effort: &mut Effort,
     ) {
         let mask = probe.mask;
-        let share = mask.len() as f32 / self.len.max(1) as f32;
-        let slack = reach.slack(probe.k, share < FILTERED) * probe.effort;
         let beyond = self.beyond(code);
         let margin = margin(probe.effort) * beyond.deviation;
         let beyond = kernels().scan_query(&beyond.vector).raised(margin);
@@ -195,62 +192,89 @@ impl Ivf {
             lift: 0.0,
         };
         self.centroids.scores(row, &mut scores, &mut sums);
-        // Squared distances are this much less twice a score.
-        let pole = kernels().dot(&code.rotated, &code.rotated);
-        let uncounted = self.uncounted();
-        let promise = |score: f32, spread: f32, slack: f32| {
-            score - spread / 2.0 + uncounted + slack * (spread * ((pole - 2.0 * score).max(0.0) + spread / 2.0)).sqrt()
+        let mut order = Order::new(scores.iter().copied().zip(0..));
+        let Some((nearest, _)) = order.peek() else {
+            return;
         };
-        // A query far from all vectors finds its nearest about equally far, in many lists.
-        let far = scores
-            .iter()
-            .zip(&self.spreads)
-            .all(|(score, spread)| pole - 2.0 * score > FAR * spread);
-        let mut wide = far && self.lists.len() > 1;
-        let slack = if wide { slack * WIDE_SLACK } else { slack };
-        let lists = scores.iter().zip(&self.spreads);
-        let promises: Vec<f32> = lists.map(|(&score, &spread)| promise(score, spread, slack)).collect();
-        let mut order = Order::new(promises.into_iter().zip(0..));
-        let (mut near, mut matched) = (0usize, 0usize);
+        // Squared distances are this much less twice a score, or a worth.
+        let pole = kernels().dot(&code.rotated, &code.rotated);
+        let uncounted = 2.0 * self.uncounted();
+        let spread = self.spread;
+        // Far from the query all vectors are about equally far.
+        let mut anywhere = pole - 2.0 * nearest > FAR * spread;
+        let mut near = Near::new(mask.len() as f32 / self.len.max(1) as f32);
         let mut passed = Passed::new();
-        while let Some((worth, list)) = order.next() {
-            if worth < candidates.threshold() {
+        while let Some((score, list)) = order.next() {
+            let done = if anywhere {
+                let deviation = (spread * ((pole - 2.0 * score).max(0.0) + spread / 2.0)).sqrt();
+                score + (uncounted - spread) / 2.0 + ANYWHERE * deviation < candidates.threshold()
+            } else {
+                let radius_squared = (pole + uncounted - 2.0 * candidates.threshold()).max(f32::MIN_POSITIVE);
+                let farther = 2.0 * (nearest - score);
+                let unlikely = effort.lists as f32 * farther * farther / radius_squared;
+                unlikely > probe.effort.powi(4) * reach.limit(probe.k as f32 / near.share())
+            };
+            if done {
                 break;
             }
+            effort.lists += 1;
             if let Some((_, next)) = order.peek() {
                 self.lists[next].prefetch();
             }
             let list_codes = &self.lists[list];
-            effort.lists += 1;
             effort.codes += list_codes.len();
-            let base = scores[list] + self.centroids.half(list);
+            let base = score + self.centroids.half(list);
             let (codes, offsets) = (list_codes.codes(), list_codes.offsets());
             let mut block = 0;
             while block * BLOCK < offsets.len() {
                 block = kernels().scan(codes, &beyond, base, candidates.threshold(), block, &mut passed);
                 for (worth, place) in passed.iter() {
                     let offset = offsets[place];
-                    if mask.contains(offset) {
+                    let counts = mask.contains(offset);
+                    near.saw(counts);
+                    if counts {
                         candidates.offer(worth, offset);
                     }
                 }
                 candidates.settle(effort);
-                if !wide && near < AVOIDED_SAMPLE {
-                    let nearer = passed.iter().filter(|&(worth, _)| worth >= candidates.threshold());
-                    nearer.for_each(|(_, place)| {
-                        near += 1;
-                        matched += usize::from(mask.contains(offsets[place]));
-                    });
-                }
                 passed.len = 0;
             }
-            // The mask avoids the query. Its nearest then are not the best of few lists but the stragglers of many.
-            if !wide && near as f32 * share > AVOIDED * matched as f32 + AVOIDED_MORE {
-                wide = true;
-                let wider = |list: usize| promise(scores[list], self.spreads[list], slack * WIDE_SLACK);
-                order = Order::new(order.rest().map(|list| (wider(list), list)));
-            }
+            anywhere |= near.is_avoided();
         }
+    }
+}
+
+/// How many of the codes near a query a mask lets through.
+struct Near {
+    /// The share of all that it lets through.
+    overall: f32,
+    seen: f32,
+    matched: f32,
+}
+
+impl Near {
+    fn new(overall: f32) -> Self {
+        Self {
+            overall: overall.max(f32::MIN_POSITIVE),
+            seen: 0.0,
+            matched: 0.0,
+        }
+    }
+
+    #[inline]
+    fn saw(&mut self, matches: bool) {
+        self.seen += 1.0;
+        self.matched += f32::from(u8::from(matches));
+    }
+
+    /// The share of those near the query, as far as enough were seen to tell.
+    fn share(&self) -> f32 {
+        (self.matched + EXPECTED) / (self.seen + EXPECTED / self.overall)
+    }
+
+    /// Whether the mask avoids the query. Its nearest then are not the best of few lists but the stragglers of many.
+    fn is_avoided(&self) -> bool {
+        self.seen * self.overall > AVOIDED * self.matched + AVOIDED_MORE
     }
 }
 
@@ -292,11 +316,6 @@ impl Order {
         }
         let &key = self.keys.get(self.next)?;
         Some((unordered((key >> 32) as u32), key as u32 as usize))
-    }
-
-    /// The lists that are left, in no order.
-    fn rest(&self) -> impl Iterator<Item = usize> {
-        self.keys[self.next..].iter().map(|&key| key as u32 as usize)
     }
 
     fn next(&mut self) -> Option<(f32, usize)> {

@@ -110,7 +110,8 @@ fn recall_holds_for_queries_and_filters_from_elsewhere() {
     let elsewhere: Vec<Vec<f32>> = (0..20)
         .map(|_| (0..DIMENSIONS).map(|_| 3.0 * cloud.normal() + 1.0).collect())
         .collect();
-    assert!(recall(&index, &arena, &elsewhere, 10, arena.present()) >= 0.95);
+    let far = recall(&index, &arena, &elsewhere, 10, arena.present());
+    assert!(far >= 0.95, "{far}");
     // The points nearest to a query, and those farthest from it, are all that count.
     let queries: Vec<Vec<f32>> = (0..10).map(|_| cloud.vector()).collect();
     let (mut from_near, mut from_far) = (0.0, 0.0);
