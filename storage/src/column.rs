@@ -6,6 +6,7 @@
 mod checkpoint;
 mod node;
 mod points;
+mod recent;
 mod value;
 
 use std::convert::Infallible;
@@ -14,6 +15,7 @@ use twofold_vector::{Bitmap, Union};
 
 use self::node::{Entry, Node};
 use self::points::Points;
+use self::recent::Recent;
 use crate::posting::{EncodedRange, Lookup};
 
 /// A payload index in memory.
@@ -22,6 +24,7 @@ pub(crate) struct Column {
     root: Node,
     /// How many postings have come or gone since it was read or made.
     changes: u64,
+    recent: Recent,
 }
 
 impl Column {
@@ -45,14 +48,17 @@ impl Column {
 
     fn from_entries<E>(entries: impl Iterator<Item = Result<Entry, E>>) -> Result<Self, E> {
         let root = Node::from_sorted(entries)?;
-        Ok(Self { root, changes: 0 })
+        Ok(Self {
+            root,
+            ..Self::default()
+        })
     }
 
     pub(crate) fn insert(&mut self, value: &[u8], offset: u32) {
         let Some(place) = self.root.insert(value, offset) else {
             return;
         };
-        self.changes += 1;
+        self.changed();
         if let Some(upper) = self.root.split(&place) {
             self.root = Node::above(std::mem::take(&mut self.root), upper);
         }
@@ -60,11 +66,16 @@ impl Column {
 
     pub(crate) fn remove(&mut self, value: &[u8], offset: u32) {
         if self.root.remove(value, offset) {
-            self.changes += 1;
+            self.changed();
             if self.root.postings() == 0 {
                 self.root = Node::default();
             }
         }
+    }
+
+    fn changed(&mut self) {
+        self.changes += 1;
+        self.recent.forget();
     }
 
     /// How many postings there are: of every point as many as it has values.
@@ -79,6 +90,14 @@ impl Column {
 
     /// The points that a test looks for.
     pub(crate) fn find(&self, lookup: &Lookup) -> Bitmap {
+        match lookup {
+            // The tree has these at hand.
+            Lookup::Any(values) if values.len() == 1 => self.any(values),
+            _ => self.recent.get_or_find(lookup, || self.look_up(lookup)),
+        }
+    }
+
+    fn look_up(&self, lookup: &Lookup) -> Bitmap {
         match lookup {
             Lookup::Any(values) => self.any(values),
             Lookup::Range(range) => self.range(range),
@@ -153,7 +172,7 @@ impl Column {
 
     /// Bytes on the heap, with those that clones share.
     pub(crate) fn heap_bytes(&self) -> usize {
-        self.root.heap_bytes()
+        self.root.heap_bytes() + self.recent.heap_bytes()
     }
 }
 
@@ -180,6 +199,10 @@ mod tests {
             let (mut published, mut published_points) = (column.clone(), Bitmap::new());
             for (number, (kind, value, offset)) in operations.into_iter().enumerate() {
                 let bytes = value.to_be_bytes();
+                if number % 7 == 0 {
+                    // What is found before a change must not be what is found after it.
+                    column.find(&Lookup::Range((Bound::Unbounded, Bound::Unbounded)));
+                }
                 if kind > 0 {
                     column.insert(&bytes, offset);
                     model.insert((value, offset));
@@ -202,7 +225,13 @@ mod tests {
             let (l, h) = (low.to_be_bytes().to_vec(), high.to_be_bytes().to_vec());
             let sorted = model.iter().map(|(value, offset)| (value.to_be_bytes().to_vec(), *offset));
             let loaded = Column::from_sorted(sorted);
+            let everything = Lookup::Range((Bound::Unbounded, Bound::Unbounded));
+            prop_assert_eq!(column.find(&everything), points(&|_| true));
             for column in [&column, &loaded] {
+                let closed = Lookup::Range((Bound::Included(l.clone()), Bound::Included(h.clone())));
+                for _ in 0..2 {
+                    prop_assert_eq!(column.find(&closed), points(&|value| low <= value && value <= high));
+                }
                 prop_assert_eq!(column.postings(), model.len() as u64);
                 prop_assert_eq!(all(column), points(&|_| true));
                 prop_assert_eq!(column.any(std::slice::from_ref(&l)), points(&|value| value == low));

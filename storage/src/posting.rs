@@ -43,7 +43,7 @@ pub(crate) fn is_below(upper: &Bound<Vec<u8>>, value: &[u8]) -> bool {
 }
 
 /// What a test looks for in an index.
-#[derive(Debug)]
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Lookup {
     /// One of these encoded values.
     Any(Vec<Vec<u8>>),

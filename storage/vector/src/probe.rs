@@ -22,7 +22,7 @@ use crate::calibrate::Reach;
 use crate::centroids::Row;
 use crate::exact::gather;
 use crate::ivf::Ivf;
-use crate::kernel::{BLOCK, Passed, kernels, planes};
+use crate::kernel::{BLOCK, Passed, kernels, planes, prefetch};
 use crate::pool::{Candidates, ordered, unordered};
 
 /// A point found, with how near it is: higher is nearer for every distance.
@@ -218,8 +218,11 @@ impl Ivf {
                 break;
             }
             effort.lists += 1;
-            if let Some((_, next)) = order.peek() {
+            if let Some(next) = order.ahead(0) {
                 self.lists[next].prefetch();
+            }
+            if let Some(later) = order.ahead(1) {
+                prefetch(std::slice::from_ref(&*self.lists[later]));
             }
             let list_codes = &self.lists[list];
             effort.codes += list_codes.len();
@@ -316,6 +319,12 @@ impl Order {
         }
         let &key = self.keys.get(self.next)?;
         Some((unordered((key >> 32) as u32), key as u32 as usize))
+    }
+
+    /// The list that comes after so many others, where that is known already.
+    fn ahead(&self, others: usize) -> Option<usize> {
+        let key = self.keys[..self.sorted].get(self.next + others)?;
+        Some(*key as u32 as usize)
     }
 
     fn next(&mut self) -> Option<(f32, usize)> {
