@@ -28,6 +28,7 @@ mod rerank;
 mod search;
 mod service;
 mod snapshots;
+mod storage_snapshots;
 mod tasks;
 mod update;
 mod vectors;
@@ -162,6 +163,8 @@ fn routes(metrics: &Metrics) -> OpenApiRouter<Api> {
         // As large as it is; it is written to disk as it comes.
         .routes(routes!(snapshots::upload).layer(DefaultBodyLimit::disable()))
         .routes(routes!(snapshots::download, snapshots::delete))
+        .routes(routes!(storage_snapshots::list, storage_snapshots::create))
+        .routes(routes!(storage_snapshots::download, storage_snapshots::delete))
         .routes(routes!(changes::changes))
         .routes(routes!(documents::list, documents::add))
         .routes(routes!(documents::get, documents::delete, documents::act))

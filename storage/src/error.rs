@@ -236,6 +236,14 @@ pub enum InvalidInput {
     /// A file that cannot be restored.
     #[error("the snapshot cannot be restored: {0}")]
     Snapshot(String),
+    /// A data directory that a storage snapshot would replace.
+    #[error(
+        "the data directory holds {collections} collections, which the snapshot would replace; `--force-snapshot` replaces them"
+    )]
+    HoldsCollections {
+        /// How many.
+        collections: usize,
+    },
     /// A collection that cannot be re-embedded.
     #[error("the collection cannot be re-embedded: {0}")]
     Reembedding(String),

@@ -51,7 +51,7 @@ pub(crate) enum Cf {
 }
 
 impl Cf {
-    const ALL: [Self; 16] = [
+    pub(crate) const ALL: [Self; 16] = [
         Self::Meta,
         Self::Collections,
         Self::Ids,

@@ -23,6 +23,7 @@ use crate::query_cache::QueryCache;
 use crate::reembed::Reembedder;
 use crate::reembedding::Troubles;
 use crate::retry::{Backoffs, RetryPolicy};
+use crate::snapshots::StorageSnapshot;
 use crate::stop::{Doorbell, Stopper, doorbell, stop_signal};
 use crate::webhook::{Counts, Delivery, Webhooks};
 
@@ -34,6 +35,8 @@ const WAITING_WINDOWS: usize = 2;
 pub struct Options {
     /// Options of storage.
     pub storage: StorageOptions,
+    /// A snapshot of everything that the data directory is to hold. Default: none; what is there is opened.
+    pub storage_snapshot: Option<StorageSnapshot>,
     /// Where models are, in the hub's layout: `publisher/model`.
     pub models_dir: PathBuf,
     /// Services that run models for this server. Default: none.
@@ -66,6 +69,7 @@ impl Options {
     pub fn new(data_dir: impl Into<PathBuf>, models_dir: impl Into<PathBuf>) -> Self {
         Self {
             storage: StorageOptions::new(data_dir),
+            storage_snapshot: None,
             models_dir: models_dir.into(),
             endpoints: Endpoints::default(),
             webhooks: Webhooks::default(),
@@ -126,10 +130,15 @@ impl Engine {
         let on_cpu = device.is_cpu();
         let ingest_lanes = options.ingest_lanes.unwrap_or(if on_cpu { cores } else { 1 }).max(1);
         let index_threads = options.index_threads.unwrap_or(cores / 2).max(1);
-        let store = Arc::new(Store::open(StorageOptions {
+        let storage = StorageOptions {
             webhooks: options.webhooks.names(),
             ..options.storage
-        })?);
+        };
+        if let Some(StorageSnapshot { file, replace }) = &options.storage_snapshot {
+            Store::restore_storage(&storage, file, *replace)?;
+            tracing::info!(snapshot = %file.display(), "the storage snapshot was restored");
+        }
+        let store = Arc::new(Store::open(storage)?);
         let has_remote = !options.endpoints.is_empty();
         let models = Models::new(
             options.models_dir,

@@ -53,4 +53,5 @@ pub use models::{Models, ModelsDir, Reranker};
 pub use queries::{DEFAULT_LIMIT, MAX_LIMIT, check_limit};
 pub use rerank::{RankOptions, Ranked};
 pub use retry::RetryPolicy;
+pub use snapshots::StorageSnapshot;
 pub use webhook::{WebhookState, Webhooks, WebhooksError};

@@ -31,7 +31,7 @@ use super::deadline::MAX_TIMEOUT;
         (name = "documents", description = "Texts that the server cuts into chunks and encodes"),
         (name = "ingestion", description = "Documents on their way: tasks, what waits, what was given up"),
         (name = "models", description = "Embeddings and relevance without a collection"),
-        (name = "snapshots", description = "Copies of collections"),
+        (name = "snapshots", description = "Copies of collections, and of everything"),
         (name = "service", description = "The server itself"),
     ),
 )]
