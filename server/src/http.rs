@@ -24,6 +24,7 @@ mod points;
 mod query;
 mod read;
 mod reembed;
+mod requests;
 mod rerank;
 mod search;
 mod service;
@@ -53,6 +54,7 @@ use utoipa_axum::routes;
 use self::blocking::Api;
 use self::metrics::Metrics;
 use self::openapi::Document;
+use self::requests::Requests;
 
 pub use self::access::{Access, ApiKey, InvalidAccess, InvalidApiKey};
 pub use self::blocking::Limits;
@@ -70,7 +72,8 @@ pub struct HttpOptions {
 
 /// All routes. Requests that wait end when `stopping` becomes true.
 pub fn router(engine: Arc<Engine>, options: HttpOptions, stopping: watch::Receiver<bool>) -> Router {
-    let (api, metrics) = (Api::new(engine.clone(), options.limits, stopping), Metrics::new(engine));
+    let (api, requests) = (Api::new(engine.clone(), options.limits, stopping), Requests::default());
+    let metrics = Metrics::new(engine, requests.clone());
     let (routes, document) = routes(&metrics).split_for_parts();
     routes
         .fallback(error::no_such_route)
@@ -80,7 +83,7 @@ pub fn router(engine: Arc<Engine>, options: HttpOptions, stopping: watch::Receiv
         .layer(CatchPanicLayer::custom(error::panicked))
         .layer(from_fn_with_state(options.limits.timeout, deadline::limit))
         .layer(from_fn_with_state(options.access, access::authorize))
-        .layer(from_fn_with_state(metrics, metrics::measure))
+        .layer(from_fn_with_state(requests, requests::measure))
         .layer(option_layer(cors(options.cors_origins)))
         .layer(PropagateRequestIdLayer::x_request_id())
         .layer(

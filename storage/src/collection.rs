@@ -240,6 +240,11 @@ impl Collection {
         memory.collect()
     }
 
+    /// Bytes in memory of what is not vectors with an index: ids, payload indexes, sparse vectors and multivectors.
+    pub fn bytes_beside_vectors(&self) -> u64 {
+        self.state().bytes_beside_vectors()
+    }
+
     pub(crate) fn state(&self) -> Arc<State> {
         self.published.read().clone()
     }

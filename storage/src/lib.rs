@@ -113,6 +113,7 @@ pub use pooled::InvalidPooling;
 pub use query::{Example, Query, Ranking};
 pub use queue::{Queue, QueuedDocument, TaskFilter};
 pub use reading::Reading;
+pub use rocks::RocksMemory;
 pub use search::{Explanation, Plan, Search, Target};
 pub use store::{MAX_DIMENSIONS, Store};
 pub use succession::{Portion, Succession};

@@ -105,6 +105,15 @@ impl Cf {
     }
 }
 
+/// Bytes of memory that RocksDB takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RocksMemory {
+    /// Of blocks that were read.
+    pub block_cache: u64,
+    /// Of what is not in files yet.
+    pub memtables: u64,
+}
+
 /// An open database.
 pub(crate) struct Rocks {
     db: DB,
@@ -216,6 +225,19 @@ impl Rocks {
         let parts = [properties::LIVE_SST_FILES_SIZE, properties::CUR_SIZE_ALL_MEM_TABLES];
         let bytes = parts.map(|part| self.db.property_int_value_cf(self.family(cf), part));
         bytes.into_iter().filter_map(|bytes| bytes.ok().flatten()).sum()
+    }
+
+    /// What the database takes in memory.
+    pub(crate) fn memory(&self) -> RocksMemory {
+        let of = |cf, part| self.db.property_int_value_cf(self.family(cf), part).ok().flatten();
+        let memtables = Cf::ALL
+            .into_iter()
+            .filter_map(|cf| of(cf, properties::CUR_SIZE_ALL_MEM_TABLES));
+        RocksMemory {
+            // All families share one.
+            block_cache: of(Cf::Meta, properties::BLOCK_CACHE_USAGE).unwrap_or(0),
+            memtables: memtables.sum(),
+        }
     }
 
     /// What is on disk is not known any more until it is read again, so no write may build on it.

@@ -22,7 +22,7 @@ use crate::placement::Placement;
 use crate::pooled;
 use crate::queue::Queue;
 use crate::record::{CollectionRecord, CounterRecord, DiskRecord};
-use crate::rocks::{Batch, Cf, Rocks};
+use crate::rocks::{Batch, Cf, Rocks, RocksMemory};
 use crate::snapshot::{delete_partial, settle};
 use crate::succession::ReembeddingRecord;
 
@@ -174,6 +174,11 @@ impl Store {
     /// All collections in the order of their names.
     pub fn collections(&self) -> Vec<Arc<Collection>> {
         self.collections.read().values().cloned().collect()
+    }
+
+    /// What RocksDB takes in memory.
+    pub fn rocksdb_memory(&self) -> RocksMemory {
+        self.rocks.memory()
     }
 
     /// Does one thing about too much memory, if the memory budget is exceeded, and says whether it did: there may be more to

@@ -15,6 +15,7 @@ use twofold_types::ModelId;
 use crate::commit::Committer;
 use crate::error::Result;
 use crate::heartbeat::{Stage, watch};
+use crate::histogram::Distribution;
 use crate::indexer::Indexer;
 use crate::ingest::Scheduler;
 use crate::lanes::Lanes;
@@ -25,6 +26,7 @@ use crate::reembedding::Troubles;
 use crate::retry::{Backoffs, RetryPolicy};
 use crate::snapshots::StorageSnapshot;
 use crate::stop::{Doorbell, Stopper, doorbell, stop_signal};
+use crate::timings::{TimedStep, Timings};
 use crate::webhook::{Counts, Delivery, Webhooks};
 
 /// Windows that may wait for the committer: enough that the lanes never wait for a commit.
@@ -112,6 +114,7 @@ pub struct Engine {
     pub(crate) backoffs: Arc<Backoffs>,
     pub(crate) stages: Vec<Stage>,
     pub(crate) stage_timeout: Duration,
+    pub(crate) timings: Arc<Timings>,
     /// Those who are told of tasks, by their names.
     pub(crate) webhooks: BTreeMap<String, Arc<Counts>>,
     running: Mutex<Option<Running>>,
@@ -156,6 +159,7 @@ impl Engine {
         let (committer, windows) = bounded(WAITING_WINDOWS);
         let backoffs = Arc::new(Backoffs::new(options.retry));
         let troubles = Arc::new(Troubles::default());
+        let timings = Arc::new(Timings::default());
         let mut stages = vec![
             Stage::new("scheduler"),
             Stage::new("committer"),
@@ -168,6 +172,7 @@ impl Engine {
             has_remote,
             store.embedding_cache().cloned(),
             &mut stages,
+            &timings,
             &stop,
         )?;
         let pool = rayon::ThreadPoolBuilder::new()
@@ -182,6 +187,7 @@ impl Engine {
             bell: scheduler_bell,
             backoffs: backoffs.clone(),
             stage: scheduler_stage,
+            timings: timings.clone(),
             stop: stop.clone(),
         };
         let committing = Committer {
@@ -192,6 +198,7 @@ impl Engine {
             retry: options.retry,
             backoffs: backoffs.clone(),
             stage: committer_stage,
+            timings: timings.clone(),
             stop: stop.clone(),
         };
         let reembedding = Reembedder {
@@ -257,6 +264,7 @@ impl Engine {
             backoffs,
             stages,
             stage_timeout,
+            timings,
             webhooks,
             running: Mutex::new(Some(Running { stopper, threads })),
         })
@@ -265,6 +273,11 @@ impl Engine {
     /// The data directory.
     pub fn store(&self) -> &Store {
         &self.store
+    }
+
+    /// How long a step of queries or of ingestion took, each time since the start.
+    pub fn timing(&self, step: TimedStep) -> Distribution {
+        self.timings.read(step)
     }
 
     /// The models.

@@ -30,4 +30,5 @@ mod search;
 mod search_passages;
 mod snapshots;
 mod support;
+mod telemetry;
 mod webhooks;
