@@ -238,7 +238,8 @@ mod tests {
     #[test]
     fn a_receiver_has_an_address_and_a_secret_that_nothing_prints() {
         let webhooks =
-            open(r#"{"ops": {"url": "https://a.example/hook?key=unspoken", "secret_file": "SECRETS/secret"}}"#).unwrap();
+            open(r#"{"ops": {"url": "https://a.example/hook?key=unspoken", "secret_file": "SECRETS/secret"}}"#)
+                .unwrap();
         assert_eq!(webhooks.names(), ["ops"]);
         let printed = format!("{webhooks:?}");
         assert!(!printed.contains("unspoken") && !printed.contains("MfKQ"), "{printed}");
@@ -252,7 +253,10 @@ mod tests {
                 r#"{"a": {"url": "https://unspoken@a.example", FILE}}"#,
                 ["`a`", "without user"],
             ),
-            (r#"{"a": {"url": "ftp://a.example/unspoken", FILE}}"#, ["`a`", "https://host"]),
+            (
+                r#"{"a": {"url": "ftp://a.example/unspoken", FILE}}"#,
+                ["`a`", "https://host"],
+            ),
             (r#"{"a b": {"url": "https://a.example", FILE}}"#, ["`a b`", "letters"]),
             (r#"{"a": {"url": "https://a.example"}}"#, ["`a`", "`secret_env`"]),
             (
