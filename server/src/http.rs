@@ -31,6 +31,7 @@ mod service;
 mod snapshots;
 mod storage_snapshots;
 mod tasks;
+mod telemetry;
 mod update;
 mod vectors;
 
@@ -55,6 +56,7 @@ use self::blocking::Api;
 use self::metrics::Metrics;
 use self::openapi::Document;
 use self::requests::Requests;
+use self::telemetry::Observed;
 
 pub use self::access::{Access, ApiKey, InvalidAccess, InvalidApiKey};
 pub use self::blocking::Limits;
@@ -74,7 +76,8 @@ pub struct HttpOptions {
 pub fn router(engine: Arc<Engine>, options: HttpOptions, stopping: watch::Receiver<bool>) -> Router {
     let (api, requests) = (Api::new(engine.clone(), options.limits, stopping), Requests::default());
     let metrics = Metrics::new(engine, requests.clone());
-    let (routes, document) = routes(&metrics).split_for_parts();
+    let observed = Observed::new(requests.clone());
+    let (routes, document) = routes(&metrics, &observed).split_for_parts();
     routes
         .fallback(error::no_such_route)
         .method_not_allowed_fallback(error::no_such_method)
@@ -103,7 +106,7 @@ pub fn router(engine: Arc<Engine>, options: HttpOptions, stopping: watch::Receiv
 }
 
 /// All routes. What a handler says of itself, its path included, is what the OpenAPI document says of it.
-fn routes(metrics: &Metrics) -> OpenApiRouter<Api> {
+fn routes(metrics: &Metrics, observed: &Observed) -> OpenApiRouter<Api> {
     openapi::routes()
         .routes(routes!(service::version))
         .routes(routes!(service::healthz))
@@ -112,6 +115,7 @@ fn routes(metrics: &Metrics) -> OpenApiRouter<Api> {
         .routes(routes!(openapi::document))
         .routes(routes!(openapi::docs))
         .routes(routes!(metrics::render).layer(Extension(metrics.clone())))
+        .routes(routes!(telemetry::telemetry).layer(Extension(observed.clone())))
         .routes(routes!(models::list))
         .routes(routes!(openai::models))
         .routes(routes!(openai::embeddings))

@@ -240,6 +240,19 @@ impl Collection {
         memory.collect()
     }
 
+    /// How many points there are, whatever it refuses.
+    pub fn points(&self) -> u64 {
+        self.state().alive.len()
+    }
+
+    /// How many vectors there are under each name.
+    pub fn vector_counts(&self) -> Vec<(String, u64)> {
+        let state = self.state();
+        let slots = state.schema.slots();
+        let counts = slots.map(|(name, slot)| (name.clone(), state.present(slot).len()));
+        counts.collect()
+    }
+
     /// Bytes in memory of what is not vectors with an index: ids, payload indexes, sparse vectors and multivectors.
     pub fn bytes_beside_vectors(&self) -> u64 {
         self.state().bytes_beside_vectors()

@@ -210,9 +210,7 @@ impl Collector for EngineState {
         }
         type Of = fn(&Collection) -> u64;
         let of_collections: [(&str, &str, Of); 5] = [
-            ("collection_points", "Points", |collection| {
-                collection.count(None).unwrap_or(0)
-            }),
+            ("collection_points", "Points", Collection::points),
             (
                 "collection_indexed_vectors",
                 "Vectors that an index holds",
