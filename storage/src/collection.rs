@@ -9,11 +9,11 @@ use parking_lot::{Mutex, RwLock};
 use twofold_types::api::OrderBy;
 use twofold_types::{CollectionConfig, CollectionName, Filter, PointId, Record};
 
-use twofold_vector::{Arena, Bitmap, MultiArena, SparseIndex, Watch};
+use twofold_vector::{Arena, Bitmap, MultiArena, SparseIndex};
 
 use crate::changes::ChangeLog;
 use crate::embedding;
-use crate::error::{Result, check_deadline};
+use crate::error::Result;
 use crate::indexing::{IndexSlot, Restored, empty_arena};
 use crate::key::{CollectionId, PointOffset, SeqNo, seq_of_log_key};
 use crate::label::{Label, Labels};
@@ -355,21 +355,7 @@ impl Collection {
         let view = self.view();
         view.check_listing(limit, filter)?;
         let selected = filter.map(|filter| view.select(Some(filter))).transpose()?;
-        let start = start.map_or(Vec::new(), |id| self.id.id_key(id));
-        let mut page = Vec::new();
-        let mut watch = Watch::every(4096);
-        for entry in view.snapshot.scan(Cf::Ids, &self.id.key(), &start) {
-            if watch.missed() {
-                check_deadline()?;
-            }
-            let offset = crate::view::offset_of(&entry?.1)?;
-            if selected.as_ref().is_none_or(|selected| selected.contains(offset.0)) {
-                page.push(offset);
-                if page.len() > limit {
-                    break;
-                }
-            }
-        }
+        let page = view.first_by_id(selected.as_ref(), start, limit.saturating_add(1))?;
         let points = view.points(&page)?;
         let mut records = page
             .iter()
@@ -441,7 +427,7 @@ fn read_log(snapshot: &Snapshot<'_>, id: CollectionId) -> Result<Vec<(SeqNo, Log
 /// Reads every vector from its record.
 fn load_arena(snapshot: &Snapshot<'_>, id: CollectionId, number: u16, mut arena: Arena) -> Result<Arena> {
     let mut vector = vec![0.0; arena.dimensions()];
-    for entry in snapshot.scan(Cf::Vectors, &id.vector_prefix(number), &[]) {
+    for entry in snapshot.scan_once(Cf::Vectors, &id.vector_prefix(number)) {
         let (key, value) = entry?;
         embedding::read_dense(&value, &mut vector)?;
         if let Some(offset) = PointOffset::from_key(&key) {
@@ -453,7 +439,7 @@ fn load_arena(snapshot: &Snapshot<'_>, id: CollectionId, number: u16, mut arena:
 
 /// Reads every multivector from its record.
 fn load_multis(snapshot: &Snapshot<'_>, id: CollectionId, number: usize, mut multis: MultiArena) -> Result<MultiArena> {
-    for entry in snapshot.scan(Cf::Vectors, &id.vector_prefix(Slot::Multi(number).number()), &[]) {
+    for entry in snapshot.scan_once(Cf::Vectors, &id.vector_prefix(Slot::Multi(number).number())) {
         let (key, value) = entry?;
         if let Some(offset) = PointOffset::from_key(&key) {
             multis.set(offset.0, &embedding::read_rows(&value, multis.dimensions())?);
@@ -468,7 +454,7 @@ fn load_sparse(snapshot: &Snapshot<'_>, id: CollectionId, number: usize) -> Resu
     const BATCH: usize = 1 << 22;
     let mut index = SparseIndex::default();
     let (mut batch, mut entries) = (Vec::new(), 0);
-    for entry in snapshot.scan(Cf::Vectors, &id.vector_prefix(Slot::Sparse(number).number()), &[]) {
+    for entry in snapshot.scan_once(Cf::Vectors, &id.vector_prefix(Slot::Sparse(number).number())) {
         let (key, value) = entry?;
         if let Some(offset) = PointOffset::from_key(&key) {
             let vector = embedding::read_sparse(&value)?;

@@ -304,6 +304,17 @@ impl Snapshot<'_> {
             .map(|entry| Ok(entry?))
     }
 
+    /// Entries whose key begins with `prefix`, in order, for a reader of all of them: they take no room in the cache from what is read
+    /// again and again.
+    pub(crate) fn scan_once(&self, cf: Cf, prefix: &[u8]) -> impl Iterator<Item = Result<Entry>> + use<'_> {
+        let mut options = within(prefix);
+        options.fill_cache(false);
+        let mode = IteratorMode::From(prefix, Direction::Forward);
+        self.inner
+            .iterator_cf_opt(self.rocks.family(cf), options, mode)
+            .map(|entry| Ok(entry?))
+    }
+
     /// All entries below `end`, the last first.
     pub(crate) fn scan_back(&self, cf: Cf, end: &[u8]) -> impl Iterator<Item = Result<Entry>> + use<'_> {
         let mut options = ReadOptions::default();

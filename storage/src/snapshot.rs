@@ -158,7 +158,7 @@ fn write(collection: &Collection, path: &Path) -> Result<String> {
     let file = File::create(path).map_err(io(path))?;
     let mut writer = Writer::new(BufWriter::new(Hashing::new(file)), Kind::Collection, &record, &counter)?;
     for cf in Cf::OF_COLLECTIONS.into_iter().filter(|cf| Kind::Collection.holds(*cf)) {
-        for entry in snapshot.scan(cf, &id.key(), &[]) {
+        for entry in snapshot.scan_once(cf, &id.key()) {
             let (key, value) = entry?;
             writer.entry(cf, &key[id.key().len()..], &value)?;
         }

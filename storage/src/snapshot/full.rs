@@ -98,7 +98,7 @@ fn write(rocks: &Rocks, path: &Path) -> Result<String> {
     let mut writer = Writer::new(BufWriter::new(Hashing::new(file)), Kind::Full, &manifest, &[])?;
     for cf in Cf::ALL.into_iter().filter(|cf| Kind::Full.holds(*cf)) {
         let of_collections = Cf::OF_COLLECTIONS.contains(&cf);
-        for entry in snapshot.scan(cf, &[], &[]) {
+        for entry in snapshot.scan_once(cf, &[]) {
             let (key, value) = entry?;
             let skipped = match cf {
                 Cf::Meta => key.starts_with(TAIL),
