@@ -5,6 +5,7 @@ mod access;
 mod aliases;
 mod blocking;
 mod changes;
+mod cluster;
 mod collections;
 mod deadline;
 mod documents;
@@ -172,6 +173,13 @@ fn routes(metrics: &Metrics, observed: &Observed) -> OpenApiRouter<Api> {
         .routes(routes!(snapshots::download, snapshots::delete))
         .routes(routes!(storage_snapshots::list, storage_snapshots::create))
         .routes(routes!(storage_snapshots::download, storage_snapshots::delete))
+        .routes(routes!(cluster::status))
+        .routes(routes!(cluster::remove_peer))
+        .routes(routes!(cluster::recover))
+        .routes(routes!(cluster::of_collection, cluster::update_collection))
+        .routes(routes!(cluster::shard_keys, cluster::create_shard_key))
+        .routes(routes!(cluster::delete_shard_key))
+        .routes(routes!(cluster::issues, cluster::clear_issues))
         .routes(routes!(changes::changes))
         .routes(routes!(documents::list, documents::add))
         .routes(routes!(documents::get, documents::delete, documents::act))

@@ -3,6 +3,7 @@
 mod access;
 mod api;
 mod changes;
+mod cluster;
 mod crash;
 mod crash_ingestion;
 mod crash_reembedding;

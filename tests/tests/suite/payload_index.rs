@@ -243,13 +243,13 @@ proptest! {
             let [plain, indexed] = ["plain", "indexed"].map(|c| store.collection(&name(c)).unwrap());
             for filter in &filters {
                 prop_assert_eq!(found(&indexed, filter), found(&plain, filter), "{} with {:?}", filter, schemas);
-                for key in KEYS {
-                    let facets = |collection: &Collection| facets(collection, key, filter);
-                    prop_assert_eq!(facets(&indexed), facets(&plain), "{} of {} with {:?}", key, filter, schemas);
-                    for order in orders(key) {
-                        let page = |collection: &Collection| page(collection, &order, filter);
-                        prop_assert_eq!(page(&indexed), page(&plain), "{} of {} with {:?}", order, filter, schemas);
-                    }
+            }
+            for (filter, key) in filters.iter().take(6).flat_map(|filter| KEYS.map(|key| (filter, key))) {
+                let facets = |collection: &Collection| facets(collection, key, filter);
+                prop_assert_eq!(facets(&indexed), facets(&plain), "{} of {} with {:?}", key, filter, schemas);
+                for order in orders(key) {
+                    let page = |collection: &Collection| page(collection, &order, filter);
+                    prop_assert_eq!(page(&indexed), page(&plain), "{} of {} with {:?}", order, filter, schemas);
                 }
             }
         }
