@@ -149,6 +149,7 @@ impl Collection {
                 .into_iter()
                 .map(|column| column.map(Loading::into_column))
                 .collect(),
+            rates: Arc::default(),
             touched: 0,
             written: Instant::now(),
             tail: tail.collect(),
@@ -341,7 +342,9 @@ impl Collection {
 
     /// The points with these ids, as far as they exist, in the order of the ids.
     pub fn get(&self, ids: &[PointId], fetch: &Fetch) -> Result<Vec<Record>> {
-        self.reading().get(ids, fetch)
+        let reading = self.reading();
+        reading.view.state.strict().check_read()?;
+        reading.get(ids, fetch)
     }
 
     /// Points that match, in the order of their ids, from `start` on, and the id that the next page begins with.

@@ -71,6 +71,14 @@ pub enum StorageError {
     /// The request cannot be carried out as it stands.
     #[error(transparent)]
     Invalid(#[from] InvalidInput),
+    /// More began in a minute than the collection allows.
+    #[error("Rate limiting exceeded: {what} rate limit exceeded, try again in {:.1} seconds", .retry_after.as_secs_f64())]
+    RateLimited {
+        /// `Read` or `Write`.
+        what: &'static str,
+        /// When it may begin.
+        retry_after: Duration,
+    },
     /// Nobody waits any more for what was asked.
     #[error("Timeout error: the operation timed out after {} seconds", .0.as_secs_f64())]
     Timeout(Duration),
@@ -348,7 +356,9 @@ impl StorageError {
             }
             Self::Invalid(_) => Fault::Caller,
             Self::Timeout(_) => Fault::Timeout,
-            Self::Closing | Self::QueueFull { .. } | Self::Succeeded(_) => Fault::Unavailable,
+            Self::Closing | Self::QueueFull { .. } | Self::RateLimited { .. } | Self::Succeeded(_) => {
+                Fault::Unavailable
+            }
             Self::DiskFull | Self::DiskLow { .. } => Fault::DiskFull,
             Self::Poisoned(_)
             | Self::Rocks(_)

@@ -72,6 +72,7 @@ mod pooling;
 mod posting;
 mod query;
 mod queue;
+mod rates;
 mod reading;
 mod record;
 mod restorable;

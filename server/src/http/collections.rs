@@ -143,7 +143,7 @@ fn info(collection: &Collection) -> Result<CollectionInfo> {
         status: if indexing { "yellow" } else { "green" }.to_owned(),
         optimizer_status: "ok".to_owned(),
         indexed_vectors_count: collection.indexed_vectors(),
-        points_count: collection.count(None)?,
+        points_count: collection.points(),
         segments_count: 1,
         config: config_info(config),
         payload_schema: indexes
