@@ -156,7 +156,7 @@ fn collect(engine: &Engine, observed: &Observed, params: &TelemetryParams) -> Te
         app: AppTelemetry {
             name: "twofold",
             version: env!("CARGO_PKG_VERSION"),
-            features: detailed.then(|| FeaturesTelemetry {
+            features: detailed.then_some(FeaturesTelemetry {
                 debug: cfg!(debug_assertions),
                 service_debug_feature: false,
                 recovery_mode: false,

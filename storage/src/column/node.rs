@@ -325,10 +325,10 @@ impl Node {
                 let start = nodes.partition_point(|node| node.last().is_some_and(|last| !is_above(lower, last)));
                 let end = nodes.partition_point(|node| node.first().is_some_and(|first| is_below(upper, first)));
                 let mut nodes = nodes.get(start..end).unwrap_or_default().iter();
-                let mut walk = |node: &Arc<Self>| node.walk(range, descending, visit);
+                let walk = |node: &Arc<Self>| node.walk(range, descending, visit);
                 match descending {
                     false => nodes.try_for_each(walk),
-                    true => nodes.rev().try_for_each(&mut walk),
+                    true => nodes.rev().try_for_each(walk),
                 }
             }
         }

@@ -20,7 +20,7 @@ pub(super) enum CollectionTelemetry {
     /// With its name and its state.
     Full(Box<FullTelemetry>),
     /// In few words.
-    Aggregated(AggregatedTelemetry),
+    Aggregated(Box<AggregatedTelemetry>),
 }
 
 /// A collection in few words.
@@ -96,11 +96,11 @@ impl CollectionTelemetry {
         let vectors = collection.vector_counts();
         let num_vectors = number(vectors.iter().map(|(_, count)| count).sum());
         if details_level < 2 {
-            return Self::Aggregated(AggregatedTelemetry {
+            return Self::Aggregated(Box::new(AggregatedTelemetry {
                 vectors: num_vectors,
                 optimizers_status: "ok",
                 params: config.params,
-            });
+            }));
         }
         let memory = collection.vector_memory();
         let local = LocalTelemetry {
