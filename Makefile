@@ -20,7 +20,7 @@ TEST := $(CARGO) --config .config/test-profile.toml
 export TWOFOLD := $(CARGO_TARGET_DIR)/release/twofold
 
 .DEFAULT_GOAL := help
-.PHONY: help demo setup build model test fmt lint unit doc conformance frameworks differential schemathesis deny crash recall bench bench-encode bench-latency bench-search bench-filters scale evaluate mteb env
+.PHONY: help demo setup build model test fmt lint unit doc conformance frameworks differential schemathesis deny crash recall bench bench-encode bench-latency bench-search bench-filters bench-many scale evaluate mteb env
 # Cargo builds in parallel by itself.
 .NOTPARALLEL:
 
@@ -87,8 +87,11 @@ bench-latency: setup model ## Measure queries alone and beside ingestion
 bench-search: build model ## Measure the search beside peers
 	@scripts/bench_search.sh $(CACHE)/recall docs/benchmarks
 
-bench-filters: setup ## Measure filters
+bench-filters: setup ## Measure filters, pages, counts and facets
 	@scripts/filters.sh
+
+bench-many: setup ## Measure a start with 2,000 small collections
+	@scripts/many_collections.sh
 
 scale: setup ## Measure large collections
 	@scripts/scale.sh $(CACHE)/recall docs/benchmarks

@@ -199,10 +199,32 @@ def check_text_kinds(url):
     client.delete_collection(name)
 
 
+def check_operations(client):
+    """What an operator asks by the client: snapshots of everything, telemetry, the cluster."""
+    name = "conformance_operations"
+    client.create_collection(name, vectors_config=models.VectorParams(size=2, distance=models.Distance.DOT))
+    client.upsert(name, points=[models.PointStruct(id=i, vector=[i, 1]) for i in range(3)])
+    made = client.create_full_snapshot()
+    assert made.name in [snapshot.name for snapshot in client.list_full_snapshots()], made
+    assert made.size > 0 and made.checksum, made
+    assert client.delete_full_snapshot(made.name)
+    assert made.name not in [snapshot.name for snapshot in client.list_full_snapshots()]
+    for anonymize in (False, True):
+        for level in range(4):
+            told = client.http.service_api.telemetry(anonymize=anonymize, details_level=level).result
+            assert told.collections.number_of_collections >= 1, told
+            assert (told.collections.collections is None) == (level == 0), told
+    mine = [c for c in client.http.service_api.telemetry(details_level=2).result.collections.collections if c.id == name]
+    assert mine[0].shards[0].local.num_points == 3, mine
+    assert client.http.distributed_api.cluster_status().result.status == "disabled"
+    assert client.http.distributed_api.collection_cluster_info(name).result.shard_count == 1
+    client.delete_collection(name)
+
+
 def main():
     url = sys.argv[1]
     client = QdrantClient(url=url, timeout=60)
-    checks = [lambda: check_points(client), lambda: check_named_vectors(client), lambda: check_texts(url), lambda: check_text_kinds(url)]
+    checks = [lambda: check_points(client), lambda: check_named_vectors(client), lambda: check_operations(client), lambda: check_texts(url), lambda: check_text_kinds(url)]
     for check in checks:
         check()
     print(f"{len(checks)} passed, 0 failed")

@@ -5,6 +5,7 @@ mod access;
 mod aliases;
 mod blocking;
 mod changes;
+mod cluster;
 mod collections;
 mod deadline;
 mod documents;
@@ -24,11 +25,14 @@ mod points;
 mod query;
 mod read;
 mod reembed;
+mod requests;
 mod rerank;
 mod search;
 mod service;
 mod snapshots;
+mod storage_snapshots;
 mod tasks;
+mod telemetry;
 mod update;
 mod vectors;
 
@@ -52,6 +56,8 @@ use utoipa_axum::routes;
 use self::blocking::Api;
 use self::metrics::Metrics;
 use self::openapi::Document;
+use self::requests::Requests;
+use self::telemetry::Observed;
 
 pub use self::access::{Access, ApiKey, InvalidAccess, InvalidApiKey};
 pub use self::blocking::Limits;
@@ -69,8 +75,10 @@ pub struct HttpOptions {
 
 /// All routes. Requests that wait end when `stopping` becomes true.
 pub fn router(engine: Arc<Engine>, options: HttpOptions, stopping: watch::Receiver<bool>) -> Router {
-    let (api, metrics) = (Api::new(engine.clone(), options.limits, stopping), Metrics::new(engine));
-    let (routes, document) = routes(&metrics).split_for_parts();
+    let (api, requests) = (Api::new(engine.clone(), options.limits, stopping), Requests::default());
+    let metrics = Metrics::new(engine, requests.clone());
+    let observed = Observed::new(requests.clone());
+    let (routes, document) = routes(&metrics, &observed).split_for_parts();
     routes
         .fallback(error::no_such_route)
         .method_not_allowed_fallback(error::no_such_method)
@@ -79,7 +87,7 @@ pub fn router(engine: Arc<Engine>, options: HttpOptions, stopping: watch::Receiv
         .layer(CatchPanicLayer::custom(error::panicked))
         .layer(from_fn_with_state(options.limits.timeout, deadline::limit))
         .layer(from_fn_with_state(options.access, access::authorize))
-        .layer(from_fn_with_state(metrics, metrics::measure))
+        .layer(from_fn_with_state(requests, requests::measure))
         .layer(option_layer(cors(options.cors_origins)))
         .layer(PropagateRequestIdLayer::x_request_id())
         .layer(
@@ -99,7 +107,7 @@ pub fn router(engine: Arc<Engine>, options: HttpOptions, stopping: watch::Receiv
 }
 
 /// All routes. What a handler says of itself, its path included, is what the OpenAPI document says of it.
-fn routes(metrics: &Metrics) -> OpenApiRouter<Api> {
+fn routes(metrics: &Metrics, observed: &Observed) -> OpenApiRouter<Api> {
     openapi::routes()
         .routes(routes!(service::version))
         .routes(routes!(service::healthz))
@@ -108,6 +116,7 @@ fn routes(metrics: &Metrics) -> OpenApiRouter<Api> {
         .routes(routes!(openapi::document))
         .routes(routes!(openapi::docs))
         .routes(routes!(metrics::render).layer(Extension(metrics.clone())))
+        .routes(routes!(telemetry::telemetry).layer(Extension(observed.clone())))
         .routes(routes!(models::list))
         .routes(routes!(openai::models))
         .routes(routes!(openai::embeddings))
@@ -162,6 +171,15 @@ fn routes(metrics: &Metrics) -> OpenApiRouter<Api> {
         // As large as it is; it is written to disk as it comes.
         .routes(routes!(snapshots::upload).layer(DefaultBodyLimit::disable()))
         .routes(routes!(snapshots::download, snapshots::delete))
+        .routes(routes!(storage_snapshots::list, storage_snapshots::create))
+        .routes(routes!(storage_snapshots::download, storage_snapshots::delete))
+        .routes(routes!(cluster::status))
+        .routes(routes!(cluster::remove_peer))
+        .routes(routes!(cluster::recover))
+        .routes(routes!(cluster::of_collection, cluster::update_collection))
+        .routes(routes!(cluster::shard_keys, cluster::create_shard_key))
+        .routes(routes!(cluster::delete_shard_key))
+        .routes(routes!(cluster::issues, cluster::clear_issues))
         .routes(routes!(changes::changes))
         .routes(routes!(documents::list, documents::add))
         .routes(routes!(documents::get, documents::delete, documents::act))

@@ -13,7 +13,7 @@ use tokio::net::TcpListener;
 use twofold_encode::{DeviceSpec, Endpoints};
 use twofold_storage::Options as StorageOptions;
 use twofold_types::ModelId;
-use twofold_worker::{Engine, Options, RetryPolicy, Webhooks};
+use twofold_worker::{Engine, Options, RetryPolicy, StorageSnapshot, Webhooks};
 
 use crate::http::{Access, ApiKey, HttpOptions, Limits, router};
 use crate::models_dir::default_models_dir;
@@ -33,6 +33,12 @@ pub struct ServeOptions {
     /// Where everything is stored; one server at a time may use it
     #[arg(long, env = "TWOFOLD_DATA_DIR", default_value = "twofold-data", value_name = "DIR")]
     pub data_dir: PathBuf,
+    /// A storage snapshot that the data directory is to hold; it must not hold collections yet
+    #[arg(long, env = "TWOFOLD_STORAGE_SNAPSHOT", value_name = "FILE")]
+    pub storage_snapshot: Option<PathBuf>,
+    /// Collections that are there go for those of the storage snapshot
+    #[arg(long, env = "TWOFOLD_FORCE_SNAPSHOT", requires = "storage_snapshot")]
+    pub force_snapshot: bool,
     /// Where models are, as `publisher/model` directories [default: models/ in the user's cache directory for twofold]
     #[arg(long, env = "TWOFOLD_MODELS_DIR", value_name = "DIR")]
     pub models_dir: Option<PathBuf>,
@@ -157,6 +163,10 @@ pub async fn run(options: ServeOptions) -> anyhow::Result<()> {
         models_memory_bytes: options.models_memory.unwrap_or(engine_defaults.models_memory_bytes),
         default_model: options.default_model.map(ModelId::new),
         query_cache: options.query_cache,
+        storage_snapshot: options.storage_snapshot.map(|file| StorageSnapshot {
+            file,
+            replace: options.force_snapshot,
+        }),
         storage: StorageOptions {
             embedding_cache_bytes: options.embedding_cache,
             index_threshold: options.index_threshold,

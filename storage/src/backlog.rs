@@ -48,6 +48,8 @@ struct Entry {
     cursor: u64,
     waiting: u64,
     bytes: u64,
+    /// When it was accepted.
+    accepted: u64,
     retries: BTreeMap<u64, Retry>,
 }
 
@@ -121,6 +123,7 @@ impl Backlog {
                 .map_or(record.taken, |before| before.cursor.max(record.taken)),
             waiting: record.waiting(),
             bytes: record.waiting_bytes(),
+            accepted: record.accepted(),
             retries: retries.collect(),
         };
         self.total.tasks += 1;
@@ -149,6 +152,12 @@ impl Backlog {
 
     pub(crate) fn total(&self) -> Amount {
         self.total
+    }
+
+    /// When the oldest of the tasks was accepted.
+    pub(crate) fn oldest(&self) -> Option<u64> {
+        let (_, oldest) = self.tasks.first_key_value()?;
+        Some(oldest.accepted)
     }
 
     pub(crate) fn amount_of(&self, collection: CollectionId) -> Amount {

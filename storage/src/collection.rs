@@ -9,11 +9,11 @@ use parking_lot::{Mutex, RwLock};
 use twofold_types::api::OrderBy;
 use twofold_types::{CollectionConfig, CollectionName, Filter, PointId, Record};
 
-use twofold_vector::{Arena, Bitmap, MultiArena, SparseIndex, Watch};
+use twofold_vector::{Arena, Bitmap, MultiArena, SparseIndex};
 
 use crate::changes::ChangeLog;
 use crate::embedding;
-use crate::error::{Result, check_deadline};
+use crate::error::Result;
 use crate::indexing::{IndexSlot, Restored, empty_arena};
 use crate::key::{CollectionId, PointOffset, SeqNo, seq_of_log_key};
 use crate::label::{Label, Labels};
@@ -149,6 +149,7 @@ impl Collection {
                 .into_iter()
                 .map(|column| column.map(Loading::into_column))
                 .collect(),
+            rates: Arc::default(),
             touched: 0,
             written: Instant::now(),
             tail: tail.collect(),
@@ -240,6 +241,24 @@ impl Collection {
         memory.collect()
     }
 
+    /// How many points there are, whatever it refuses.
+    pub fn points(&self) -> u64 {
+        self.state().alive.len()
+    }
+
+    /// How many vectors there are under each name.
+    pub fn vector_counts(&self) -> Vec<(String, u64)> {
+        let state = self.state();
+        let slots = state.schema.slots();
+        let counts = slots.map(|(name, slot)| (name.clone(), state.present(slot).len()));
+        counts.collect()
+    }
+
+    /// Bytes in memory of what is not vectors with an index: ids, payload indexes, sparse vectors and multivectors.
+    pub fn bytes_beside_vectors(&self) -> u64 {
+        self.state().bytes_beside_vectors()
+    }
+
     pub(crate) fn state(&self) -> Arc<State> {
         self.published.read().clone()
     }
@@ -323,7 +342,9 @@ impl Collection {
 
     /// The points with these ids, as far as they exist, in the order of the ids.
     pub fn get(&self, ids: &[PointId], fetch: &Fetch) -> Result<Vec<Record>> {
-        self.reading().get(ids, fetch)
+        let reading = self.reading();
+        reading.view.state.strict().check_read()?;
+        reading.get(ids, fetch)
     }
 
     /// Points that match, in the order of their ids, from `start` on, and the id that the next page begins with.
@@ -337,21 +358,7 @@ impl Collection {
         let view = self.view();
         view.check_listing(limit, filter)?;
         let selected = filter.map(|filter| view.select(Some(filter))).transpose()?;
-        let start = start.map_or(Vec::new(), |id| self.id.id_key(id));
-        let mut page = Vec::new();
-        let mut watch = Watch::every(4096);
-        for entry in view.snapshot.scan(Cf::Ids, &self.id.key(), &start) {
-            if watch.missed() {
-                check_deadline()?;
-            }
-            let offset = crate::view::offset_of(&entry?.1)?;
-            if selected.as_ref().is_none_or(|selected| selected.contains(offset.0)) {
-                page.push(offset);
-                if page.len() > limit {
-                    break;
-                }
-            }
-        }
+        let page = view.first_by_id(selected.as_ref(), start, limit.saturating_add(1))?;
         let points = view.points(&page)?;
         let mut records = page
             .iter()
@@ -423,7 +430,7 @@ fn read_log(snapshot: &Snapshot<'_>, id: CollectionId) -> Result<Vec<(SeqNo, Log
 /// Reads every vector from its record.
 fn load_arena(snapshot: &Snapshot<'_>, id: CollectionId, number: u16, mut arena: Arena) -> Result<Arena> {
     let mut vector = vec![0.0; arena.dimensions()];
-    for entry in snapshot.scan(Cf::Vectors, &id.vector_prefix(number), &[]) {
+    for entry in snapshot.scan_once(Cf::Vectors, &id.vector_prefix(number)) {
         let (key, value) = entry?;
         embedding::read_dense(&value, &mut vector)?;
         if let Some(offset) = PointOffset::from_key(&key) {
@@ -435,7 +442,7 @@ fn load_arena(snapshot: &Snapshot<'_>, id: CollectionId, number: u16, mut arena:
 
 /// Reads every multivector from its record.
 fn load_multis(snapshot: &Snapshot<'_>, id: CollectionId, number: usize, mut multis: MultiArena) -> Result<MultiArena> {
-    for entry in snapshot.scan(Cf::Vectors, &id.vector_prefix(Slot::Multi(number).number()), &[]) {
+    for entry in snapshot.scan_once(Cf::Vectors, &id.vector_prefix(Slot::Multi(number).number())) {
         let (key, value) = entry?;
         if let Some(offset) = PointOffset::from_key(&key) {
             multis.set(offset.0, &embedding::read_rows(&value, multis.dimensions())?);
@@ -450,7 +457,7 @@ fn load_sparse(snapshot: &Snapshot<'_>, id: CollectionId, number: usize) -> Resu
     const BATCH: usize = 1 << 22;
     let mut index = SparseIndex::default();
     let (mut batch, mut entries) = (Vec::new(), 0);
-    for entry in snapshot.scan(Cf::Vectors, &id.vector_prefix(Slot::Sparse(number).number()), &[]) {
+    for entry in snapshot.scan_once(Cf::Vectors, &id.vector_prefix(Slot::Sparse(number).number())) {
         let (key, value) = entry?;
         if let Some(offset) = PointOffset::from_key(&key) {
             let vector = embedding::read_sparse(&value)?;

@@ -4,6 +4,7 @@
 //! what a write changes is copied, the nodes on the way to one value at a time.
 
 mod checkpoint;
+mod listing;
 mod node;
 mod points;
 mod recent;

@@ -71,6 +71,14 @@ pub enum StorageError {
     /// The request cannot be carried out as it stands.
     #[error(transparent)]
     Invalid(#[from] InvalidInput),
+    /// More began in a minute than the collection allows.
+    #[error("Rate limiting exceeded: {what} rate limit exceeded, try again in {:.1} seconds", .retry_after.as_secs_f64())]
+    RateLimited {
+        /// `Read` or `Write`.
+        what: &'static str,
+        /// When it may begin.
+        retry_after: Duration,
+    },
     /// Nobody waits any more for what was asked.
     #[error("Timeout error: the operation timed out after {} seconds", .0.as_secs_f64())]
     Timeout(Duration),
@@ -236,6 +244,14 @@ pub enum InvalidInput {
     /// A file that cannot be restored.
     #[error("the snapshot cannot be restored: {0}")]
     Snapshot(String),
+    /// A data directory that a storage snapshot would replace.
+    #[error(
+        "the data directory holds {collections} collections, which the snapshot would replace; `--force-snapshot` replaces them"
+    )]
+    HoldsCollections {
+        /// How many.
+        collections: usize,
+    },
     /// A collection that cannot be re-embedded.
     #[error("the collection cannot be re-embedded: {0}")]
     Reembedding(String),
@@ -340,7 +356,9 @@ impl StorageError {
             }
             Self::Invalid(_) => Fault::Caller,
             Self::Timeout(_) => Fault::Timeout,
-            Self::Closing | Self::QueueFull { .. } | Self::Succeeded(_) => Fault::Unavailable,
+            Self::Closing | Self::QueueFull { .. } | Self::RateLimited { .. } | Self::Succeeded(_) => {
+                Fault::Unavailable
+            }
             Self::DiskFull | Self::DiskLow { .. } => Fault::DiskFull,
             Self::Poisoned(_)
             | Self::Rocks(_)

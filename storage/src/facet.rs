@@ -1,5 +1,8 @@
 //! How many points have which values, and how near the points of a sample are to each other.
 
+mod indexed;
+mod most;
+
 use std::collections::{HashMap, HashSet};
 
 use rand::seq::IteratorRandom;
@@ -8,11 +11,13 @@ use twofold_types::api::{FacetHit, FacetValue};
 use twofold_types::{Filter, PointId, uuid_of};
 use twofold_vector::Bitmap;
 
+use self::most::Most;
 use crate::collection::Collection;
 use crate::error::Result;
 use crate::key::PointOffset;
 use crate::path::PayloadPath;
 use crate::query::{Example, Query, Ranking};
+use crate::view::View;
 
 /// The nearest of a sample for each of its points, by places in the sample.
 #[derive(Debug, Clone, PartialEq)]
@@ -29,20 +34,17 @@ impl Collection {
         let path = PayloadPath::parse(key)?;
         let view = self.view();
         view.check_listing(limit, filter)?;
-        let mut counts: HashMap<FacetValue, u64> = HashMap::new();
-        view.for_each_point(&view.select(filter)?, |_, record| {
-            let payload = record.payload()?;
-            let values: HashSet<FacetValue> = path.elements(&payload).filter_map(facet_value).collect();
-            values
-                .into_iter()
-                .for_each(|value| *counts.entry(value).or_default() += 1);
-            Ok(())
-        })?;
-        let hits = counts.into_iter().map(|(value, count)| FacetHit { value, count });
-        let mut hits: Vec<FacetHit> = hits.collect();
-        hits.sort_unstable_by(|a, b| b.count.cmp(&a.count).then_with(|| a.value.cmp(&b.value)));
-        hits.truncate(limit);
-        Ok(hits)
+        let mask = view.select(filter)?;
+        if let Some(hits) = view.indexed_facet(key, &path, &mask, limit)? {
+            return Ok(hits);
+        }
+        let mut most = Most::new(limit);
+        for (value, count) in view.counted(&path, &mask)? {
+            if most.wants(count, |other| value.cmp(other)) {
+                most.add(count, value);
+            }
+        }
+        Ok(most.into_hits())
     }
 
     /// Draws points that match and have the vector, and finds the nearest of them for each.
@@ -87,6 +89,22 @@ impl Collection {
             ids: drawn.into_iter().map(|(id, _)| id).collect(),
             nearest,
         })
+    }
+}
+
+impl View<'_> {
+    /// The values at a key of some points, by their payloads, and how many of the points have each.
+    fn counted(&self, path: &PayloadPath, points: &Bitmap) -> Result<HashMap<FacetValue, u64>> {
+        let mut counts: HashMap<FacetValue, u64> = HashMap::new();
+        self.for_each_point(points, |_, record| {
+            let payload = record.payload()?;
+            let values: HashSet<FacetValue> = path.elements(&payload).filter_map(facet_value).collect();
+            values
+                .into_iter()
+                .for_each(|value| *counts.entry(value).or_default() += 1);
+            Ok(())
+        })?;
+        Ok(counts)
     }
 }
 

@@ -109,8 +109,11 @@ pub(crate) fn document_of_key(key: &[u8]) -> String {
 
 /// Where it is noted how far back the changes of a collection are kept.
 pub(crate) fn tail_key(collection: CollectionId) -> Vec<u8> {
-    [b"tail/".as_slice(), &collection.key()].concat()
+    [TAIL, &collection.key()].concat()
 }
+
+/// What the keys of these begin with.
+pub(crate) const TAIL: &[u8] = b"tail/";
 
 /// Where it is noted that a collection's documents wait until it is resumed.
 pub(crate) fn paused_key(collection: CollectionId) -> Vec<u8> {

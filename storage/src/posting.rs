@@ -6,6 +6,7 @@
 use std::ops::Bound;
 
 use serde_json::Value;
+use twofold_types::api::{FacetValue, StartFrom};
 use twofold_types::{
     Datetime, FieldTest, GeoBoundingBox, GeoPoint, Match, MatchValue, Number, Payload, PayloadIndexParams, Range,
     RangeTest, uuid_of,
@@ -23,6 +24,9 @@ const INLINE_KEYWORD: usize = 64;
 
 /// The ends of a range of encoded values.
 pub(crate) type EncodedRange = (Bound<Vec<u8>>, Bound<Vec<u8>>);
+
+/// Stands for every value at the key that the index does not hold as it is: before all encoded values, and inside of no range.
+pub(crate) const OTHER: &[u8] = b"!";
 
 /// Whether an encoded value is above the lower end of a range.
 pub(crate) fn is_above(lower: &Bound<Vec<u8>>, value: &[u8]) -> bool {
@@ -99,10 +103,13 @@ impl Field {
 
     /// The keys under which a point with this payload is found, sorted and without doubles.
     pub(crate) fn postings(&self, collection: CollectionId, payload: &Payload, offset: PointOffset) -> Vec<Vec<u8>> {
+        let other = self.path.elements(payload).any(|value| self.is_other(value));
+        let other = other.then(|| OTHER.to_vec());
         let mut keys: Vec<Vec<u8>> = self
             .path
             .elements(payload)
             .flat_map(|value| self.encode(value))
+            .chain(other)
             .map(|value| {
                 [
                     self.value_prefix(collection, &value).as_slice(),
@@ -147,6 +154,54 @@ impl Field {
         encoded.into_iter().collect()
     }
 
+    /// Whether facets or orders tell a value that cannot be told from its encoding, or has none.
+    fn is_other(&self, value: &Value) -> bool {
+        match (self.kind, value) {
+            // They are counted and ordered by nothing that indexes of these types hold.
+            (FieldKind::Text | FieldKind::Geo, _) => false,
+            // The encoding is that of the integer.
+            (FieldKind::Integer, Value::Number(number)) => {
+                number.is_f64() && Number::of(value).is_some_and(|number| integer_of(number).is_some())
+            }
+            (FieldKind::Float, Value::Number(_)) | (FieldKind::Keyword, Value::String(_)) => false,
+            (FieldKind::Uuid, Value::String(text)) => uuid_of(text).is_none(),
+            (FieldKind::Datetime, Value::String(_)) | (FieldKind::Bool, Value::Bool(_)) => false,
+            (_, value) => matches!(value, Value::Bool(_) | Value::Number(_) | Value::String(_)),
+        }
+    }
+
+    /// Whether it tells how many points have which of the values that facets count.
+    pub(crate) fn has_facets(&self) -> bool {
+        matches!(
+            self.kind,
+            FieldKind::Keyword | FieldKind::Uuid | FieldKind::Integer | FieldKind::Bool
+        )
+    }
+
+    /// The encoded values from one on, or up to one, in the order of which points are listed; none where the index has no such order.
+    pub(crate) fn ordered_range(&self, start: Option<StartFrom>, descending: bool) -> Option<EncodedRange> {
+        let start = match (self.kind, start) {
+            (FieldKind::Integer | FieldKind::Float | FieldKind::Datetime, None) => None,
+            (FieldKind::Integer | FieldKind::Float, Some(StartFrom::Number(number))) => Some(encode_number(number)),
+            (FieldKind::Integer | FieldKind::Float, Some(StartFrom::Datetime(moment))) => {
+                Some(encode_number(moment.microseconds().into()))
+            }
+            (FieldKind::Datetime, Some(StartFrom::Datetime(moment))) => Some(encode_datetime(moment)),
+            _ => return None,
+        };
+        let start = start.map(Bound::Included);
+        Some(match descending {
+            false => (start.unwrap_or(Bound::Excluded(OTHER.to_vec())), Bound::Unbounded),
+            true => (Bound::Excluded(OTHER.to_vec()), start.unwrap_or(Bound::Unbounded)),
+        })
+    }
+
+    /// The first of a payload's values that has an encoding.
+    pub(crate) fn value_at<'a>(&self, payload: &'a Payload, encoded: &[u8]) -> Option<&'a Value> {
+        let mut values = self.path.elements(payload);
+        values.find(|value| self.encode(value).iter().any(|own| own == encoded))
+    }
+
     /// What finds the points that pass a test, and perhaps more; none where the index cannot tell.
     pub(crate) fn lookup(&self, test: &FieldTest) -> Option<Lookup> {
         match test {
@@ -179,9 +234,9 @@ impl Field {
             FieldTest::GeoPolygon(polygon) => self.places(&polygon.bounds()),
             FieldTest::Match(_) | FieldTest::ValuesCount(_) | FieldTest::IsEmpty(_) | FieldTest::IsNull(_) => None,
             FieldTest::Range(RangeTest::Number(range)) => matches!(self.kind, FieldKind::Integer | FieldKind::Float)
-                .then(|| Lookup::Range(encode_range(range, encode_number))),
+                .then(|| Lookup::Range(encode_range(range, b"n", encode_number))),
             FieldTest::Range(RangeTest::Datetime(range)) => {
-                (self.kind == FieldKind::Datetime).then(|| Lookup::Range(encode_range(range, encode_datetime)))
+                (self.kind == FieldKind::Datetime).then(|| Lookup::Range(encode_range(range, b"d", encode_datetime)))
             }
         }
     }
@@ -214,12 +269,13 @@ impl Field {
     }
 }
 
-fn encode_range<T: PartialOrd + Copy>(range: &Range<T>, encode: impl Fn(T) -> Vec<u8>) -> EncodedRange {
+/// What every encoded value of a type is above of is its tag.
+fn encode_range<T: PartialOrd + Copy>(range: &Range<T>, tag: &[u8], encode: impl Fn(T) -> Vec<u8>) -> EncodedRange {
     let lower = match (range.gt, range.gte) {
         (Some(gt), Some(gte)) if gte > gt => Bound::Included(encode(gte)),
         (Some(gt), _) => Bound::Excluded(encode(gt)),
         (None, Some(gte)) => Bound::Included(encode(gte)),
-        (None, None) => Bound::Unbounded,
+        (None, None) => Bound::Excluded(tag.to_vec()),
     };
     let upper = match (range.lt, range.lte) {
         (Some(lt), Some(lte)) if lte < lt => Bound::Included(encode(lte)),
@@ -228,6 +284,62 @@ fn encode_range<T: PartialOrd + Copy>(range: &Range<T>, encode: impl Fn(T) -> Ve
         (None, None) => Bound::Unbounded,
     };
     (lower, upper)
+}
+
+/// A value that facets count, as its encoding tells it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Decoded<'a> {
+    Keyword(&'a str),
+    Uuid(uuid::Uuid),
+    Integer(i64),
+    Bool(bool),
+    /// A text that the encoding does not tell.
+    Digest,
+}
+
+/// What an encoding stands for; none where facets do not count such values.
+pub(crate) fn decode(encoded: &[u8]) -> Option<Decoded<'_>> {
+    let (tag, rest) = encoded.split_first()?;
+    match tag {
+        b'k' => Some(Decoded::Keyword(std::str::from_utf8(rest.get(1..)?).ok()?)),
+        b'u' => Some(Decoded::Uuid(uuid::Uuid::from_slice(rest).ok()?)),
+        b'h' => Some(Decoded::Digest),
+        b'b' => Some(Decoded::Bool(*rest.first()? == 1)),
+        b'n' => {
+            let (float, above) = rest.split_first_chunk::<8>()?;
+            let ordered = u64::from_be_bytes(*float);
+            let bits = if ordered >> 63 == 1 {
+                ordered ^ (1 << 63)
+            } else {
+                !ordered
+            };
+            let above = u16::from_be_bytes(*above.first_chunk()?);
+            integer_at(f64::from_bits(bits), above).map(Decoded::Integer)
+        }
+        _ => None,
+    }
+}
+
+/// The encoding of a value that facets count.
+pub(crate) fn encode_facet(value: &FacetValue) -> Vec<u8> {
+    match value {
+        FacetValue::Bool(value) => encode_bool(*value),
+        FacetValue::Integer(value) => encode_number(Number::from(*value)),
+        FacetValue::Keyword(text) => encode_keyword(text),
+    }
+}
+
+/// The integer that a number is.
+fn integer_of(number: Number) -> Option<i64> {
+    let (float, above) = number.parts();
+    integer_at(float, above)
+}
+
+fn integer_at(float: f64, above: u16) -> Option<i64> {
+    // Floats of this size and beyond are no integers of 64 bits, but for the least of these.
+    const BEYOND: f64 = (1u128 << 63) as f64;
+    let whole = float.fract() == 0.0 && (-BEYOND..BEYOND).contains(&float);
+    whole.then(|| i64::try_from(float as i128 + i128::from(above)).ok())?
 }
 
 /// Texts that spell the same UUID are equal.
@@ -317,6 +429,40 @@ mod tests {
             .map(|moment| encode_datetime(moment.parse().unwrap()))
             .collect();
         assert!(encoded.is_sorted_by(|a, b| a < b));
+    }
+
+    #[test]
+    fn what_facets_count_is_told_by_its_encoding() {
+        for integer in [
+            i64::MIN,
+            -(1 << 53) - 1,
+            -7,
+            0,
+            1,
+            (1 << 53) + 1,
+            i64::MAX - 1,
+            i64::MAX,
+        ] {
+            let encoded = encode_facet(&FacetValue::Integer(integer));
+            assert_eq!(decode(&encoded), Some(Decoded::Integer(integer)));
+        }
+        for float in [0.5, -1e300, 1e300, f64::INFINITY, 9_223_372_036_854_775_808.0] {
+            assert_eq!(decode(&encode_number(float.into())), None, "{float}");
+        }
+        assert_eq!(decode(&encode_number(u64::MAX.into())), None);
+        let id = uuid::Uuid::from_u128(7);
+        for (text, decoded) in [
+            ("", Decoded::Keyword("")),
+            ("schön", Decoded::Keyword("schön")),
+            (&id.to_string(), Decoded::Uuid(id)),
+            (&"x".repeat(65), Decoded::Digest),
+        ] {
+            let encoded = encode_facet(&FacetValue::Keyword(text.to_owned()));
+            assert_eq!(decode(&encoded), Some(decoded), "{text}");
+            assert!(encoded.as_slice() > OTHER);
+        }
+        assert_eq!(decode(&encode_bool(true)), Some(Decoded::Bool(true)));
+        assert_eq!(decode(OTHER), None);
     }
 
     #[test]

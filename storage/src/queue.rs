@@ -411,6 +411,11 @@ impl Queue {
         self.backlog.lock().total()
     }
 
+    /// When the oldest of the tasks that are not finished was accepted, in milliseconds since 1970.
+    pub fn oldest(&self) -> Option<u64> {
+        self.backlog.lock().oldest()
+    }
+
     /// How much of a collection waits.
     pub fn amount_of(&self, collection: &Collection) -> Amount {
         self.backlog.lock().amount_of(collection.id)

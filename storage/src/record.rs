@@ -145,29 +145,27 @@ impl DiskRecord for CollectionRecord {
 
 impl CollectionRecord {
     pub(crate) fn new(name: &CollectionName, config: &CollectionConfig) -> Self {
-        let vectors = config.vectors.iter();
         Self {
             name: name.to_string(),
             config: json(config),
-            vectors: vectors
-                .map(|(name, params)| VectorRecord {
-                    name: name.clone(),
-                    placement: Placement::asked(params),
-                    generation: None,
-                    next_generation: 0,
-                })
-                .collect(),
+            vectors: fresh_vectors(config),
             fields: Vec::new(),
             next_field: 0,
         }
     }
 
-    /// The record of a collection that is made of what this one's held: indexes are to be built, and vectors are where they are asked for.
+    /// The record of a collection that is made of what this one's held.
     pub(crate) fn restored_as(self, name: &CollectionName) -> Result<Self> {
-        let fresh = Self::new(name, &self.config()?);
         Ok(Self {
-            name: fresh.name,
-            vectors: fresh.vectors,
+            name: name.to_string(),
+            ..self.without_indexes()?
+        })
+    }
+
+    /// The same collection with indexes to be built, and vectors where they are asked for.
+    pub(crate) fn without_indexes(self) -> Result<Self> {
+        Ok(Self {
+            vectors: fresh_vectors(&self.config()?),
             ..self
         })
     }
@@ -377,6 +375,17 @@ impl DiskRecord for LogRecord {
 }
 
 /// A value of ours as JSON inside a record.
+/// The vectors of a collection without indexes.
+fn fresh_vectors(config: &CollectionConfig) -> Vec<VectorRecord> {
+    let vectors = config.vectors.iter().map(|(name, params)| VectorRecord {
+        name: name.clone(),
+        placement: Placement::asked(params),
+        generation: None,
+        next_generation: 0,
+    });
+    vectors.collect()
+}
+
 pub(crate) fn json<T: Serialize>(value: &T) -> Vec<u8> {
     serde_json::to_vec(value).expect("our types have string keys and no failing serializer")
 }

@@ -51,7 +51,7 @@ pub(crate) enum Cf {
 }
 
 impl Cf {
-    const ALL: [Self; 16] = [
+    pub(crate) const ALL: [Self; 16] = [
         Self::Meta,
         Self::Collections,
         Self::Ids,
@@ -103,6 +103,15 @@ impl Cf {
             Self::Embeddings => "embeddings",
         }
     }
+}
+
+/// Bytes of memory that RocksDB takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RocksMemory {
+    /// Of blocks that were read.
+    pub block_cache: u64,
+    /// Of what is not in files yet.
+    pub memtables: u64,
 }
 
 /// An open database.
@@ -218,6 +227,19 @@ impl Rocks {
         bytes.into_iter().filter_map(|bytes| bytes.ok().flatten()).sum()
     }
 
+    /// What the database takes in memory.
+    pub(crate) fn memory(&self) -> RocksMemory {
+        let of = |cf, part| self.db.property_int_value_cf(self.family(cf), part).ok().flatten();
+        let memtables = Cf::ALL
+            .into_iter()
+            .filter_map(|cf| of(cf, properties::CUR_SIZE_ALL_MEM_TABLES));
+        RocksMemory {
+            // All families share one.
+            block_cache: of(Cf::Meta, properties::BLOCK_CACHE_USAGE).unwrap_or(0),
+            memtables: memtables.sum(),
+        }
+    }
+
     /// What is on disk is not known any more until it is read again, so no write may build on it.
     fn poison(&self, error: StorageError) -> StorageError {
         tracing::error!(%error, "a write failed: all further writes are refused until the server is started again");
@@ -279,6 +301,17 @@ impl Snapshot<'_> {
         let mode = IteratorMode::From(start.max(prefix), Direction::Forward);
         self.inner
             .iterator_cf_opt(self.rocks.family(cf), within(prefix), mode)
+            .map(|entry| Ok(entry?))
+    }
+
+    /// Entries whose key begins with `prefix`, in order, for a reader of all of them: they take no room in the cache from what is read
+    /// again and again.
+    pub(crate) fn scan_once(&self, cf: Cf, prefix: &[u8]) -> impl Iterator<Item = Result<Entry>> + use<'_> {
+        let mut options = within(prefix);
+        options.fill_cache(false);
+        let mode = IteratorMode::From(prefix, Direction::Forward);
+        self.inner
+            .iterator_cf_opt(self.rocks.family(cf), options, mode)
             .map(|entry| Ok(entry?))
     }
 

@@ -1,19 +1,23 @@
-//! Snapshots: a collection as of one write, in one file.
+//! Snapshots: a collection as of one write, in one file. (`full.rs` has those of all collections.)
 //!
 //! What RocksDB holds of the collection is copied from a consistent view while writes go on; indexes are not in it, as they follow. A
 //! restored collection is written beside what has its name, under a number of its own, and takes the name in one write at the end: what
 //! fails before leaves everything as it was.
 
 mod file;
+mod folder;
+mod full;
+mod restore;
 
 use std::fs::{self, File};
-use std::io::{BufReader, BufWriter, Read, Write};
+use std::io::{BufReader, BufWriter};
 use std::path::{Path, PathBuf};
 
-use sha2::{Digest, Sha256};
 use twofold_types::{CollectionName, SnapshotDescription};
 
-use self::file::{Entry, Reader, Writer};
+use self::file::{Entry, Kind, Reader, Writer};
+use self::folder::{Folder, Hashing, hex, io, sha256};
+pub(crate) use self::restore::settle;
 use crate::collection::Collection;
 use crate::error::{InvalidInput, Result, StorageError};
 use crate::key::CollectionId;
@@ -28,12 +32,6 @@ const SNAPSHOTS: &str = "snapshots";
 /// The directory of files that are being written, in the data directory. What a crash leaves of them is deleted at the next start.
 const PARTIAL: &str = "partial";
 
-/// How names of snapshots end.
-const ENDING: &str = "snapshot";
-
-/// How the name of a file ends that holds the SHA-256 of a snapshot.
-const CHECKSUM_ENDING: &str = "sha256";
-
 /// Bytes of a batch while a collection is restored: enough to write fast, too few to be felt.
 const BATCH_BYTES: usize = 4 << 20;
 
@@ -43,49 +41,21 @@ impl Store {
     pub fn create_snapshot(&self, name: &CollectionName, now: u64) -> Result<SnapshotDescription> {
         self.options.check_disk()?;
         let collection = self.collection(name)?;
-        let dir = self.snapshots_dir(name);
-        fs::create_dir_all(&dir).map_err(io(&dir))?;
-        let (path, partial) = self.unused_name(&dir, name, now)?;
-        let written = write(&collection, &partial).and_then(|checksum| {
-            let sidecar = checksum_path(&path);
-            fs::write(&sidecar, checksum).map_err(io(&sidecar))?;
-            fs::rename(&partial, &path).map_err(io(&path))?;
-            sync_dir(&dir)
-        });
-        if let Err(error) = written {
-            let _ = fs::remove_file(&partial);
-            return Err(error);
-        }
-        describe(&path)
+        let prefix = self.resolved(name);
+        self.folder(name)
+            .add(&self.partial_dir()?, prefix.as_str(), now, |path| {
+                write(&collection, path)
+            })
     }
 
     /// The snapshots of a collection, whether it exists or not, oldest first.
     pub fn snapshots(&self, name: &CollectionName) -> Result<Vec<SnapshotDescription>> {
-        let dir = self.snapshots_dir(name);
-        let entries = match fs::read_dir(&dir) {
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
-            entries => entries.map_err(io(&dir))?,
-        };
-        let mut snapshots = Vec::new();
-        for entry in entries {
-            let path = entry.map_err(io(&dir))?.path();
-            if path.extension().is_some_and(|extension| extension == ENDING) {
-                snapshots.push(describe(&path)?);
-            }
-        }
-        snapshots.sort_by(|a, b| (&a.creation_time, &a.name).cmp(&(&b.creation_time, &b.name)));
-        Ok(snapshots)
+        self.folder(name).list()
     }
 
     /// Where a snapshot is.
     pub fn snapshot_path(&self, name: &CollectionName, snapshot: &str) -> Result<PathBuf> {
-        let missing = || StorageError::SnapshotNotFound(snapshot.to_owned());
-        // A name of its own, so that nothing else can be meant by it.
-        if snapshot.contains(['/', '\\']) || !snapshot.ends_with(&format!(".{ENDING}")) {
-            return Err(missing());
-        }
-        let path = self.snapshots_dir(name).join(snapshot);
-        path.is_file().then_some(path).ok_or_else(missing)
+        self.folder(name).path(snapshot)
     }
 
     /// Where the snapshot is that `location` names: a snapshot of the collection by its name, or `file://` and the path of one among the
@@ -120,10 +90,7 @@ impl Store {
 
     /// Deletes a snapshot.
     pub fn delete_snapshot(&self, name: &CollectionName, snapshot: &str) -> Result<()> {
-        let path = self.snapshot_path(name, snapshot)?;
-        fs::remove_file(&path).map_err(io(&path))?;
-        let _ = fs::remove_file(checksum_path(&path));
-        Ok(())
+        self.folder(name).delete(snapshot)
     }
 
     /// Makes `name` what the snapshot at `path` holds, in place of the collection of that name if there is one. `checksum` is the
@@ -159,7 +126,7 @@ impl Store {
     /// Copies what a snapshot holds to the keys of `id` and says the collection's record.
     fn copy_in(&self, id: CollectionId, path: &Path) -> Result<CollectionRecord> {
         let file = File::open(path).map_err(io(path))?;
-        let mut reader = Reader::new(BufReader::new(file))?;
+        let mut reader = Reader::new(BufReader::new(file), Kind::Collection)?;
         let record = CollectionRecord::from_bytes(reader.record())?;
         let mut batch = self.rocks.batch();
         batch.put(Cf::Meta, &id.counter_key(), reader.counter());
@@ -173,35 +140,8 @@ impl Store {
         Ok(record)
     }
 
-    fn snapshots_dir(&self, name: &CollectionName) -> PathBuf {
-        self.options.data_dir.join(SNAPSHOTS).join(self.resolved(name).as_str())
-    }
-
-    /// Where a new snapshot in `dir` is to be, and a file to write it to until it is whole, which is made.
-    fn unused_name(&self, dir: &Path, name: &CollectionName, now: u64) -> Result<(PathBuf, PathBuf)> {
-        let partial_dir = self.partial_dir()?;
-        let (name, time) = (self.resolved(name), timestamp(now).strftime("%Y-%m-%d-%H-%M-%S"));
-        for number in 0.. {
-            let suffix = if number == 0 {
-                String::new()
-            } else {
-                format!("-{number}")
-            };
-            let file_name = format!("{name}-{time}{suffix}.{ENDING}");
-            let (path, partial) = (dir.join(&file_name), partial_dir.join(&file_name));
-            match File::create_new(&partial) {
-                Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
-                made => {
-                    made.map_err(io(&partial))?;
-                    // Looked for while the other name is ours, so that nobody can have just renamed to it.
-                    if !path.exists() {
-                        return Ok((path, partial));
-                    }
-                    fs::remove_file(&partial).map_err(io(&partial))?;
-                }
-            }
-        }
-        unreachable!("there are more numbers than files")
+    fn folder(&self, name: &CollectionName) -> Folder {
+        Folder(self.options.data_dir.join(SNAPSHOTS).join(self.resolved(name).as_str()))
     }
 }
 
@@ -216,14 +156,9 @@ fn write(collection: &Collection, path: &Path) -> Result<String> {
     let record = snapshot.get(Cf::Collections, &id.key())?.ok_or_else(corrupt)?;
     let counter = snapshot.get(Cf::Meta, &id.counter_key())?.unwrap_or_default();
     let file = File::create(path).map_err(io(path))?;
-    let mut writer = Writer::new(BufWriter::new(Hashing::new(file)), &record, &counter)?;
-    for cf in Cf::OF_COLLECTIONS {
-        // What indexes and mirrors have yet to follow is nothing to one that begins anew; what waits and what was given up belong to the
-        // queue.
-        if matches!(cf, Cf::IndexLog | Cf::Changes | Cf::Waiting | Cf::DeadLetters) {
-            continue;
-        }
-        for entry in snapshot.scan(cf, &id.key(), &[]) {
+    let mut writer = Writer::new(BufWriter::new(Hashing::new(file)), Kind::Collection, &record, &counter)?;
+    for cf in Cf::OF_COLLECTIONS.into_iter().filter(|cf| Kind::Collection.holds(*cf)) {
+        for entry in snapshot.scan_once(cf, &id.key()) {
             let (key, value) = entry?;
             writer.entry(cf, &key[id.key().len()..], &value)?;
         }
@@ -231,6 +166,11 @@ fn write(collection: &Collection, path: &Path) -> Result<String> {
             return Err(StorageError::CollectionNotFound(collection.name().clone()));
         }
     }
+    finish(writer, path)
+}
+
+/// Ends a file, makes it durable, and says its SHA-256.
+fn finish(writer: Writer<BufWriter<Hashing>>, path: &Path) -> Result<String> {
     let hashing = writer
         .finish()?
         .into_inner()
@@ -245,96 +185,6 @@ pub(crate) fn delete_partial(data_dir: &Path) -> Result<()> {
     match fs::remove_dir_all(&partial) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(io(&partial)(error)),
         _ => Ok(()),
-    }
-}
-
-fn describe(path: &Path) -> Result<SnapshotDescription> {
-    let metadata = path.metadata().map_err(io(path))?;
-    let modified = metadata.modified().map_err(io(path))?;
-    let since_1970 = modified.duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    Ok(SnapshotDescription {
-        name: name.into_owned(),
-        creation_time: Some(
-            timestamp(since_1970.as_millis() as u64)
-                .strftime("%Y-%m-%dT%H:%M:%S")
-                .to_string(),
-        ),
-        size: metadata.len(),
-        checksum: fs::read_to_string(checksum_path(path)).ok(),
-    })
-}
-
-fn timestamp(millis: u64) -> jiff::Timestamp {
-    let stamp = i64::try_from(millis)
-        .ok()
-        .and_then(|millis| jiff::Timestamp::from_millisecond(millis).ok());
-    stamp.unwrap_or(jiff::Timestamp::MAX)
-}
-
-fn checksum_path(snapshot: &Path) -> PathBuf {
-    snapshot.with_extension(format!("{ENDING}.{CHECKSUM_ENDING}"))
-}
-
-fn sync_dir(dir: &Path) -> Result<()> {
-    // Only some systems open directories; where this one does not, its renames are durable by themselves.
-    match File::open(dir) {
-        Ok(dir_file) => dir_file.sync_all().map_err(io(dir)),
-        Err(_) => Ok(()),
-    }
-}
-
-/// The SHA-256 of a file in hexadecimal.
-fn sha256(path: &Path) -> Result<String> {
-    let mut file = File::open(path).map_err(io(path))?;
-    let mut hash = Sha256::new();
-    let mut buffer = vec![0; 1 << 16];
-    loop {
-        match file.read(&mut buffer).map_err(io(path))? {
-            0 => return Ok(hex(hash)),
-            read => hash.update(&buffer[..read]),
-        }
-    }
-}
-
-fn hex(hash: Sha256) -> String {
-    hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-fn io(path: &Path) -> impl Fn(std::io::Error) -> StorageError {
-    move |source| match source.kind() {
-        std::io::ErrorKind::StorageFull => StorageError::DiskFull,
-        _ => StorageError::Io {
-            path: path.to_owned(),
-            source,
-        },
-    }
-}
-
-/// A file that is hashed as it is written.
-struct Hashing {
-    file: File,
-    hash: Sha256,
-}
-
-impl Hashing {
-    fn new(file: File) -> Self {
-        Self {
-            file,
-            hash: Sha256::new(),
-        }
-    }
-}
-
-impl Write for Hashing {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        let written = self.file.write(bytes)?;
-        self.hash.update(&bytes[..written]);
-        Ok(written)
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        self.file.flush()
     }
 }
 

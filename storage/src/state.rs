@@ -15,6 +15,7 @@ use crate::key::SeqNo;
 use crate::label::Labels;
 use crate::placement::Placement;
 use crate::posting::Field;
+use crate::rates::Rates;
 
 /// What a query sees. Writers clone it (which shares the vectors), change the clone and publish that.
 #[derive(Clone)]
@@ -38,6 +39,8 @@ pub(crate) struct State {
     pub(crate) indexes: Vec<Option<Arc<dyn VectorIndex>>>,
     /// By the place of the payload index in the schema; none where it is on disk.
     pub(crate) columns: Vec<Option<Arc<Column>>>,
+    /// What is left of the limits of reads and writes a minute.
+    pub(crate) rates: Arc<Rates>,
     /// How many vectors writes have touched since the collection was opened.
     pub(crate) touched: u64,
     /// When the last write was.

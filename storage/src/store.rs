@@ -22,12 +22,15 @@ use crate::placement::Placement;
 use crate::pooled;
 use crate::queue::Queue;
 use crate::record::{CollectionRecord, CounterRecord, DiskRecord};
-use crate::rocks::{Batch, Cf, Rocks};
-use crate::snapshot::delete_partial;
+use crate::rocks::{Batch, Cf, Rocks, RocksMemory};
+use crate::snapshot::{delete_partial, settle};
 use crate::succession::ReembeddingRecord;
 
 /// The most dimensions of a vector.
 pub const MAX_DIMENSIONS: usize = 65_536;
+
+/// The directory of the database in the data directory.
+pub(crate) const ROCKSDB: &str = "rocksdb";
 
 /// The number of the next collection is kept here, in the form of a [`CounterRecord`].
 const NEXT_COLLECTION: &[u8] = b"next_collection";
@@ -61,8 +64,9 @@ impl Store {
             path: options.data_dir.clone(),
             source,
         })?;
+        settle(&options.data_dir)?;
         let rocks = Arc::new(Rocks::open(
-            &options.data_dir.join("rocksdb"),
+            &options.data_dir.join(ROCKSDB),
             options.block_cache_bytes,
             options.embedding_cache_bytes,
         )?);
@@ -170,6 +174,11 @@ impl Store {
     /// All collections in the order of their names.
     pub fn collections(&self) -> Vec<Arc<Collection>> {
         self.collections.read().values().cloned().collect()
+    }
+
+    /// What RocksDB takes in memory.
+    pub fn rocksdb_memory(&self) -> RocksMemory {
+        self.rocks.memory()
     }
 
     /// Does one thing about too much memory, if the memory budget is exceeded, and says whether it did: there may be more to

@@ -1,7 +1,7 @@
 //! Strict mode: reads and changes that a collection's configuration refuses. The messages are Qdrant's, as clients read them.
 
 use std::fmt::Display;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use twofold_types::{
     Condition, FieldTest, Filter, Match, MatchValue, PayloadSchemaType, RangeTest, StrictModeConfig, uuid_of,
@@ -36,7 +36,11 @@ impl State {
 impl Strict<'_> {
     /// Whether a read may begin, and until when it may go on.
     pub(crate) fn check_read(self) -> Result<()> {
-        let Some(most) = self.0.and_then(|(config, _)| config.max_timeout) else {
+        let Some((config, state)) = self.0 else { return Ok(()) };
+        if let Some(most) = config.read_rate_limit {
+            state.rates.read(most, Instant::now())?;
+        }
+        let Some(most) = config.max_timeout else {
             return Ok(());
         };
         check(Deadline::asked().map(|asked| asked.as_secs()), Some(most), "timeout")?;
@@ -152,8 +156,32 @@ impl Strict<'_> {
             check(Some(points), config.upsert_max_batchsize, name)?;
             check_size(config, state)?;
         }
-        self.check_filter(filter, Use::Change)
+        self.check_filter(filter, Use::Change)?;
+        match (config.write_rate_limit, changed(operation)) {
+            (Some(most), Some(points)) => state.rates.write(most, points, Instant::now()),
+            _ => Ok(()),
+        }
     }
+}
+
+/// How many points a request changes, at least one where a filter finds them; none for what the server does by itself.
+fn changed(operation: &Operation) -> Option<usize> {
+    let points = match operation {
+        Operation::Upsert(points) | Operation::UpsertIf { points, .. } => points.len(),
+        Operation::UpdateVectors { vectors, .. } => vectors.len(),
+        Operation::Delete(selector)
+        | Operation::DeleteVectors { selector, .. }
+        | Operation::SetPayload { selector, .. }
+        | Operation::OverwritePayload { selector, .. }
+        | Operation::DeletePayload { selector, .. }
+        | Operation::ClearPayload(selector) => match selector {
+            Selector::Ids(ids) => ids.len(),
+            Selector::Filter(_) => 1,
+        },
+        Operation::DeleteDocuments(_) => 1,
+        Operation::Finish { .. } | Operation::CancelTask { .. } => return None,
+    };
+    Some(points.max(1))
 }
 
 /// Refuses more points in a collection that has as many as it may.

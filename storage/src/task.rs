@@ -117,6 +117,11 @@ impl TaskRecord {
         CollectionId(self.collection)
     }
 
+    /// When it was accepted, in milliseconds since 1970.
+    pub(crate) fn accepted(&self) -> u64 {
+        self.enqueued_at
+    }
+
     /// Its documents are for another collection from now on.
     pub(crate) fn set_collection(&mut self, collection: CollectionId) {
         self.collection = collection.0;

@@ -14,7 +14,7 @@ use crate::error::{Result, StorageError, check_deadline};
 use crate::filter::{CompiledFilter, Narrowed};
 use crate::key::{CollectionId, PointOffset};
 use crate::path::PayloadPath;
-use crate::posting::{Field, Lookup, is_above, is_below};
+use crate::posting::{Field, Lookup, OTHER, is_above, is_below};
 use crate::record::{DiskRecord, PointRecord};
 use crate::rocks::{Cf, Snapshot};
 use crate::selection::Selection;
@@ -26,6 +26,9 @@ const SPARSE_READ: u64 = 8;
 
 /// So many postings are read from disk in the time of one payload.
 const POSTINGS_PER_READ: u64 = 16;
+
+/// So many values of a column are looked at in the time of one payload.
+pub(crate) const VALUES_PER_READ: u64 = 500;
 
 /// One consistent state of a collection: the published [`State`] and the RocksDB snapshot of the same write.
 pub(crate) struct View<'a> {
@@ -98,6 +101,13 @@ impl View<'_> {
         let mut fields = self.state.schema.fields.iter().zip(&self.state.columns);
         let (field, column) = fields.find(|(field, _)| field.key == key)?;
         Some((field, column.as_deref(), field.lookup(test)?))
+    }
+
+    /// The payload index of a key, where it is in memory.
+    pub(crate) fn column(&self, key: &str) -> Option<(&Field, &Column)> {
+        let mut fields = self.state.schema.fields.iter().zip(&self.state.columns);
+        let (field, column) = fields.find(|(field, _)| field.key == key)?;
+        Some((field, column.as_deref()?))
     }
 
     /// How many points a payload index finds for a test, at most; none where no column can tell.
@@ -185,7 +195,7 @@ impl View<'_> {
 
     /// How many points have a value in a payload index.
     pub(crate) fn indexed(&self, field: &Field, column: Option<&Column>) -> Result<u64> {
-        let everything = Lookup::Range((Bound::Unbounded, Bound::Unbounded));
+        let everything = Lookup::Range((Bound::Excluded(OTHER.to_vec()), Bound::Unbounded));
         match column {
             Some(column) => Ok(column.find(&everything).len()),
             None => Ok(self

@@ -21,6 +21,7 @@ use crate::ingest::{Encoding, Need, TakenUp, Window};
 use crate::lanes::TextResult;
 use crate::retry::{Backoffs, RetryPolicy};
 use crate::stop::{Doorbell, Stop};
+use crate::timings::{TimedStep, Timings};
 
 pub(crate) struct Committer {
     pub(crate) store: Arc<Store>,
@@ -30,6 +31,7 @@ pub(crate) struct Committer {
     pub(crate) retry: RetryPolicy,
     pub(crate) backoffs: Arc<Backoffs>,
     pub(crate) stage: Stage,
+    pub(crate) timings: Arc<Timings>,
     pub(crate) stop: Stop,
 }
 
@@ -51,7 +53,8 @@ impl Committer {
                 return;
             };
             fail::fail_point!("ingest::encoded");
-            while let Err(error) = self.commit(&window, &embeddings) {
+            let commit = || self.commit(&window, &embeddings);
+            while let Err(error) = self.timings.during(TimedStep::Commit, commit) {
                 tracing::error!(%error, "documents could not be committed; trying again");
                 if self
                     .stop

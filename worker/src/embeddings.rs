@@ -9,6 +9,7 @@ use twofold_types::{Embedding, EmbeddingKind, EncoderParams, ModelsList, OtherKi
 use crate::batches;
 use crate::engine::Engine;
 use crate::error::{Result, WorkerError};
+use crate::timings::TimedStep;
 
 /// Texts of one request for embeddings or scores at most.
 pub const MAX_TEXTS: usize = 2048;
@@ -96,6 +97,11 @@ impl Engine {
 
     /// Encodes a text that is asked. The cache is neither asked nor filled.
     pub(crate) fn encode_query(&self, encoder: &Arc<dyn Encoder>, text: &str) -> Result<Embedding> {
+        let encode = || self.encoded_query(encoder, text);
+        self.timings.during(TimedStep::EncodeQuery, encode)
+    }
+
+    fn encoded_query(&self, encoder: &Arc<dyn Encoder>, text: &str) -> Result<Embedding> {
         let tokens = tokenize(encoder.as_ref(), &[text], Role::Query)?;
         let mut vectors = self.lanes.encode_queries(encoder, tokens)?;
         vectors

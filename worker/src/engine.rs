@@ -15,6 +15,7 @@ use twofold_types::ModelId;
 use crate::commit::Committer;
 use crate::error::Result;
 use crate::heartbeat::{Stage, watch};
+use crate::histogram::Distribution;
 use crate::indexer::Indexer;
 use crate::ingest::Scheduler;
 use crate::lanes::Lanes;
@@ -23,7 +24,9 @@ use crate::query_cache::QueryCache;
 use crate::reembed::Reembedder;
 use crate::reembedding::Troubles;
 use crate::retry::{Backoffs, RetryPolicy};
+use crate::snapshots::StorageSnapshot;
 use crate::stop::{Doorbell, Stopper, doorbell, stop_signal};
+use crate::timings::{TimedStep, Timings};
 use crate::webhook::{Counts, Delivery, Webhooks};
 
 /// Windows that may wait for the committer: enough that the lanes never wait for a commit.
@@ -34,6 +37,8 @@ const WAITING_WINDOWS: usize = 2;
 pub struct Options {
     /// Options of storage.
     pub storage: StorageOptions,
+    /// A snapshot of everything that the data directory is to hold. Default: none; what is there is opened.
+    pub storage_snapshot: Option<StorageSnapshot>,
     /// Where models are, in the hub's layout: `publisher/model`.
     pub models_dir: PathBuf,
     /// Services that run models for this server. Default: none.
@@ -66,6 +71,7 @@ impl Options {
     pub fn new(data_dir: impl Into<PathBuf>, models_dir: impl Into<PathBuf>) -> Self {
         Self {
             storage: StorageOptions::new(data_dir),
+            storage_snapshot: None,
             models_dir: models_dir.into(),
             endpoints: Endpoints::default(),
             webhooks: Webhooks::default(),
@@ -108,6 +114,7 @@ pub struct Engine {
     pub(crate) backoffs: Arc<Backoffs>,
     pub(crate) stages: Vec<Stage>,
     pub(crate) stage_timeout: Duration,
+    pub(crate) timings: Arc<Timings>,
     /// Those who are told of tasks, by their names.
     pub(crate) webhooks: BTreeMap<String, Arc<Counts>>,
     running: Mutex<Option<Running>>,
@@ -126,10 +133,15 @@ impl Engine {
         let on_cpu = device.is_cpu();
         let ingest_lanes = options.ingest_lanes.unwrap_or(if on_cpu { cores } else { 1 }).max(1);
         let index_threads = options.index_threads.unwrap_or(cores / 2).max(1);
-        let store = Arc::new(Store::open(StorageOptions {
+        let storage = StorageOptions {
             webhooks: options.webhooks.names(),
             ..options.storage
-        })?);
+        };
+        if let Some(StorageSnapshot { file, replace }) = &options.storage_snapshot {
+            Store::restore_storage(&storage, file, *replace)?;
+            tracing::info!(snapshot = %file.display(), "the storage snapshot was restored");
+        }
+        let store = Arc::new(Store::open(storage)?);
         let has_remote = !options.endpoints.is_empty();
         let models = Models::new(
             options.models_dir,
@@ -147,6 +159,7 @@ impl Engine {
         let (committer, windows) = bounded(WAITING_WINDOWS);
         let backoffs = Arc::new(Backoffs::new(options.retry));
         let troubles = Arc::new(Troubles::default());
+        let timings = Arc::new(Timings::default());
         let mut stages = vec![
             Stage::new("scheduler"),
             Stage::new("committer"),
@@ -159,6 +172,7 @@ impl Engine {
             has_remote,
             store.embedding_cache().cloned(),
             &mut stages,
+            &timings,
             &stop,
         )?;
         let pool = rayon::ThreadPoolBuilder::new()
@@ -173,6 +187,7 @@ impl Engine {
             bell: scheduler_bell,
             backoffs: backoffs.clone(),
             stage: scheduler_stage,
+            timings: timings.clone(),
             stop: stop.clone(),
         };
         let committing = Committer {
@@ -183,6 +198,7 @@ impl Engine {
             retry: options.retry,
             backoffs: backoffs.clone(),
             stage: committer_stage,
+            timings: timings.clone(),
             stop: stop.clone(),
         };
         let reembedding = Reembedder {
@@ -248,6 +264,7 @@ impl Engine {
             backoffs,
             stages,
             stage_timeout,
+            timings,
             webhooks,
             running: Mutex::new(Some(Running { stopper, threads })),
         })
@@ -256,6 +273,11 @@ impl Engine {
     /// The data directory.
     pub fn store(&self) -> &Store {
         &self.store
+    }
+
+    /// How long a step of queries or of ingestion took, each time since the start.
+    pub fn timing(&self, step: TimedStep) -> Distribution {
+        self.timings.read(step)
     }
 
     /// The models.

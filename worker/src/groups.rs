@@ -41,9 +41,15 @@ impl Engine {
         let ranked = self.ranked(collection, query)?;
         let reading = collection.reading();
         let (groups, report) = match reranking {
-            None => (reading.query_groups(&ranked, &grouping, &fetch)?.groups, None),
+            None => {
+                let found = reading.query_groups(&ranked, &grouping, &fetch)?;
+                self.timings.observe_query(&found.explanation);
+                (found.groups, None)
+            }
             Some(reranking) => {
-                let mut groups = reading.query_groups(&ranked, &grouping, &fetch.whole())?.groups;
+                let found = reading.query_groups(&ranked, &grouping, &fetch.whole())?;
+                self.timings.observe_query(&found.explanation);
+                let mut groups = found.groups;
                 let report = reranking.reorder(&reading, &mut groups)?;
                 let points = groups.iter_mut().flat_map(|group| &mut group.points);
                 points.for_each(|ranked| part(&fetch, &mut ranked.point));

@@ -7,6 +7,7 @@ use crossbeam::channel::RecvTimeoutError;
 use parking_lot::Mutex;
 
 use crate::stop::Stop;
+use crate::timings::{TimedStep, Timings};
 
 /// How often the watchdog looks.
 const WATCH: Duration = Duration::from_secs(1);
@@ -17,6 +18,8 @@ pub(crate) struct Stage(Arc<Mutex<State>>);
 
 struct State {
     name: String,
+    /// Where the durations of its work are counted, and as what.
+    timed: Option<(Arc<Timings>, TimedStep)>,
     work: Option<Work>,
 }
 
@@ -34,8 +37,15 @@ impl Stage {
     pub(crate) fn new(name: impl Into<String>) -> Self {
         Self(Arc::new(Mutex::new(State {
             name: name.into(),
+            timed: None,
             work: None,
         })))
+    }
+
+    /// The same, with the durations of its work counted.
+    pub(crate) fn timed(self, timings: &Arc<Timings>, step: TimedStep) -> Self {
+        self.0.lock().timed = Some((timings.clone(), step));
+        self
     }
 
     /// Says what the thread is at from now on.
@@ -75,7 +85,11 @@ impl Stage {
 
 impl Drop for Busy<'_> {
     fn drop(&mut self) {
-        self.0.0.lock().work = None;
+        let mut state = self.0.0.lock();
+        let work = state.work.take();
+        if let (Some((timings, step)), Some(work)) = (&state.timed, work) {
+            timings.observe(*step, work.since.elapsed());
+        }
     }
 }
 

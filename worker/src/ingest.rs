@@ -22,6 +22,7 @@ use crate::models::Models;
 use crate::plan::{Candidate, Plan, Shares, plan};
 use crate::retry::{Backoffs, Turn};
 use crate::stop::Stop;
+use crate::timings::{TimedStep, Timings};
 
 /// Documents of a window at most.
 const WINDOW_DOCUMENTS: u64 = 1024;
@@ -90,6 +91,7 @@ pub(crate) struct Scheduler {
     pub(crate) bell: Receiver<()>,
     pub(crate) backoffs: Arc<Backoffs>,
     pub(crate) stage: Stage,
+    pub(crate) timings: Arc<Timings>,
     pub(crate) stop: Stop,
 }
 
@@ -177,7 +179,8 @@ impl Scheduler {
         queue.take_up(&documents);
         let bytes = documents.iter().map(|queued| queued.document.text.len() as u64).sum();
         shares.charge(plan.collection, plan.priority, bytes);
-        let documents = self.prepare(documents, &collection, &encoders)?;
+        let prepare = || self.prepare(documents, &collection, &encoders);
+        let documents = self.timings.during(TimedStep::Chunk, prepare)?;
         fail::fail_point!("ingest::taken_up");
         match self.dispatch(collection, documents, &encoders) {
             Ok(()) => Ok(Step::Advanced),
@@ -276,7 +279,9 @@ impl Scheduler {
         let mut jobs = Vec::new();
         for (vector, encoder) in encoders {
             let cache = self.store.embedding_cache().map(Arc::as_ref);
-            let documents = Documents::new(cache, encoder, &texts, |chunk| tokenize(encoder.as_ref(), texts[chunk]));
+            let documents = self.timings.during(TimedStep::Tokenize, || {
+                Documents::new(cache, encoder, &texts, |chunk| tokenize(encoder.as_ref(), texts[chunk]))
+            });
             let (of_encoder, batches): (Vec<_>, Vec<_>) = documents.jobs.into_iter().unzip();
             jobs.extend(of_encoder);
             vectors.push(Encoding {

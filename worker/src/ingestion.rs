@@ -1,5 +1,7 @@
 //! Ingestion in the hands of an operator: looked at, canceled, paused, and what was given up tried again.
 
+use std::time::Duration;
+
 use twofold_storage::{Collection, Fault, Operation, StorageError, TaskFilter};
 use twofold_types::{CollectionIngestion, DeadLettersRetried, Ingestion, Task, TaskId};
 
@@ -8,6 +10,12 @@ use crate::engine::Engine;
 use crate::error::Result;
 
 impl Engine {
+    /// For how long the oldest of the tasks that are not finished has waited; none where there is no such task.
+    pub fn oldest_task_age(&self) -> Option<Duration> {
+        let accepted = self.store.queue().oldest()?;
+        Some(Duration::from_millis(now_millis().saturating_sub(accepted)))
+    }
+
     /// Where a task stands.
     pub fn task(&self, id: TaskId) -> Result<Task> {
         Ok(self.store.queue().task(id, now_millis())?)

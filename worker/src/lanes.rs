@@ -24,6 +24,7 @@ use crate::error::{Result, WorkerError};
 use crate::failure::Failure;
 use crate::heartbeat::Stage;
 use crate::stop::Stop;
+use crate::timings::{TimedStep, Timings};
 
 /// Tokens of one job of an ingest lane; every job is split further by the encoder's own budget.
 pub(crate) const JOB_TOKENS: TokenBudget = TokenBudget::new(4096);
@@ -77,12 +78,13 @@ pub(crate) struct Lanes {
 
 impl Lanes {
     /// Starts `ingest_lanes` lanes for documents and one for queries, and those for models elsewhere where there are any. `stages` gets
-    /// those of documents.
+    /// those of documents, `timings` how long their batches take.
     pub(crate) fn start(
         ingest_lanes: usize,
         has_remote: bool,
         cache: Option<Arc<EmbeddingCache>>,
         stages: &mut Vec<Stage>,
+        timings: &Arc<Timings>,
         stop: &Stop,
     ) -> std::io::Result<(Self, Vec<JoinHandle<()>>)> {
         // Room for two jobs per lane: the lanes are busy while the scheduler prepares the next window.
@@ -93,7 +95,7 @@ impl Lanes {
         let mut threads = Vec::new();
         for lane in 0..ingest_lanes {
             let name = format!("encode-{lane}");
-            let stage = Stage::new(name.as_str());
+            let stage = Stage::new(name.as_str()).timed(timings, TimedStep::Encode);
             stages.push(stage.clone());
             threads.push(start_lane(
                 &name,
@@ -107,7 +109,7 @@ impl Lanes {
         }
         for lane in 0..if has_remote { REMOTE_LANES } else { 0 } {
             let name = format!("encode-remote-{lane}");
-            let stage = Stage::new(name.as_str());
+            let stage = Stage::new(name.as_str()).timed(timings, TimedStep::Encode);
             stages.push(stage.clone());
             threads.push(start_lane(
                 &name,

@@ -37,6 +37,7 @@ impl Engine {
         let Some(rerank) = rerank else {
             let ranked = self.ranked(collection, (query, offset))?;
             let (points, explanation) = collection.query(&ranked, &fetch)?;
+            self.timings.observe_query(&explanation);
             return Ok(QueryResult {
                 points,
                 explain: explain.then(|| explained(&explanation)),
@@ -50,6 +51,7 @@ impl Engine {
         let ranked = self.ranked(collection, (query, 0))?;
         let reading = collection.reading();
         let (mut points, explanation) = reading.query(&ranked, &fetch.whole())?;
+        self.timings.observe_query(&explanation);
         let order = reranking.order(&reading, points.iter())?;
         order.apply(&mut points);
         let mut points: Vec<ScoredPoint> = points.into_iter().skip(offset).take(wanted).collect();

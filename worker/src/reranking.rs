@@ -12,6 +12,7 @@ use crate::embeddings::MAX_TEXTS;
 use crate::engine::Engine;
 use crate::error::{Result, WorkerError};
 use crate::rerank::RankOptions;
+use crate::timings::TimedStep;
 
 /// Points that are scored where it is not said.
 const DEFAULT_CANDIDATES: usize = 50;
@@ -151,13 +152,15 @@ impl<'a> Reranking<'a> {
                 _ => return Err(error),
             },
         };
+        let took = started.elapsed();
+        self.engine.timings.observe(TimedStep::Rerank, took);
         Ok(Order {
             report: RerankReport {
                 applied: places.is_some(),
                 candidates: points.len(),
                 scored,
                 note,
-                time: started.elapsed().as_secs_f64() * 1e6,
+                time: took.as_secs_f64() * 1e6,
             },
             places,
         })

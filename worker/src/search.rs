@@ -70,6 +70,7 @@ impl Engine {
         let reading = collection.reading();
         let query = query(&searched, &request);
         let mut found = reading.query_groups(&query, &grouping, &fetch.whole())?;
+        self.timings.observe_query(&found.explanation);
         let collapsed = found.groups.len();
         let mut groups = std::mem::take(&mut found.groups);
         let fused = fused(&searched, &groups);

@@ -100,6 +100,20 @@ impl Api {
         })
     }
 
+    /// The same for those who [watch](Self::watch).
+    pub(super) async fn run_watching<T, F>(self, work: F) -> Result<Answer<T>, ApiError>
+    where
+        T: Serialize + Send + 'static,
+        F: FnOnce(&Engine) -> Result<T> + Send + 'static,
+    {
+        let started = Instant::now();
+        Ok(Answer {
+            result: self.watch(work).await?,
+            status: StatusCode::OK,
+            started,
+        })
+    }
+
     /// Runs `work` on a thread that may block.
     pub(super) async fn call<T, F>(self, work: F) -> Result<T, ApiError>
     where

@@ -5,11 +5,11 @@ use std::collections::BTreeMap;
 use axum::extract::State;
 use serde_json::json;
 use twofold_storage::{Collection, VectorMemory};
-use twofold_types::VectorsConfig;
 use twofold_types::api::{
     CollectionConfigInfo, CollectionDescription, CollectionExists, CollectionInfo, CollectionParams, CollectionsList,
     CreateCollection, CreatePayloadIndex, Envelope, PayloadIndexInfo, UpdateCollection, UpdateResult, VectorPlacement,
 };
+use twofold_types::{CollectionConfig, VectorsConfig};
 use twofold_worker::Result;
 
 use super::blocking::{Answer, Api};
@@ -139,31 +139,13 @@ fn info(collection: &Collection) -> Result<CollectionInfo> {
     let config = collection.config();
     let indexes = collection.payload_indexes()?.into_iter();
     let indexing = collection.is_indexing();
-    let vectors = config.vectors.into_iter().chain(config.multivectors);
     Ok(CollectionInfo {
         status: if indexing { "yellow" } else { "green" }.to_owned(),
         optimizer_status: "ok".to_owned(),
         indexed_vectors_count: collection.indexed_vectors(),
-        points_count: collection.count(None)?,
+        points_count: collection.points(),
         segments_count: 1,
-        config: CollectionConfigInfo {
-            params: CollectionParams {
-                vectors: VectorsConfig::from(vectors.collect::<BTreeMap<_, _>>()),
-                sparse_vectors: Some(config.sparse_vectors).filter(|vectors| !vectors.is_empty()),
-            },
-            hnsw_config: json!({"m": 16, "ef_construct": 100, "full_scan_threshold": 10_000}),
-            optimizer_config: json!({
-                "deleted_threshold": 0.2,
-                "vacuum_min_vector_number": 1000,
-                "default_segment_number": 1,
-                "flush_interval_sec": 5,
-            }),
-            metadata: config.metadata,
-            encoders: config.encoders,
-            pooled_vectors: config.pooled_vectors,
-            chunking: config.chunking,
-            strict_mode_config: config.strict_mode,
-        },
+        config: config_info(config),
         payload_schema: indexes
             .map(|(key, index)| {
                 let info = PayloadIndexInfo {
@@ -176,4 +158,27 @@ fn info(collection: &Collection) -> Result<CollectionInfo> {
             .collect(),
         placement: collection.vector_memory().into_iter().map(placement).collect(),
     })
+}
+
+/// A configuration as it is answered.
+pub(super) fn config_info(config: CollectionConfig) -> CollectionConfigInfo {
+    let vectors = config.vectors.into_iter().chain(config.multivectors);
+    CollectionConfigInfo {
+        params: CollectionParams {
+            vectors: VectorsConfig::from(vectors.collect::<BTreeMap<_, _>>()),
+            sparse_vectors: Some(config.sparse_vectors).filter(|vectors| !vectors.is_empty()),
+        },
+        hnsw_config: json!({"m": 16, "ef_construct": 100, "full_scan_threshold": 10_000}),
+        optimizer_config: json!({
+            "deleted_threshold": 0.2,
+            "vacuum_min_vector_number": 1000,
+            "default_segment_number": 1,
+            "flush_interval_sec": 5,
+        }),
+        metadata: config.metadata,
+        encoders: config.encoders,
+        pooled_vectors: config.pooled_vectors,
+        chunking: config.chunking,
+        strict_mode_config: config.strict_mode,
+    }
 }

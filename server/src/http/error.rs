@@ -61,6 +61,9 @@ impl ApiError {
         ) {
             let seconds = match self.cause() {
                 Some(WorkerError::Storage(StorageError::QueueFull { retry_after, .. })) => *retry_after,
+                Some(WorkerError::Storage(StorageError::RateLimited { retry_after, .. })) => {
+                    retry_after.as_secs_f64().ceil() as u64
+                }
                 _ => 1,
             };
             response.headers_mut().insert(header::RETRY_AFTER, seconds.into());
@@ -79,9 +82,11 @@ impl ApiError {
 impl From<WorkerError> for ApiError {
     fn from(error: WorkerError) -> Self {
         let status = match (&error, error.fault()) {
-            (WorkerError::Busy | WorkerError::Storage(StorageError::QueueFull { .. }), _) => {
-                StatusCode::TOO_MANY_REQUESTS
-            }
+            (
+                WorkerError::Busy
+                | WorkerError::Storage(StorageError::QueueFull { .. } | StorageError::RateLimited { .. }),
+                _,
+            ) => StatusCode::TOO_MANY_REQUESTS,
             (_, Fault::Missing) => StatusCode::NOT_FOUND,
             (_, Fault::Gone) => StatusCode::GONE,
             (_, Fault::Conflict) => StatusCode::CONFLICT,

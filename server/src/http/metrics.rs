@@ -1,95 +1,42 @@
 //! `GET /metrics`: what Prometheus reads.
 //!
-//! Requests are measured as they are answered. Everything else is asked of the engine when it is read, so it costs nothing in between.
+//! Requests and steps are measured as they end. Everything else is asked of the engine when it is read, so it costs nothing in between.
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::Instant;
 
 use axum::Extension;
-use axum::extract::{MatchedPath, Request, State};
+use axum::extract::State;
 use axum::http::header;
-use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::prometheus_text::encode;
-use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric};
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::ConstCounter;
-use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::ConstGauge;
-use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
 use twofold_storage::{Collection, Succession};
-use twofold_worker::{Engine, WebhookState};
+use twofold_worker::{Engine, TimedStep, WebhookState};
 
 use super::blocking::Api;
 use super::error::ApiError;
+use super::requests::{self, Requests};
 use crate::memory::resident_bytes;
 
 const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
-/// What requests are told apart by: few values each, whatever clients send.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Answered {
-    method: &'static str,
-    /// The endpoint's path with its parameters' names, empty for a path that is none.
-    endpoint: String,
-    status: u16,
-}
-
 /// What is measured of a server.
 #[derive(Clone)]
-pub(super) struct Metrics {
-    registry: Arc<Registry>,
-    answered: Family<Answered, Histogram>,
-}
+pub(super) struct Metrics(Arc<Registry>);
 
 impl Metrics {
-    pub(super) fn new(engine: Arc<Engine>) -> Self {
-        // From half a millisecond to 16 seconds.
-        let answered: Family<_, _> =
-            Family::new_with_constructor(|| Histogram::new(exponential_buckets(0.0005, 2.0, 16)));
+    pub(super) fn new(engine: Arc<Engine>, requests: Requests) -> Self {
         let mut registry = Registry::with_prefix("twofold");
-        registry.register(
-            "http_request_duration_seconds",
-            "Time from a request's head to its answer's",
-            answered.clone(),
-        );
+        registry.register_collector(Box::new(requests));
         registry.register_collector(Box::new(EngineState(engine)));
-        Self {
-            registry: Arc::new(registry),
-            answered,
-        }
+        Self(Arc::new(registry))
     }
-}
-
-/// Measures a request.
-pub(super) async fn measure(
-    State(metrics): State<Metrics>,
-    endpoint: Option<MatchedPath>,
-    request: Request,
-    next: Next,
-) -> Response {
-    let started = Instant::now();
-    let method = known_method(request.method().as_str());
-    let response = next.run(request).await;
-    let answered = Answered {
-        method,
-        endpoint: endpoint.map_or_else(String::new, |endpoint| endpoint.as_str().to_owned()),
-        status: response.status().as_u16(),
-    };
-    metrics
-        .answered
-        .get_or_create(&answered)
-        .observe(started.elapsed().as_secs_f64());
-    response
-}
-
-/// A method may be any token, so those without a meaning here count as one.
-fn known_method(method: &str) -> &'static str {
-    const KNOWN: [&str; 7] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"];
-    KNOWN.into_iter().find(|known| *known == method).unwrap_or("other")
 }
 
 /// The metrics in Prometheus' text format.
@@ -101,7 +48,7 @@ pub(super) async fn render(
 ) -> Result<Response, ApiError> {
     let text = api.watch(move |_| {
         let mut text = String::new();
-        encode(&mut text, &metrics.registry).expect("a string takes all that is written to it");
+        encode(&mut text, &metrics.0).expect("a string takes all that is written to it");
         Ok(text)
     });
     Ok(([(header::CONTENT_TYPE, CONTENT_TYPE)], text.await?).into_response())
@@ -137,6 +84,11 @@ impl Collector for EngineState {
             waiting.documents,
         )?;
         gauge("documents_waiting_bytes", "Bytes of these, about", waiting.bytes)?;
+        gauge(
+            "oldest_task_age_seconds",
+            "Since when the oldest of these tasks waits",
+            engine.oldest_task_age().map_or(0, |age| age.as_secs()),
+        )?;
         let models = engine.list_models();
         let loaded = models.models.iter().filter(|model| model.loaded).count();
         gauge("models_loaded", "Models whose weights are in memory", loaded as u64)?;
@@ -164,6 +116,17 @@ impl Collector for EngineState {
             "embedding_cache_capacity_bytes",
             "Bytes that they may take on disk",
             models.embedding_cache.capacity_bytes,
+        )?;
+        let memory = engine.store().rocksdb_memory();
+        gauge(
+            "rocksdb_block_cache_bytes",
+            "Bytes of what RocksDB has read",
+            memory.block_cache,
+        )?;
+        gauge(
+            "rocksdb_memtable_bytes",
+            "Bytes of what RocksDB has yet to write to files",
+            memory.memtables,
         )?;
         if let Some(bytes) = resident_bytes() {
             gauge(
@@ -197,6 +160,24 @@ impl Collector for EngineState {
             let counter = ConstCounter::new(value);
             counter.encode(encoder.encode_descriptor(name, help, None, counter.metric_type())?)?;
         }
+        for (name, help, steps) in [
+            (
+                "query_stage_duration_seconds",
+                "Time of each step of a query",
+                TimedStep::OF_QUERIES.as_slice(),
+            ),
+            (
+                "ingestion_stage_duration_seconds",
+                "Time of each step of ingestion",
+                &TimedStep::OF_INGESTION,
+            ),
+        ] {
+            let mut metric = encoder.encode_descriptor(name, help, None, MetricType::Histogram)?;
+            for step in steps {
+                let labels = [("stage", step.name())];
+                requests::encode(&engine.timing(*step), metric.encode_family(&labels)?)?;
+            }
+        }
         let webhooks = engine.webhooks().unwrap_or_default();
         type OfWebhook = fn(&WebhookState) -> u64;
         let of_webhooks: [(&str, &str, OfWebhook); 3] = [
@@ -228,10 +209,8 @@ impl Collector for EngineState {
             ConstGauge::new(webhook.waiting).encode(metric.encode_family(&labels)?)?;
         }
         type Of = fn(&Collection) -> u64;
-        let of_collections: [(&str, &str, Of); 4] = [
-            ("collection_points", "Points", |collection| {
-                collection.count(None).unwrap_or(0)
-            }),
+        let of_collections: [(&str, &str, Of); 5] = [
+            ("collection_points", "Points", Collection::points),
             (
                 "collection_indexed_vectors",
                 "Vectors that an index holds",
@@ -246,6 +225,11 @@ impl Collector for EngineState {
                 "collection_vector_bytes",
                 "Bytes of vectors and their indexes in memory",
                 |collection| collection.vector_memory().iter().map(|vector| vector.heap_bytes).sum(),
+            ),
+            (
+                "collection_other_bytes",
+                "Bytes of ids, payload indexes, sparse vectors and multivectors in memory",
+                Collection::bytes_beside_vectors,
             ),
         ];
         for (name, help, of) in of_collections {
@@ -278,17 +262,5 @@ impl Collector for EngineState {
             }
         }
         Ok(())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn whatever_clients_send_there_are_few_series() {
-        assert_eq!(known_method("POST"), "POST");
-        assert_eq!(known_method("post"), "other");
-        assert_eq!(known_method("BREW"), "other");
     }
 }

@@ -31,7 +31,8 @@ use super::deadline::MAX_TIMEOUT;
         (name = "documents", description = "Texts that the server cuts into chunks and encodes"),
         (name = "ingestion", description = "Documents on their way: tasks, what waits, what was given up"),
         (name = "models", description = "Embeddings and relevance without a collection"),
-        (name = "snapshots", description = "Copies of collections"),
+        (name = "snapshots", description = "Copies of collections, and of everything"),
+        (name = "cluster", description = "What clients of a cluster ask: this server is a single node"),
         (name = "service", description = "The server itself"),
     ),
 )]
@@ -90,6 +91,7 @@ fn parameters(path: &str, method: &str, operation: &mut Value) {
                 "The collection, or an alias of it.",
                 json!({"$ref": "#/components/schemas/CollectionName"}),
             ),
+            "peer" => ("The peer.", json!({"type": "integer", "minimum": 0})),
             "task" => ("The task.", json!({"$ref": "#/components/schemas/TaskId"})),
             "field" => ("The payload key.", json!({"type": "string", "minLength": 1})),
             "snapshot" => ("The snapshot's name.", json!({"type": "string", "minLength": 1})),

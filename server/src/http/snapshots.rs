@@ -1,5 +1,7 @@
 //! Snapshots of collections.
 
+use std::path::PathBuf;
+
 use axum::extract::{Multipart, Request, State};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -51,6 +53,11 @@ pub(super) async fn download(
     let file = api
         .call(move |engine| Ok(engine.store().snapshot_path(&path.collection, &path.rest)?))
         .await?;
+    Ok(send(file, &name, request).await)
+}
+
+/// Answers with a file, or with the part of it that is asked for.
+pub(super) async fn send(file: PathBuf, name: &str, request: Request) -> Response {
     let Ok(response) = ServeFile::new(file).oneshot(request).await;
     let mut response = response.into_response();
     let headers = response.headers_mut();
@@ -61,7 +68,7 @@ pub(super) async fn download(
     if let Ok(disposition) = HeaderValue::from_str(&format!("attachment; filename=\"{name}\"")) {
         headers.insert(header::CONTENT_DISPOSITION, disposition);
     }
-    Ok(response)
+    response
 }
 
 /// Deletes a snapshot.

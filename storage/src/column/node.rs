@@ -5,6 +5,7 @@
 //! somebody asks.
 
 use std::convert::Infallible;
+use std::ops::ControlFlow;
 use std::sync::{Arc, OnceLock};
 
 use twofold_vector::Union;
@@ -299,6 +300,37 @@ impl Node {
         match &self.content {
             Content::Leaf(entries) => entries.iter().try_for_each(visit),
             Content::Branch(nodes) => nodes.iter().try_for_each(|node| node.for_each(visit)),
+        }
+    }
+
+    /// Calls `visit` with the values in a range, in order or the last first, until it has enough.
+    pub(super) fn walk(
+        &self,
+        range: &EncodedRange,
+        descending: bool,
+        visit: &mut impl FnMut(&Entry) -> ControlFlow<()>,
+    ) -> ControlFlow<()> {
+        let (lower, upper) = range;
+        match &self.content {
+            Content::Leaf(entries) => {
+                let start = entries.partition_point(|entry| !is_above(lower, &entry.value));
+                let end = entries.partition_point(|entry| is_below(upper, &entry.value));
+                let mut entries = entries.get(start..end).unwrap_or_default().iter();
+                match descending {
+                    false => entries.try_for_each(visit),
+                    true => entries.rev().try_for_each(visit),
+                }
+            }
+            Content::Branch(nodes) => {
+                let start = nodes.partition_point(|node| node.last().is_some_and(|last| !is_above(lower, last)));
+                let end = nodes.partition_point(|node| node.first().is_some_and(|first| is_below(upper, first)));
+                let mut nodes = nodes.get(start..end).unwrap_or_default().iter();
+                let walk = |node: &Arc<Self>| node.walk(range, descending, visit);
+                match descending {
+                    false => nodes.try_for_each(walk),
+                    true => nodes.rev().try_for_each(walk),
+                }
+            }
         }
     }
 

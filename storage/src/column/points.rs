@@ -1,5 +1,6 @@
 //! The points that have one value, or one of several.
 
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use twofold_vector::{Bitmap, Union};
@@ -32,6 +33,15 @@ impl Points {
             Self::One(_) => 1,
             Self::List(list) => list.len() as u64,
             Self::Many(points) => points.len(),
+        }
+    }
+
+    /// How many of them are in a set.
+    pub(super) fn len_in(&self, set: &Bitmap) -> u64 {
+        match self {
+            Self::One(one) => u64::from(set.contains(*one)),
+            Self::List(list) => list.iter().filter(|&&offset| set.contains(offset)).count() as u64,
+            Self::Many(points) => points.intersection_len(set),
         }
     }
 
@@ -83,6 +93,15 @@ impl Points {
                 }
                 removed
             }
+        }
+    }
+
+    /// Calls `visit` with them in ascending order, until it has enough.
+    pub(super) fn walk(&self, mut visit: impl FnMut(u32) -> ControlFlow<()>) -> ControlFlow<()> {
+        match self {
+            Self::One(one) => visit(*one),
+            Self::List(list) => list.iter().copied().try_for_each(visit),
+            Self::Many(points) => points.iter().try_for_each(visit),
         }
     }
 

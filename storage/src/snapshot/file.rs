@@ -1,9 +1,10 @@
 //! The file of a snapshot.
 //!
-//! A head of 16 bytes (`twofold snap`, the version as u32), one LZ4 frame whose blocks have checksums, and the first 12 bytes of the head
-//! again: a file that was cut short lacks them. In the frame stand, each as its length (u32) and its bytes, the collection's record, its
-//! counters, and entries, which are a family (u8), a key without the collection's number, and a value. A family of 255 is the end,
-//! followed by the number of entries (u64). Numbers are little-endian.
+//! A head of 16 bytes (`twofold snap` or `twofold full`, the version as u32), one LZ4 frame whose blocks have checksums, and the first 12
+//! bytes of the head again: a file that was cut short lacks them. In the frame stand, each as its length (u32) and its bytes, the
+//! collection's record, its counters, and entries, which are a family (u8), a key without the collection's number, and a value. A family
+//! of 255 is the end, followed by the number of entries (u64). Numbers are little-endian. In a file of everything a manifest takes the
+//! place of the record, nothing that of the counters, and keys are whole.
 
 use std::io::{self, Read, Write};
 
@@ -12,41 +13,87 @@ use lz4_flex::frame::{BlockSize, FrameDecoder, FrameEncoder, FrameInfo};
 use crate::error::{InvalidInput, Result, StorageError};
 use crate::rocks::Cf;
 
-const MAGIC: &[u8; 12] = b"twofold snap";
 const VERSION: u32 = 1;
 const END: u8 = 255;
+
+/// What a file holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// One collection.
+    Collection,
+    /// All that is stored.
+    Full,
+}
+
+impl Kind {
+    fn magic(self) -> &'static [u8; 12] {
+        match self {
+            Self::Collection => b"twofold snap",
+            Self::Full => b"twofold full",
+        }
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Collection => "a collection",
+            Self::Full => "all collections",
+        }
+    }
+
+    /// Whether files hold records of a family.
+    pub(super) fn holds(self, cf: Cf) -> bool {
+        match cf {
+            Cf::Ids | Cf::Points | Cf::Vectors | Cf::Postings | Cf::Documents => true,
+            // What indexes and mirrors have yet to follow is nothing to those that begin anew, and a cache can be empty.
+            Cf::IndexLog | Cf::Changes | Cf::Embeddings => false,
+            // What waits and what was given up belong to the queue.
+            _ => self == Self::Full,
+        }
+    }
+}
 
 /// More than any record has: a payload comes in one request, and a vector has 65,536 components at most.
 const MAX_BYTES: usize = 1 << 30;
 
 /// The number of a family in files; these never change.
-fn number(cf: Cf) -> Option<u8> {
-    Some(match cf {
+fn number(cf: Cf) -> u8 {
+    match cf {
         Cf::Ids => 0,
         Cf::Points => 1,
         Cf::Vectors => 2,
         Cf::Postings => 3,
         Cf::Documents => 4,
-        _ => return None,
-    })
+        Cf::Meta => 5,
+        Cf::Collections => 6,
+        Cf::Waiting => 7,
+        Cf::DeadLetters => 8,
+        Cf::Tasks => 9,
+        Cf::TaskBodies => 10,
+        Cf::Retries => 11,
+        Cf::Outbox => 12,
+        Cf::IndexLog => 13,
+        Cf::Changes => 14,
+        Cf::Embeddings => 15,
+    }
 }
 
-fn family(number_read: u8) -> Option<Cf> {
-    Cf::OF_COLLECTIONS
+fn family(kind: Kind, number_read: u8) -> Option<Cf> {
+    Cf::ALL
         .into_iter()
-        .find(|cf| number(*cf) == Some(number_read))
+        .find(|cf| number(*cf) == number_read && kind.holds(*cf))
 }
 
 /// Writes a file from its beginning to its end.
 pub(super) struct Writer<W: Write> {
+    kind: Kind,
     stream: FrameEncoder<W>,
     entries: u64,
 }
 
 impl<W: Write> Writer<W> {
-    pub(super) fn new(mut to: W, record: &[u8], counter: &[u8]) -> Result<Self> {
+    pub(super) fn new(mut to: W, kind: Kind, record: &[u8], counter: &[u8]) -> Result<Self> {
         let begin = move || -> io::Result<_> {
-            to.write_all(MAGIC)?;
+            to.write_all(kind.magic())?;
             to.write_all(&VERSION.to_le_bytes())?;
             let info = FrameInfo::new().block_size(BlockSize::Max256KB).block_checksums(true);
             let mut stream = FrameEncoder::with_frame_info(info, to);
@@ -55,13 +102,15 @@ impl<W: Write> Writer<W> {
             Ok(stream)
         };
         Ok(Self {
+            kind,
             stream: begin().map_err(failed)?,
             entries: 0,
         })
     }
 
     pub(super) fn entry(&mut self, cf: Cf, key: &[u8], value: &[u8]) -> Result<()> {
-        let number = number(cf).expect("families of collections have numbers");
+        debug_assert!(self.kind.holds(cf), "{cf:?} is not in such files");
+        let number = number(cf);
         self.entries += 1;
         let write = |stream: &mut FrameEncoder<W>| {
             stream.write_all(&[number])?;
@@ -76,7 +125,7 @@ impl<W: Write> Writer<W> {
             self.stream.write_all(&[END])?;
             self.stream.write_all(&self.entries.to_le_bytes())?;
             let mut to = self.stream.finish()?;
-            to.write_all(MAGIC)?;
+            to.write_all(self.kind.magic())?;
             to.flush()?;
             Ok(to)
         };
@@ -100,13 +149,14 @@ fn failed(error: io::Error) -> StorageError {
 /// A record of the collection.
 pub(super) struct Entry<'a> {
     pub(super) cf: Cf,
-    /// Without the collection's number.
+    /// In the file of a collection without its number.
     pub(super) key: &'a [u8],
     pub(super) value: &'a [u8],
 }
 
 /// Reads a file from its beginning to its end.
 pub(super) struct Reader<R: Read> {
+    kind: Kind,
     stream: FrameDecoder<R>,
     record: Vec<u8>,
     counter: Vec<u8>,
@@ -116,12 +166,16 @@ pub(super) struct Reader<R: Read> {
 }
 
 impl<R: Read> Reader<R> {
-    pub(super) fn new(mut from: R) -> Result<Self, StorageError> {
+    pub(super) fn new(mut from: R, kind: Kind) -> Result<Self, StorageError> {
         let mut head = [0; 16];
         from.read_exact(&mut head).map_err(damaged)?;
-        let (magic, version) = head.split_at(MAGIC.len());
-        if magic != MAGIC {
-            return Err(invalid("it is no snapshot of a collection"));
+        let (magic, version) = head.split_at(kind.magic().len());
+        if magic != kind.magic() {
+            let other = [Kind::Collection, Kind::Full]
+                .into_iter()
+                .find(|other| magic == other.magic());
+            let of = other.map_or(String::new(), |other| format!(", but of {}", other.name()));
+            return Err(invalid(&format!("it is no snapshot of {}{of}", kind.name())));
         }
         let version = u32::from_le_bytes([version[0], version[1], version[2], version[3]]);
         if version != VERSION {
@@ -134,6 +188,7 @@ impl<R: Read> Reader<R> {
         read_bytes(&mut stream, &mut record)?;
         read_bytes(&mut stream, &mut counter)?;
         Ok(Self {
+            kind,
             stream,
             record,
             counter,
@@ -159,15 +214,15 @@ impl<R: Read> Reader<R> {
             let mut entries = [0; 8];
             self.stream.read_exact(&mut entries).map_err(damaged)?;
             let more = self.stream.read(&mut number).map_err(damaged)?;
-            let mut tail = [0; MAGIC.len()];
+            let mut tail = [0; 12];
             self.stream.get_mut().read_exact(&mut tail).map_err(damaged)?;
-            if u64::from_le_bytes(entries) != self.entries || more > 0 || tail != *MAGIC {
+            if u64::from_le_bytes(entries) != self.entries || more > 0 || tail != *self.kind.magic() {
                 return Err(invalid("it does not end where it should"));
             }
             return Ok(None);
         }
-        let cf =
-            family(number[0]).ok_or_else(|| invalid(&format!("it holds records of an unknown kind, {}", number[0])))?;
+        let cf = family(self.kind, number[0])
+            .ok_or_else(|| invalid(&format!("it holds records of an unknown kind, {}", number[0])))?;
         read_bytes(&mut self.stream, &mut self.key)?;
         read_bytes(&mut self.stream, &mut self.value)?;
         self.entries += 1;
@@ -211,7 +266,7 @@ mod tests {
     use super::*;
 
     fn written(entries: usize) -> Vec<u8> {
-        let mut writer = Writer::new(Vec::new(), b"record", b"counter").unwrap();
+        let mut writer = Writer::new(Vec::new(), Kind::Collection, b"record", b"counter").unwrap();
         for entry in 0..entries {
             writer.entry(Cf::Points, &entry.to_be_bytes(), &vec![7; entry]).unwrap();
         }
@@ -219,7 +274,7 @@ mod tests {
     }
 
     fn read(bytes: &[u8]) -> Result<usize, String> {
-        let mut reader = Reader::new(bytes).map_err(|error| error.to_string())?;
+        let mut reader = Reader::new(bytes, Kind::Collection).map_err(|error| error.to_string())?;
         assert_eq!(
             (reader.record(), reader.counter()),
             (b"record".as_slice(), b"counter".as_slice())
@@ -258,6 +313,22 @@ mod tests {
             let read = std::panic::catch_unwind(|| read(&damaged));
             assert!(!matches!(read, Ok(Ok(_))), "byte {place}");
         }
+    }
+
+    #[test]
+    fn a_file_of_a_collection_holds_nothing_of_others() {
+        let mut bytes = written(1);
+        bytes[..12].copy_from_slice(Kind::Full.magic());
+        let error = read(&bytes).unwrap_err();
+        assert!(error.contains("of a collection, but of all collections"), "{error}");
+        assert_eq!(
+            (family(Kind::Full, 5), family(Kind::Collection, 5)),
+            (Some(Cf::Meta), None)
+        );
+        assert_eq!(family(Kind::Full, number(Cf::Embeddings)), None);
+        let mut numbers = Cf::ALL.map(number);
+        numbers.sort_unstable();
+        assert!(numbers.is_sorted_by(|a, b| a < b));
     }
 
     #[test]

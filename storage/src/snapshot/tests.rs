@@ -10,15 +10,15 @@ use super::*;
 use crate::nameless::NAMELESS;
 use crate::{Fetch, NewPoint, Operation, Options, Selector};
 
-fn store(dir: &Path) -> Store {
+pub(super) fn store(dir: &Path) -> Store {
     Store::open(Options::new(dir)).unwrap()
 }
 
-fn name(name: &str) -> CollectionName {
+pub(super) fn name(name: &str) -> CollectionName {
     name.parse().unwrap()
 }
 
-fn point(id: u64, word: &str) -> NewPoint {
+pub(super) fn point(id: u64, word: &str) -> NewPoint {
     let payload = serde_json::json!({ "word": word });
     NewPoint {
         id: id.into(),
@@ -38,7 +38,7 @@ fn point(id: u64, word: &str) -> NewPoint {
 }
 
 /// A collection of `count` points with a payload index.
-fn filled(store: &Store, named: &str, count: u64) -> Arc<Collection> {
+pub(super) fn filled(store: &Store, named: &str, count: u64) -> Arc<Collection> {
     let config = CollectionConfig {
         vectors: BTreeMap::from([(String::new(), VectorParams::new(2, Distance::Euclid))]),
         sparse_vectors: BTreeMap::from([("words".to_owned(), SparseVectorParams::default())]),
@@ -54,7 +54,7 @@ fn filled(store: &Store, named: &str, count: u64) -> Arc<Collection> {
     collection
 }
 
-fn all(collection: &Collection) -> Vec<twofold_types::Record> {
+pub(super) fn all(collection: &Collection) -> Vec<twofold_types::Record> {
     let fetch = Fetch::new(WithPayload::Bool(true), WithVector::Bool(true)).unwrap();
     collection.scroll(None, 10_000, None, &fetch).unwrap().0
 }

@@ -42,10 +42,10 @@ pub struct StrictModeConfig {
     /// Bytes of vectors in full precision from which on no more are put in.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_collection_vector_size_bytes: Option<u64>,
-    /// Accepted and answered, without meaning.
+    /// Reads a minute: queries, those of a batch counted, and other reads. A minute's share may come at once.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub read_rate_limit: Option<usize>,
-    /// Accepted and answered, without meaning.
+    /// Points that requests put in, change or delete a minute; what a filter finds counts as one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub write_rate_limit: Option<usize>,
     /// Accepted and answered, without meaning.

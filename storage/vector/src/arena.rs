@@ -168,7 +168,7 @@ impl Arena {
         Self {
             dimensions,
             distance,
-            rotation: codes.then(|| Arc::new(Rotation::new(dimensions, 0))),
+            rotation: codes.then(|| Rotation::shared(dimensions, 0)),
             blocks: Vec::new(),
             present: Bitmap::new(),
         }

@@ -3,7 +3,9 @@
 //! After it every component carries about the same, so that signs alone say much of a direction and a common step suits
 //! all components of a byte code. It is fixed by the number of dimensions: codes made on one machine are read on another.
 
+use std::collections::BTreeMap;
 use std::ops::Range;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use crate::kernel::kernels;
 
@@ -21,6 +23,20 @@ pub(crate) struct Rotation {
 }
 
 impl Rotation {
+    /// The same as a [new](Self::new) one, shared by all who need it: 2,000 collections of one model have one.
+    pub(crate) fn shared(dimensions: usize, least: usize) -> Arc<Self> {
+        type Known = BTreeMap<usize, Weak<Rotation>>;
+        static KNOWN: Mutex<Known> = Mutex::new(Known::new());
+        let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
+        let size = dimensions.max(least).next_multiple_of(MULTIPLE);
+        if let Some(rotation) = known.get(&size).and_then(Weak::upgrade) {
+            return rotation;
+        }
+        let rotation = Arc::new(Self::new(dimensions, least));
+        known.insert(size, Arc::downgrade(&rotation));
+        rotation
+    }
+
     /// A rotation of vectors, which are extended by zeros to at least `least` components.
     pub(crate) fn new(dimensions: usize, least: usize) -> Self {
         let size = dimensions.max(least).next_multiple_of(MULTIPLE);

@@ -1,5 +1,5 @@
-//! What filters cost on 1,000,000 points: each condition alone, five together, after writes and after a start, and how long a
-//! start takes with the payload indexes.
+//! What filters and lists cost on 1,000,000 points: each condition alone, five together, after writes and after a start, pages, counts
+//! and facets, and how long a start takes with the payload indexes.
 //!
 //! `filter-speed DIR [COUNT]` makes the collection in `DIR` where it is missing, without vectors, and prints a table.
 
@@ -10,8 +10,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
-use twofold_storage::{Collection, NewPoint, Operation, Options, Selector, Store};
+use twofold_storage::{Collection, Fetch, NewPoint, Operation, Options, Selector, Store};
 use twofold_tests::measure::rss_megabytes;
+use twofold_types::api::OrderBy;
 use twofold_types::{CollectionConfig, CollectionName, Distance, Filter, PayloadSchemaType, PointId, VectorParams};
 
 // As in the server's binary.
@@ -20,6 +21,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 const BATCH: u64 = 10_000;
 const ROUNDS: usize = 101;
+const LISTED: usize = 15;
 
 /// The payload indexes, by what they have: 10 values, 10,000, 1,000, as many as there are points, and 2.
 const INDEXES: [(&str, PayloadSchemaType); 5] = [
@@ -84,6 +86,86 @@ fn times(collection: &Collection, filter: &Filter, mut before: impl FnMut() -> R
     }
     times.sort_by(f64::total_cmp);
     Ok((times[0], times[ROUNDS / 2]))
+}
+
+/// A page, a count or a facet, by what it is called.
+type Listing<'a> = (&'a str, Box<dyn Fn() -> Result<usize> + 'a>);
+
+/// Pages, counts and facets, without a filter and with one that leaves much or little.
+fn listings(collection: &Collection, count: u64) -> Result<()> {
+    let filter = |must: Value| serde_json::from_value::<Filter>(json!({ "must": must })).context("a filter");
+    let order_by = |order: Value| serde_json::from_value::<OrderBy>(order).context("an order");
+    let tenth = filter(json!({"key": "language", "match": {"value": "language 3"}}))?;
+    let few = filter(json!({"key": "author", "match": {"any": ["author 3", "author 999", "author 7777"]}}))?;
+    let (tenth, few) = (&tenth, &few);
+    let (upwards, downwards) = (
+        order_by(json!("price"))?,
+        order_by(json!({"key": "price", "direction": "desc"}))?,
+    );
+    let from = order_by(json!({"key": "day", "start_from": 5_000}))?;
+    let fetch = &Fetch::payload_only();
+    let page = |start: Option<u64>, filter| {
+        move || Ok(collection.scroll(start.map(PointId::Num), 100, filter, fetch)?.0.len())
+    };
+    let ordered = |order, filter| move || Ok(collection.scroll_by(order, 100, filter, fetch)?.len());
+    let facet = |key, filter| move || Ok(collection.facet(key, filter, 10)?.len());
+    let counted = |filter| move || Ok(collection.count(filter)? as usize);
+    let middle = Some(count / 2);
+    let listings: [Listing<'_>; 18] = [
+        ("page of 100", Box::new(page(None, None))),
+        ("page of 100 from the middle", Box::new(page(middle, None))),
+        ("page of 100, filter of 10 %", Box::new(page(None, Some(tenth)))),
+        ("page of 100, filter of 300 points", Box::new(page(None, Some(few)))),
+        (
+            "page of 100 from the middle, filter of 300 points",
+            Box::new(page(middle, Some(few))),
+        ),
+        ("page of 100 by price", Box::new(ordered(&upwards, None))),
+        (
+            "page of 100 by price, the highest first",
+            Box::new(ordered(&downwards, None)),
+        ),
+        (
+            "page of 100 by price, filter of 10 %",
+            Box::new(ordered(&upwards, Some(tenth))),
+        ),
+        (
+            "page of 100 by price, filter of 300 points",
+            Box::new(ordered(&upwards, Some(few))),
+        ),
+        ("page of 100 by day from 5,000", Box::new(ordered(&from, None))),
+        ("count", Box::new(counted(None))),
+        ("count, filter of 10 %", Box::new(counted(Some(tenth)))),
+        ("facet of 10 values", Box::new(facet("language", None))),
+        ("facet of 10,000 values", Box::new(facet("author", None))),
+        ("facet of a boolean", Box::new(facet("open", None))),
+        (
+            "facet of 1,000 integers, filter of 10 %",
+            Box::new(facet("thousandth", Some(tenth))),
+        ),
+        (
+            "facet of 10,000 values, filter of 10 %",
+            Box::new(facet("author", Some(tenth))),
+        ),
+        (
+            "facet of 10,000 values, filter of 300 points",
+            Box::new(facet("author", Some(few))),
+        ),
+    ];
+    println!("{:>9} {:>9} {:>9}", "first ms", "least ms", "p50 ms");
+    for (name, list) in listings {
+        let mut times = Vec::new();
+        for _ in 0..LISTED {
+            let started = Instant::now();
+            let listed = list()?;
+            anyhow::ensure!(listed > 0, "{name}: nothing");
+            times.push(started.elapsed().as_secs_f64() * 1e3);
+        }
+        let first = times[0];
+        times.sort_by(f64::total_cmp);
+        println!("{first:>9.2} {:>9.2} {:>9.2}  {name}", times[0], times[LISTED / 2]);
+    }
+    Ok(())
 }
 
 fn main() -> Result<()> {
@@ -154,5 +236,5 @@ fn main() -> Result<()> {
         })?;
         println!("{first:>8.0} {least:>7.0} {still:>7.0} {least_after:>7.0} {after:>7.0} {matching:>8}  {name}");
     }
-    Ok(())
+    listings(&collection, count)
 }

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use twofold_tests::Server;
 
-use crate::support::{BINARY, send_json};
+use crate::support::{Answer, BINARY, send, send_json};
 
 /// A server without models, and how to ask it.
 struct Limited {
@@ -285,4 +285,53 @@ async fn queries_nest_only_so_deep() {
         )
         .await;
     assert_eq!(status, 400, "{answer}");
+}
+
+#[tokio::test]
+async fn reads_and_writes_over_the_rate_of_strict_mode_are_told_when_to_come_back() {
+    let (server, _client, _dir) = crate::support::server().await;
+    let send = async |method: &str, path: &str, body: Value| {
+        let path = format!("/collections/a{path}");
+        send(server.url(), method, &path, "application/json", &body.to_string()).await
+    };
+    let limits = json!({"enabled": true, "read_rate_limit": 3, "write_rate_limit": 4});
+    let config = json!({"vectors": {"size": 2, "distance": "Dot"}, "strict_mode_config": limits});
+    assert_eq!(send("PUT", "", config).await.status, 200);
+    let points = |count: u64| {
+        let points = (0..count).map(|id| json!({"id": id, "vector": [1, 0]}));
+        json!({"points": points.collect::<Vec<_>>()})
+    };
+    let limited = |answer: Answer, what: &str| {
+        let message = answer.body["status"]["error"].as_str().unwrap().to_owned();
+        assert!(
+            answer.status == 429 && message.contains(&format!("{what} rate limit exceeded")),
+            "{} {message}",
+            answer.status
+        );
+        let seconds = answer.head.lines().find_map(|line| line.strip_prefix("retry-after: "));
+        let seconds: u64 = seconds.unwrap_or_else(|| panic!("{}", answer.head)).parse().unwrap();
+        assert!((1..=60).contains(&seconds), "{seconds}");
+    };
+    assert_eq!(send("PUT", "/points?wait=true", points(3)).await.status, 200);
+    limited(send("PUT", "/points?wait=true", points(3)).await, "Write");
+    let never = send("PUT", "/points?wait=true", points(5)).await;
+    assert!(
+        never.status == 400 && never.body.to_string().contains("split your request"),
+        "{}",
+        never.body
+    );
+    for (path, body) in [
+        ("/points/query", json!({"query": [1, 0]})),
+        ("/points/scroll", json!({})),
+        ("/points", json!({"ids": [1]})),
+    ] {
+        assert_eq!(send("POST", path, body).await.status, 200, "{path}");
+    }
+    limited(send("POST", "/points/count", json!({})).await, "Read");
+    limited(send("POST", "/points", json!({"ids": [1]})).await, "Read");
+    // What an operator looks at is not a read of points.
+    assert_eq!(send("GET", "", Value::Null).await.status, 200);
+    let off = json!({"strict_mode_config": {"enabled": false}});
+    assert_eq!(send("PATCH", "", off).await.status, 200);
+    assert_eq!(send("POST", "/points/count", json!({})).await.status, 200);
 }

@@ -3,6 +3,7 @@
 mod access;
 mod api;
 mod changes;
+mod cluster;
 mod crash;
 mod crash_ingestion;
 mod crash_reembedding;
@@ -30,4 +31,5 @@ mod search;
 mod search_passages;
 mod snapshots;
 mod support;
+mod telemetry;
 mod webhooks;

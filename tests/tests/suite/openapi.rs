@@ -367,6 +367,8 @@ async fn what_is_sent_and_answered_is_what_the_document_says() {
     of("GET", "/dead-letters", Value::Null, 200).await;
     of("POST", "/snapshots", Value::Null, 200).await;
     of("GET", "/snapshots", Value::Null, 200).await;
+    of("GET", "/cluster", Value::Null, 200).await;
+    of("GET", "/shards", Value::Null, 200).await;
 
     for (method, path, body, expected) in [
         ("GET", "/", Value::Null, 200),
@@ -378,6 +380,12 @@ async fn what_is_sent_and_answered_is_what_the_document_says() {
             200,
         ),
         ("GET", "/aliases", Value::Null, 200),
+        ("POST", "/snapshots", Value::Null, 200),
+        ("GET", "/snapshots", Value::Null, 200),
+        ("GET", "/telemetry", Value::Null, 200),
+        ("GET", "/cluster", Value::Null, 200),
+        ("GET", "/issues", Value::Null, 200),
+        ("DELETE", "/issues", Value::Null, 200),
         ("GET", "/models", Value::Null, 200),
         ("GET", "/v1/models", Value::Null, 200),
         ("GET", "/tasks", Value::Null, 200),

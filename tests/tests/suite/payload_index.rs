@@ -1,11 +1,14 @@
-//! Random payloads and filters: payload indexes of every type, in memory and on disk, change no answer.
+//! Random payloads and filters: payload indexes of every type, in memory and on disk, change no answer, no facet and no order.
 
 use std::collections::BTreeMap;
 
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use twofold_storage::{Collection, Fetch, NewPoint, Operation, Options, Selector, Store};
-use twofold_types::{CollectionConfig, Distance, PayloadIndexParams, PayloadSchemaType, PointId, VectorParams};
+use twofold_types::api::FacetHit;
+use twofold_types::{
+    CollectionConfig, Distance, OrderValue, PayloadIndexParams, PayloadSchemaType, PointId, VectorParams,
+};
 
 use crate::support::{from_json, name};
 
@@ -163,6 +166,32 @@ fn found(collection: &Collection, filter: &Value) -> Vec<PointId> {
     records.into_iter().map(|record| record.id).collect()
 }
 
+/// The three most frequent values at a key, and all of them.
+fn facets(collection: &Collection, key: &str, filter: &Value) -> [Vec<FacetHit>; 2] {
+    let filter = from_json(filter.clone());
+    [3, 1000].map(|limit| collection.facet(key, Some(&filter), limit).unwrap())
+}
+
+fn orders(key: &str) -> Vec<Value> {
+    let starts = [json!(null), json!(1), json!(-6.5), json!("2024-02-29")];
+    let orders = starts.iter().flat_map(|start| {
+        ["asc", "desc"].map(|direction| json!({"key": key, "direction": direction, "start_from": start}))
+    });
+    orders.collect()
+}
+
+/// A page of points in the order of the values at a key, with these values.
+fn page(collection: &Collection, order: &Value, filter: &Value) -> Vec<(PointId, Option<OrderValue>)> {
+    let (order, filter) = (from_json(order.clone()), from_json(filter.clone()));
+    let records = collection
+        .scroll_by(&order, 7, Some(&filter), &Fetch::payload_only())
+        .unwrap();
+    records
+        .into_iter()
+        .map(|record| (record.id, record.order_value))
+        .collect()
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 32, max_shrink_iters: 100, ..ProptestConfig::default() })]
 
@@ -214,6 +243,14 @@ proptest! {
             let [plain, indexed] = ["plain", "indexed"].map(|c| store.collection(&name(c)).unwrap());
             for filter in &filters {
                 prop_assert_eq!(found(&indexed, filter), found(&plain, filter), "{} with {:?}", filter, schemas);
+            }
+            for (filter, key) in filters.iter().take(6).flat_map(|filter| KEYS.map(|key| (filter, key))) {
+                let facets = |collection: &Collection| facets(collection, key, filter);
+                prop_assert_eq!(facets(&indexed), facets(&plain), "{} of {} with {:?}", key, filter, schemas);
+                for order in orders(key) {
+                    let page = |collection: &Collection| page(collection, &order, filter);
+                    prop_assert_eq!(page(&indexed), page(&plain), "{} of {} with {:?}", order, filter, schemas);
+                }
             }
         }
     }

@@ -1,10 +1,15 @@
 //! Snapshots as a client sees them.
 
+use std::path::Path;
+use std::process::{Command, Stdio};
+
 use reqwest::Client;
 use reqwest::multipart::{Form, Part};
 use serde_json::{Value, json};
 
-use crate::support::{count, name, server};
+use twofold_tests::Server;
+
+use crate::support::{BINARY, call, count, name, server};
 
 async fn answer(response: reqwest::Response) -> (u16, Value) {
     (response.status().as_u16(), response.json().await.unwrap())
@@ -97,4 +102,107 @@ async fn an_upload_that_is_no_form_is_told_what_is_accepted() {
     let (status, body) = answer(http.post(twice).multipart(form).send().await.unwrap()).await;
     let message = body["status"]["error"].as_str().unwrap();
     assert!(status == 400 && message.contains("checksum"), "{status} {body}");
+}
+
+#[tokio::test]
+async fn everything_moves_through_a_storage_snapshot() {
+    let (server, client, dir) = server().await;
+    let http = Client::new();
+    for collection in ["a", "b"] {
+        let body = json!({"vectors": {"size": 2, "distance": "Dot"}});
+        call(&server, "PUT", &format!("/collections/{collection}"), body).await;
+        let points: Vec<Value> = (0..50).map(|id| json!({"id": id, "vector": [id, 1]})).collect();
+        let path = format!("/collections/{collection}/points?wait=true");
+        call(&server, "PUT", &path, json!({ "points": points })).await;
+    }
+    let alias = json!({"actions": [{"create_alias": {"collection_name": "b", "alias_name": "other"}}]});
+    call(&server, "POST", "/collections/aliases", alias).await;
+    let made = call(&server, "POST", "/snapshots", Value::Null).await;
+    assert_eq!(call(&server, "GET", "/snapshots", Value::Null).await, json!([made]));
+    call(&server, "DELETE", "/collections/b", Value::Null).await;
+
+    let there = format!("{}/snapshots/{}", server.url(), made["name"].as_str().unwrap());
+    let whole = http.get(&there).send().await.unwrap();
+    let disposition = whole.headers()["content-disposition"].to_str().unwrap().to_owned();
+    assert!(disposition.contains(made["name"].as_str().unwrap()), "{disposition}");
+    let whole = whole.bytes().await.unwrap();
+    assert_eq!(whole.len() as u64, made["size"].as_u64().unwrap());
+    let part = http.get(&there).header("range", "bytes=10-19").send().await.unwrap();
+    assert_eq!(
+        (part.status().as_u16(), part.bytes().await.unwrap().as_ref()),
+        (206, &whole[10..20])
+    );
+    assert_eq!(http.delete(&there).send().await.unwrap().status(), 200);
+    for missing in [there, format!("{}/snapshots/..%2Frocksdb%2FCURRENT", server.url())] {
+        let (status, body) = answer(http.get(&missing).send().await.unwrap()).await;
+        assert!(
+            status == 404 && body["status"]["error"].as_str().unwrap().contains("doesn't exist"),
+            "{body}"
+        );
+    }
+    assert_eq!(count(&client, &name("a")).await, 50);
+    drop(server);
+
+    let file = dir.path().join("downloaded");
+    std::fs::write(&file, &whole).unwrap();
+    let restore = ["--storage-snapshot", file.to_str().unwrap()];
+    let empty = tempfile::tempdir().unwrap();
+    let server = Server::start_with(Path::new(BINARY), empty.path(), None, &restore).await;
+    for collection in ["a", "b", "other"] {
+        assert_eq!(count(&server.client(), &name(collection)).await, 50);
+    }
+    drop(server);
+    let refused = Command::new(BINARY)
+        .args(["serve", "--listen", "127.0.0.1:0", "--data-dir"])
+        .arg(dir.path())
+        .args(restore)
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    let message = String::from_utf8_lossy(&refused.stderr);
+    assert!(
+        !refused.status.success() && message.contains("--force-snapshot"),
+        "{message}"
+    );
+    let forced = [restore.as_slice(), &["--force-snapshot"]].concat();
+    let server = Server::start_with(Path::new(BINARY), dir.path(), None, &forced).await;
+    assert_eq!(count(&server.client(), &name("b")).await, 50);
+}
+
+#[tokio::test]
+async fn a_crash_while_a_storage_snapshot_is_made_or_restored_leaves_no_half() {
+    let (server, _client, dir) = server().await;
+    let body = json!({"vectors": {"size": 2, "distance": "Dot"}});
+    call(&server, "PUT", "/collections/a", body).await;
+    let made = call(&server, "POST", "/snapshots", Value::Null).await;
+    drop(server);
+    let binary = Path::new(BINARY);
+    let server = Server::start(binary, dir.path(), Some("snapshot::before_rename:1")).await;
+    let post = Client::new().post(format!("{}/snapshots", server.url()));
+    assert!(post.send().await.is_err(), "the server ends at its fail point");
+    drop(server);
+    let server = Server::start(binary, dir.path(), None).await;
+    assert_eq!(call(&server, "GET", "/snapshots", Value::Null).await, json!([made]));
+    let body = json!({"vectors": {"size": 2, "distance": "Dot"}});
+    call(&server, "PUT", "/collections/late", body).await;
+    drop(server);
+
+    let file = dir
+        .path()
+        .join("storage-snapshots")
+        .join(made["name"].as_str().unwrap());
+    let restore = ["--storage-snapshot", file.to_str().unwrap(), "--force-snapshot"];
+    for (point, is_there) in [
+        ("restore::before_exchange", 200),
+        ("restore::taken_away", 200),
+        ("restore::in_place", 404),
+    ] {
+        drop(Server::start_with(binary, dir.path(), Some(&format!("{point}:1")), &restore).await);
+        let server = Server::start(binary, dir.path(), None).await;
+        for (collection, expected) in [("a", 200), ("late", is_there)] {
+            let path = format!("{}/collections/{collection}", server.url());
+            let status = Client::new().get(path).send().await.unwrap().status();
+            assert_eq!(status.as_u16(), expected, "{collection} after {point}");
+        }
+    }
 }

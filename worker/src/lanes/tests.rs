@@ -43,7 +43,7 @@ fn many_texts_come_back_in_their_order_from_either_lane() {
     let model = Model::open(fixture, DeviceSpec::Cpu).unwrap();
     let texts: Vec<String> = (0..300).map(|n| "word ".repeat(n % 37) + &n.to_string()).collect();
     let (stopper, stop) = crate::stop::stop_signal();
-    let (lanes, threads) = Lanes::start(2, false, None, &mut Vec::new(), &stop).unwrap();
+    let (lanes, threads) = Lanes::start(2, false, None, &mut Vec::new(), &Arc::default(), &stop).unwrap();
     for role in [Role::Query, Role::Document] {
         let encoded = encode(&lanes, model.encoder(), &texts, role);
         for (alone, together) in model.embed(&texts, role).unwrap().iter().zip(encoded) {
@@ -94,7 +94,7 @@ fn equal_texts_of_one_caller_are_encoded_once() {
     let (counting, encoder) = counting();
     let texts: Vec<String> = (0..600).map(|n| "word ".repeat(n % 37)).collect();
     let (stopper, stop) = crate::stop::stop_signal();
-    let (lanes, threads) = Lanes::start(2, false, None, &mut Vec::new(), &stop).unwrap();
+    let (lanes, threads) = Lanes::start(2, false, None, &mut Vec::new(), &Arc::default(), &stop).unwrap();
     for role in [Role::Query, Role::Document] {
         counting.texts.store(0, Ordering::Relaxed);
         let encoded = encode(&lanes, &encoder, &texts, role);
@@ -154,7 +154,7 @@ fn a_long_list_to_rank_lets_queries_pass() {
         .tokenize(&["a"], Role::Query)
         .unwrap();
     let (stopper, stop) = crate::stop::stop_signal();
-    let (lanes, threads) = Lanes::start(1, false, None, &mut Vec::new(), &stop).unwrap();
+    let (lanes, threads) = Lanes::start(1, false, None, &mut Vec::new(), &Arc::default(), &stop).unwrap();
     std::thread::scope(|scope| {
         let ranking = scope.spawn(|| lanes.score(&cross_encoder, &pairs, None).unwrap());
         let mut answered = 0;
