@@ -199,10 +199,6 @@ impl Ivf {
         (!cancel()).then_some(index)
     }
 
-    pub fn debug_reach(&self) -> String {
-        format!("{:?} {:?}", self.reach, self.costs)
-    }
-
     /// How many vectors it holds.
     pub fn len(&self) -> u64 {
         self.len
