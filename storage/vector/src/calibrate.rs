@@ -78,15 +78,17 @@ impl Ivf {
         };
         let nearest: Vec<Vec<u32>> = sample.iter().enumerate().map(nearest).collect();
         let mut reach = Reach::EVERYTHING;
-        let mut last = 0.0f32;
+        let mut last: Option<f32> = None;
         for (limit, (k, count)) in reach.0.iter_mut().zip(WANTED) {
             if self.len >= 4 * k as u64 {
                 let trial = Trial::new(self, arena, sample.iter().zip(&nearest).take(count), k);
                 let enough = |limit| trial.recall(Reach([limit; WANTED.len()])) >= RECALL;
                 // More are never nearer than fewer.
-                last = last.max(smallest(self.spread, &enough));
+                last = Some(smallest(self.spread, &enough).max(last.unwrap_or(0.0)));
             }
-            *limit = last;
+            if let Some(last) = last {
+                *limit = last;
+            }
         }
         reach
     }
@@ -215,4 +217,35 @@ fn smallest(likely: f32, enough: &dyn Fn(f32) -> bool) -> f32 {
         *(if enough(middle) { &mut high } else { &mut low }) = middle;
     }
     high
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn limits_lie_between_what_is_calibrated_and_go_on_beyond() {
+        let reach = Reach([1.0, 2.0, 2.0, 4.0, 8.0, 80.0]);
+        for (wanted, limit) in [
+            (1.0, 1.0),
+            (4.0, 2.0),
+            (7.0, 2.0),
+            (10.0, 2.0),
+            (100.0, 8.0),
+            (1000.0, 80.0),
+        ] {
+            assert!((reach.limit(wanted) / limit - 1.0).abs() < 1e-5, "{wanted}");
+        }
+        assert!(reach.limit(200.0) > 8.0 && reach.limit(200.0) < reach.limit(300.0));
+        assert!((reach.limit(10_000.0) / 800.0 - 1.0).abs() < 1e-4);
+        assert_eq!(Reach::EVERYTHING.limit(50.0), f32::INFINITY);
+    }
+
+    #[test]
+    fn the_smallest_limit_that_is_enough_is_found_from_anywhere() {
+        for needed in [1e-3, 0.7, 1.0, 3e4] {
+            let found = smallest(1.0, &|limit| limit >= needed);
+            assert!(found >= needed && found < needed * 1.5, "{found} for {needed}");
+        }
+    }
 }

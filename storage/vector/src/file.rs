@@ -101,7 +101,7 @@ struct Facts {
     has_codes: u32,
     has_index: u32,
     radius_squared: f32,
-    slack: [f32; 6],
+    limits: [f32; 6],
     costs: [f32; 5],
 }
 
@@ -118,7 +118,7 @@ pub fn write_checkpoint(path: &Path, arena: &Arena, index: Option<&Ivf>, seq: u6
         has_codes: u32::from(arena.has_codes()),
         has_index: u32::from(index.is_some()),
         radius_squared: index.map_or(0.0, |index| index.radius_squared),
-        slack: index.map_or([0.0; 6], |index| index.reach.0),
+        limits: index.map_or([0.0; 6], |index| index.reach.0),
         costs: index.map_or([0.0; 5], |index| {
             let ([all, tenth, hundredth], [start, each]) = (index.costs.search, index.costs.gather);
             [all, tenth, hundredth, start, each]
@@ -414,7 +414,7 @@ fn read_index(sections: &mut Sections<'_>, facts: &Facts, arena: &Arena) -> Resu
         len: 0,
         trained_on: facts.trained_on,
         changed: facts.changed,
-        reach: Reach(facts.slack),
+        reach: Reach(facts.limits),
         costs: Costs {
             search: [all, tenth, hundredth],
             gather: [start, each],
