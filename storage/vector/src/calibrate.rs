@@ -14,6 +14,9 @@ const SAMPLE: usize = 96;
 /// Numbers of wanted points that are calibrated, with the sample that is enough for each.
 const WANTED: [(usize, usize); 6] = [(1, SAMPLE), (4, SAMPLE), (10, SAMPLE), (30, 48), (100, 24), (1000, 8)];
 
+/// The largest of these numbers.
+pub(crate) const MOST_CALIBRATED: f32 = WANTED[WANTED.len() - 1].0 as f32;
+
 /// How far a search has to go for the recall that is aimed at: the limit of [`crate::probe`] by the number of wanted points.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Reach(pub(crate) [f32; WANTED.len()]);
@@ -22,17 +25,14 @@ impl Reach {
     /// Every list is read.
     pub(crate) const EVERYTHING: Self = Self([f32::INFINITY; WANTED.len()]);
 
-    /// The limit for so many wanted points: on the line between what is calibrated, on logarithmic scales.
+    /// The limit for so many wanted points: that of the next number that is calibrated, as points in clusters are hardest to find where
+    /// a cluster ends.
     pub(crate) fn limit(&self, wanted: f32) -> f32 {
-        let above = WANTED.partition_point(|&(known, _)| (known as f32) < wanted);
-        let last = WANTED.len() - 1;
-        let (from, to) = (above.clamp(1, last) - 1, above.clamp(1, last));
-        if self.0[from] == self.0[to] || above == 0 {
-            return self.0[from];
+        let knot = WANTED.iter().position(|&(known, _)| known as f32 >= wanted);
+        match knot {
+            Some(knot) => self.0[knot],
+            None => self.0[WANTED.len() - 1] * wanted / MOST_CALIBRATED,
         }
-        let known = |knot: usize| WANTED[knot].0 as f32;
-        let along = (wanted / known(from)).ln() / (known(to) / known(from)).ln();
-        self.0[from] * (self.0[to] / self.0[from]).powf(along)
     }
 }
 
@@ -224,20 +224,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn limits_lie_between_what_is_calibrated_and_go_on_beyond() {
+    fn limits_are_those_of_the_next_number_and_grow_beyond_the_last() {
         let reach = Reach([1.0, 2.0, 2.0, 4.0, 8.0, 80.0]);
-        for (wanted, limit) in [
-            (1.0, 1.0),
-            (4.0, 2.0),
-            (7.0, 2.0),
-            (10.0, 2.0),
-            (100.0, 8.0),
-            (1000.0, 80.0),
-        ] {
-            assert!((reach.limit(wanted) / limit - 1.0).abs() < 1e-5, "{wanted}");
-        }
-        assert!(reach.limit(200.0) > 8.0 && reach.limit(200.0) < reach.limit(300.0));
-        assert!((reach.limit(10_000.0) / 800.0 - 1.0).abs() < 1e-4);
+        let wanted = [1.0, 4.0, 7.0, 10.0, 11.0, 100.0, 300.0, 1000.0, 2000.0];
+        let limits = wanted.map(|wanted| reach.limit(wanted));
+        assert_eq!(limits, [1.0, 2.0, 2.0, 2.0, 4.0, 8.0, 80.0, 80.0, 160.0]);
         assert_eq!(Reach::EVERYTHING.limit(50.0), f32::INFINITY);
     }
 

@@ -18,7 +18,7 @@ use twofold_types::Distance;
 
 use crate::arena::{Arena, QueryCode};
 use crate::bitmap::Bitmap;
-use crate::calibrate::Reach;
+use crate::calibrate::{MOST_CALIBRATED, Reach};
 use crate::centroids::Row;
 use crate::exact::gather;
 use crate::ivf::Ivf;
@@ -60,8 +60,8 @@ pub struct Effort {
     pub rows: usize,
 }
 
-/// Codes near the query that a mask is expected to treat like all others, until so many have been seen.
-const EXPECTED: f32 = 8.0;
+/// A mask that leaves less than this counts as a filter.
+const FILTERED: f32 = 0.95;
 
 /// A query is far from all vectors if its squared distance to every centroid is this many times the spread of a list.
 const FAR: f32 = 4.0;
@@ -71,8 +71,8 @@ const ANYWHERE: f32 = 2.0;
 
 /// A mask avoids the query if this many times as many matches are expected among the codes near it as there are, and so many
 /// more.
-const AVOIDED: f32 = 3.0;
-const AVOIDED_MORE: f32 = 12.0;
+const AVOIDED: f32 = 2.0;
+const AVOIDED_MORE: f32 = 6.0;
 
 /// The deviation of the error of an estimate, in scales of the code times the length of what the query has beyond the
 /// origin: sqrt(1 - 2/pi).
@@ -212,7 +212,7 @@ impl Ivf {
                 let radius_squared = (pole + uncounted - 2.0 * candidates.threshold()).max(f32::MIN_POSITIVE);
                 let farther = 2.0 * (nearest - score);
                 let unlikely = effort.lists as f32 * farther * farther / radius_squared;
-                unlikely > probe.effort.powi(4) * reach.limit(probe.k as f32 / near.share())
+                unlikely > probe.effort.powi(4) * reach.limit(near.wanted(probe.k as f32))
             };
             if done {
                 break;
@@ -233,13 +233,13 @@ impl Ivf {
                 block = kernels().scan(codes, &beyond, base, candidates.threshold(), block, &mut passed);
                 for (worth, place) in passed.iter() {
                     let offset = offsets[place];
-                    let counts = mask.contains(offset);
-                    near.saw(counts);
-                    if counts {
+                    if mask.contains(offset) {
                         candidates.offer(worth, offset);
                     }
                 }
                 candidates.settle(effort);
+                let nearer = passed.iter().filter(|&(worth, _)| worth >= candidates.threshold());
+                nearer.for_each(|(_, place)| near.saw(mask.contains(offsets[place])));
                 passed.len = 0;
             }
             anywhere |= near.is_avoided();
@@ -270,9 +270,14 @@ impl Near {
         self.matched += f32::from(u8::from(matches));
     }
 
-    /// The share of those near the query, as far as enough were seen to tell.
-    fn share(&self) -> f32 {
-        (self.matched + EXPECTED) / (self.seen + EXPECTED / self.overall)
+    /// Wanting so many of the points that it lets through is like wanting so many of all, or more: it may exclude just the cluster of
+    /// the query.
+    fn wanted(&self, k: f32) -> f32 {
+        if self.overall < FILTERED {
+            (k / self.overall).max(MOST_CALIBRATED)
+        } else {
+            k
+        }
     }
 
     /// Whether the mask avoids the query. Its nearest then are not the best of few lists but the stragglers of many.

@@ -128,6 +128,34 @@ fn recall_holds_for_queries_and_filters_from_elsewhere() {
 }
 
 #[test]
+fn recall_holds_for_filters_that_exclude_the_cluster_of_a_query() {
+    for distance in [Distance::Cosine, Distance::Dot, Distance::Euclid] {
+        let mut cloud = Cloud::new(11);
+        let centres: Vec<Vec<f32>> = (0..1_000)
+            .map(|_| (0..32).map(|_| 2.0 * cloud.uniform() - 1.0).collect())
+            .collect();
+        let mut arena = Arena::new(32, distance, true);
+        for offset in 0..30_000 {
+            let centre = &centres[offset as usize % 1_000];
+            let mut vector: Vec<f32> = centre.iter().map(|c| c + cloud.uniform() - 0.5).collect();
+            if distance == Distance::Cosine {
+                crate::kernel::normalise(&mut vector);
+            }
+            arena.set(offset, &vector);
+        }
+        let index = Ivf::build(&arena, 2, &|| false).unwrap();
+        let queries: Vec<Vec<f32>> = centres.iter().step_by(20).cloned().collect();
+        for share in [500, 100] {
+            let mask: Bitmap = (0..30_000).filter(|offset| offset % 1_000 < share).collect();
+            for k in [10, 40, 300] {
+                let recall = recall(&index, &arena, &queries, k, &mask);
+                assert!(recall >= 0.95, "{distance:?} {share} {k}: {recall}");
+            }
+        }
+    }
+}
+
+#[test]
 fn recall_holds_when_every_point_is_replaced_again_and_again() {
     let mut cloud = Cloud::new(9);
     let mut arena = filled(Distance::Cosine, 20_000, &mut cloud);
