@@ -9,9 +9,9 @@
 //!
 //! `(d_i² - d_1²) / p` tells how unlikely a ball of radius `p` around the query reaches into the list, the rank that the lists
 //! before it hold most of what is near; each alone reads a half more for the same recall, and so does a bound on what a list
-//! may hold. The limit is calibrated for every index ([`crate::calibrate`]) and several numbers of wanted points. A filter
-//! that lets one point in `n` through is like wanting `n` times as many without it; how many it lets through is counted where
-//! the query is, so one that avoids the query makes the search read on. Codes are compared further where the error of their
+//! may hold. The limit is calibrated for every index ([`crate::calibrate`]) and several numbers of wanted points; a filter takes
+//! the largest. Where a filter lets few of the codes near the query through, or the query is far from everything, lists are
+//! read until a bound on what they may hold falls below what was found. Codes are compared further where the error of their
 //! estimate, in proportion to the scale of the code, may hide that they are wanted.
 
 use twofold_types::Distance;
