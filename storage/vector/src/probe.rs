@@ -203,6 +203,14 @@ impl Ivf {
         // Far from the query all vectors are about equally far.
         let mut anywhere = pole - 2.0 * nearest > FAR * spread;
         let mut near = Near::new(mask.len() as f32 / self.len.max(1) as f32);
+        let filtered = near.overall < FILTERED;
+        // Wanting so many of the points that a filter lets through is like wanting so many of all, or more: it may exclude just the
+        // cluster of the query.
+        let wanted = match filtered {
+            true => (probe.k as f32 / near.overall).max(MOST_CALIBRATED),
+            false => probe.k as f32,
+        };
+        let limit = probe.effort.powi(4) * reach.limit(wanted);
         let mut passed = Passed::new();
         while let Some((score, list)) = order.next() {
             let done = if anywhere {
@@ -211,8 +219,7 @@ impl Ivf {
             } else {
                 let radius_squared = (pole + uncounted - 2.0 * candidates.threshold()).max(f32::MIN_POSITIVE);
                 let farther = 2.0 * (nearest - score);
-                let unlikely = effort.lists as f32 * farther * farther / radius_squared;
-                unlikely > probe.effort.powi(4) * reach.limit(near.wanted(probe.k as f32))
+                effort.lists as f32 * farther * farther / radius_squared > limit
             };
             if done {
                 break;
@@ -238,8 +245,10 @@ impl Ivf {
                     }
                 }
                 candidates.settle(effort);
-                let nearer = passed.iter().filter(|&(worth, _)| worth >= candidates.threshold());
-                nearer.for_each(|(_, place)| near.saw(mask.contains(offsets[place])));
+                if filtered {
+                    let nearer = passed.iter().filter(|&(worth, _)| worth >= candidates.threshold());
+                    nearer.for_each(|(_, place)| near.saw(mask.contains(offsets[place])));
+                }
                 passed.len = 0;
             }
             anywhere |= near.is_avoided();
@@ -268,16 +277,6 @@ impl Near {
     fn saw(&mut self, matches: bool) {
         self.seen += 1.0;
         self.matched += f32::from(u8::from(matches));
-    }
-
-    /// Wanting so many of the points that it lets through is like wanting so many of all, or more: it may exclude just the cluster of
-    /// the query.
-    fn wanted(&self, k: f32) -> f32 {
-        if self.overall < FILTERED {
-            (k / self.overall).max(MOST_CALIBRATED)
-        } else {
-            k
-        }
     }
 
     /// Whether the mask avoids the query. Its nearest then are not the best of few lists but the stragglers of many.
