@@ -31,6 +31,20 @@ pub struct Bitmap {
     chunks: Vec<Chunk>,
 }
 
+impl PartialEq for Chunk {
+    fn eq(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Sparse(mine), Self::Sparse(theirs)) => Arc::ptr_eq(mine, theirs) || mine == theirs,
+            (Self::Dense { words: mine, .. }, Self::Dense { words: theirs, .. }) => {
+                Arc::ptr_eq(mine, theirs) || mine == theirs
+            }
+            (list @ Self::Sparse(members), bits) | (bits, list @ Self::Sparse(members)) => {
+                list.len() == bits.len() && members.iter().all(|&low| bits.contains(low))
+            }
+        }
+    }
+}
+
 impl Default for Chunk {
     fn default() -> Self {
         Self::Sparse(Arc::default())
@@ -429,7 +443,10 @@ impl FromIterator<u32> for Bitmap {
 
 impl PartialEq for Bitmap {
     fn eq(&self, other: &Self) -> bool {
-        self.len() == other.len() && self.intersection_len(other) == self.len()
+        let common = self.chunks.len().min(other.chunks.len());
+        let is_rest_empty = |set: &Self| set.chunks[common..].iter().all(|chunk| chunk.len() == 0);
+        let mut chunks = self.chunks.iter().zip(&other.chunks);
+        is_rest_empty(self) && is_rest_empty(other) && chunks.all(|(mine, theirs)| mine == theirs)
     }
 }
 

@@ -101,7 +101,7 @@ impl Ivf {
             overlay: &Bitmap::new(),
             effort: 1.0,
         };
-        let (found, _) = self.search_within(arena, arena.row(offset), probe, reach);
+        let (found, _) = self.search_within(arena, arena.row(offset), probe, reach, None);
         let others = found.into_iter().map(|neighbour| neighbour.offset);
         others.filter(move |&other| other != offset).take(k)
     }
@@ -125,8 +125,16 @@ impl Ivf {
             };
             (0..PASSES).map(|_| pass()).fold(f32::MAX, f32::min)
         };
-        let search = |mask: &Bitmap| fastest(mask, &|query, probe| drop(black_box(self.search(arena, query, probe))));
-        let gather = |mask: &Bitmap| fastest(mask, &|query, probe| drop(black_box(self.gather(arena, query, probe))));
+        let search = |mask: &Bitmap| {
+            fastest(mask, &|query, probe| {
+                drop(black_box(self.search_within(arena, query, probe, self.reach, None)))
+            })
+        };
+        let gather = |mask: &Bitmap| {
+            fastest(mask, &|query, probe| {
+                drop(black_box(self.gather_within(arena, query, probe, None)))
+            })
+        };
         let costs = [1, 10, 100].map(|nth| search(&every(arena, nth)));
         let len = arena.present().len() as usize;
         let (few, many) = (every(arena, len / 1_000), every(arena, len / 8_000));

@@ -25,6 +25,7 @@ use crate::centroids::Centroids;
 use crate::ivf::{Ivf, expansion, sketches};
 use crate::kernel::{BLOCK, Lanes, SLICE, Slice};
 use crate::list::List;
+use crate::subset::Subsets;
 
 /// What a checkpoint begins with; the last byte is the version.
 const MAGIC: [u8; 64] = {
@@ -401,6 +402,7 @@ fn read_index(sections: &mut Sections<'_>, facts: &Facts, arena: &Arena) -> Resu
     }
     let [all, tenth, hundredth, start, each] = facts.costs;
     let index = Ivf {
+        subsets: Subsets::default(),
         distance: arena.distance(),
         radius_squared: facts.radius_squared,
         sketches: sketches(&rotation),

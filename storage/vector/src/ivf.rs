@@ -22,6 +22,7 @@ use crate::kernel::{SLICE, kernels};
 use crate::list::{Entry, List};
 use crate::rotation::Rotation;
 use crate::sketch::Sketches;
+use crate::subset::Subsets;
 
 /// Up to this many vectors one list is as fast as many.
 pub(crate) const FLAT_LIMIT: u64 = 16_384;
@@ -98,6 +99,7 @@ pub struct Ivf {
     pub(crate) spread: f32,
     /// None where they would not be smaller than byte codes.
     pub(crate) sketches: Option<Sketches>,
+    pub(crate) subsets: Subsets,
     pub(crate) homes: Homes,
     pub(crate) len: u64,
     pub(crate) trained_on: u64,
@@ -162,6 +164,7 @@ impl Ivf {
             lists: Vec::new(),
             spread: 0.0,
             sketches: sketches(&rotation),
+            subsets: Subsets::default(),
             homes: Homes::default(),
             len: 0,
             trained_on: len,
@@ -214,7 +217,7 @@ impl Ivf {
         let lists: usize = self.lists.iter().map(|list| list.heap_bytes()).sum();
         let homes = self.homes.chunks.len() * Homes::CHUNK * size_of::<Home>();
         let sketches = self.sketches.as_ref().map_or(0, Sketches::heap_bytes);
-        lists + homes + sketches + self.centroids.heap_bytes()
+        lists + homes + sketches + self.centroids.heap_bytes() + self.subsets.heap_bytes()
     }
 
     /// How many lists it has.
@@ -240,12 +243,13 @@ impl Ivf {
     /// The index after a change: every offset of `changed` is taken out, and put back as far as the arena has a vector for it.
     pub fn follow(&self, arena: &Arena, changed: &Bitmap, threads: usize, cancel: Cancel<'_>) -> Self {
         let mut next = self.clone();
-        let changed: Vec<u32> = changed.iter().collect();
-        for offsets in changed.chunks(BATCH) {
+        let offsets: Vec<u32> = changed.iter().collect();
+        for offsets in offsets.chunks(BATCH) {
             next.place(arena, offsets, threads);
         }
         next.maintain(arena, cancel);
-        next.changed = next.changed.map(|count| count + changed.len() as u64);
+        next.changed = next.changed.map(|count| count + changed.len());
+        next.subsets = self.subsets.following(self, &next, changed);
         if next.changed[1] * RECALIBRATED > next.len {
             next.changed[1] = 0;
             next.calibrate(arena);

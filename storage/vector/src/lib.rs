@@ -21,6 +21,7 @@ mod probe;
 mod rotation;
 mod sketch;
 mod sparse;
+mod subset;
 
 pub use arena::{Arena, BlockIds, HeapBytes};
 pub use bitmap::{Bitmap, Union};

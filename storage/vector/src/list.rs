@@ -12,6 +12,7 @@
 //!
 //! The query is cut to a few bits; [`crate::kernel`] says how products with signs are made of them.
 
+use crate::bitmap::Bitmap;
 use crate::kernel::{BLOCK, Codes, Lanes, SLICE, Slice, prefetch};
 
 /// One code on its way into a list.
@@ -112,13 +113,19 @@ impl List {
         prefetch(&self.factors[..self.factors.len().min(4)]);
     }
 
-    pub(crate) fn push(&mut self, entry: &Entry) {
+    /// Block and lane of the next entry, with room for it.
+    fn next_place(&mut self) -> (usize, usize) {
         let (block, lane) = (self.offsets.len() / BLOCK, self.offsets.len() % BLOCK);
         if lane == 0 {
             let empty = Slice([[0; BLOCK]; SLICE / 8]);
             self.bits.extend(std::iter::repeat_n(empty, self.slices));
             self.factors.extend([Lanes([0.0; BLOCK]), NEVER]);
         }
+        (block, lane)
+    }
+
+    pub(crate) fn push(&mut self, entry: &Entry) {
+        let (block, lane) = self.next_place();
         let rows = self.bits[block * self.slices..]
             .iter_mut()
             .flat_map(|slice| &mut slice.0);
@@ -128,6 +135,36 @@ impl List {
         self.offsets.push(entry.offset);
         // What leaves does not change the mean: as good as any guess.
         self.spread += (entry.squared - self.spread) / self.offsets.len() as f32;
+    }
+
+    /// Its entries that a mask lets through.
+    pub(crate) fn masked(&self, mask: &Bitmap) -> Self {
+        let masked = |&(_, &offset): &(usize, &u32)| mask.contains(offset);
+        let entries: Vec<(usize, &u32)> = self.offsets.iter().enumerate().filter(masked).collect();
+        let blocks = entries.len().div_ceil(BLOCK);
+        let mut part = Self {
+            offsets: Vec::with_capacity(entries.len()),
+            bits: Vec::with_capacity(blocks * self.slices),
+            factors: Vec::with_capacity(2 * blocks),
+            slices: self.slices,
+            spread: self.spread,
+        };
+        for (place, &offset) in entries {
+            let to = part.next_place();
+            let from = (place / BLOCK, place % BLOCK);
+            let slices = part.bits[to.0 * self.slices..]
+                .iter_mut()
+                .zip(&self.bits[from.0 * self.slices..]);
+            for (to_rows, from_rows) in slices {
+                let rows = to_rows.0.iter_mut().zip(&from_rows.0);
+                rows.for_each(|(to_row, from_row)| to_row[to.1] = from_row[from.1]);
+            }
+            for factor in 0..2 {
+                part.factors[2 * to.0 + factor].0[to.1] = self.factors[2 * from.0 + factor].0[from.1];
+            }
+            part.offsets.push(offset);
+        }
+        part
     }
 
     /// Removes an offset; the last entry takes its place.

@@ -22,8 +22,10 @@ use crate::calibrate::{MOST_CALIBRATED, Reach};
 use crate::centroids::Row;
 use crate::exact::gather;
 use crate::ivf::Ivf;
-use crate::kernel::{BLOCK, Passed, kernels, planes, prefetch};
+use crate::kernel::{BLOCK, Passed, SLICE, ScanQuery, kernels, planes, prefetch};
+use crate::list::List;
 use crate::pool::{Candidates, ordered, unordered};
+use crate::subset::Subset;
 
 /// A point found, with how near it is: higher is nearer for every distance.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -87,7 +89,7 @@ fn margin(effort: f32) -> f32 {
 }
 
 /// Of fewer vectors than this all are compared by their byte codes at once.
-const SKETCHED: u64 = 400;
+pub(crate) const SKETCHED: u64 = 400;
 
 /// A query as 1-bit codes meet it.
 struct Beyond {
@@ -100,7 +102,13 @@ struct Beyond {
 impl Ivf {
     /// The nearest of the masked vectors that are in the index or in the overlay; fewer than `k` only where no more are there.
     pub fn search(&self, arena: &Arena, query: &[f32], probe: Probe<'_>) -> (Vec<Neighbour>, Effort) {
-        self.search_within(arena, query, probe, self.reach)
+        self.search_within(
+            arena,
+            query,
+            probe,
+            self.reach,
+            self.subsets.of(self, probe.mask).as_deref(),
+        )
     }
 
     pub(crate) fn search_within(
@@ -109,6 +117,7 @@ impl Ivf {
         query: &[f32],
         probe: Probe<'_>,
         reach: Reach,
+        subset: Option<&Subset>,
     ) -> (Vec<Neighbour>, Effort) {
         let mut effort = Effort::default();
         if probe.k == 0 {
@@ -117,12 +126,22 @@ impl Ivf {
         let code = self.query_code(query);
         let mut candidates = Candidates::new(arena, &code, probe.k);
         candidates.compare_all(&masked_overlay(probe), &mut effort);
-        self.read_lists(&code, probe, reach, &mut candidates, &mut effort);
+        self.read_lists(&code, probe, reach, subset, &mut candidates, &mut effort);
         (candidates.nearest(query, &mut effort), effort)
     }
 
     /// The same by comparing every masked vector: by its sketch, the best by byte codes, the best of these in full precision.
     pub fn gather(&self, arena: &Arena, query: &[f32], probe: Probe<'_>) -> (Vec<Neighbour>, Effort) {
+        self.gather_within(arena, query, probe, self.subsets.of(self, probe.mask).as_deref())
+    }
+
+    pub(crate) fn gather_within(
+        &self,
+        arena: &Arena,
+        query: &[f32],
+        probe: Probe<'_>,
+        subset: Option<&Subset>,
+    ) -> (Vec<Neighbour>, Effort) {
         let Probe { k, mask, .. } = probe;
         let Some(sketches) = self
             .sketches
@@ -135,10 +154,17 @@ impl Ivf {
         let beyond = self.beyond(&code);
         let margin = margin(probe.effort) * beyond.deviation;
         let base = kernels().dot(&self.origin, &code.rotated);
-        let beyond = planes(&beyond.vector);
         let mut effort = Effort::default();
         let mut candidates = Candidates::new(arena, &code, k);
         candidates.compare_all(&masked_overlay(probe), &mut effort);
+        if let Some(subset) = subset {
+            let flat = subset.flat(|mask| sketches.list(self.origin.len() / SLICE, mask));
+            let query_scan = kernels().scan_query(&beyond.vector).raised(margin);
+            let mut scan = Scan::new(&query_scan, &mut candidates, &mut effort);
+            scan.list(flat, base, |_| true, |_| ());
+            return (candidates.nearest(query, &mut effort), effort);
+        }
+        let beyond = planes(&beyond.vector);
         let mut offsets = Vec::with_capacity(mask.len() as usize);
         mask.for_each(|offset| offsets.push(offset));
         effort.codes = offsets.len();
@@ -178,6 +204,7 @@ impl Ivf {
         code: &QueryCode,
         probe: Probe<'_>,
         reach: Reach,
+        subset: Option<&Subset>,
         candidates: &mut Candidates<'_>,
         effort: &mut Effort,
     ) {
@@ -211,47 +238,92 @@ impl Ivf {
             false => probe.k as f32,
         };
         let limit = probe.effort.powi(4) * reach.limit(wanted);
-        let mut passed = Passed::new();
+        let part = |list: usize| match subset {
+            Some(subset) => subset.known(list),
+            None => Some(&*self.lists[list]),
+        };
+        let mut scan = Scan::new(&beyond, candidates, effort);
         while let Some((score, list)) = order.next() {
             let done = if anywhere {
                 let deviation = (spread * ((pole - 2.0 * score).max(0.0) + spread / 2.0)).sqrt();
-                score + (uncounted - spread) / 2.0 + ANYWHERE * deviation < candidates.threshold()
+                score + (uncounted - spread) / 2.0 + ANYWHERE * deviation < scan.candidates.threshold()
             } else {
-                let radius_squared = (pole + uncounted - 2.0 * candidates.threshold()).max(f32::MIN_POSITIVE);
+                let radius_squared = (pole + uncounted - 2.0 * scan.candidates.threshold()).max(f32::MIN_POSITIVE);
                 let farther = 2.0 * (nearest - score);
-                effort.lists as f32 * farther * farther / radius_squared > limit
+                scan.effort.lists as f32 * farther * farther / radius_squared > limit
             };
             if done {
                 break;
             }
-            effort.lists += 1;
-            if let Some(next) = order.ahead(0) {
-                self.lists[next].prefetch();
+            scan.effort.lists += 1;
+            if let Some(next) = order.ahead(0).and_then(part) {
+                next.prefetch();
             }
-            if let Some(later) = order.ahead(1) {
-                prefetch(std::slice::from_ref(&*self.lists[later]));
+            if let Some(later) = order.ahead(1).and_then(part) {
+                prefetch(std::slice::from_ref(later));
             }
-            let list_codes = &self.lists[list];
-            effort.codes += list_codes.len();
             let base = score + self.centroids.half(list);
-            let (codes, offsets) = (list_codes.codes(), list_codes.offsets());
-            let mut block = 0;
-            while block * BLOCK < offsets.len() {
-                block = kernels().scan(codes, &beyond, base, candidates.threshold(), block, &mut passed);
-                for (worth, place) in passed.iter() {
-                    let offset = offsets[place];
-                    if mask.contains(offset) {
-                        candidates.offer(worth, offset);
-                    }
+            match subset {
+                Some(subset) => {
+                    let part = subset.list(self, list);
+                    scan.list(part, base, |_| true, |_| ());
+                    near.saw(self.lists[list].len(), part.len());
                 }
-                candidates.settle(effort);
-                if filtered {
-                    let nearer = passed.iter().filter(|&(worth, _)| worth >= candidates.threshold());
-                    nearer.for_each(|(_, place)| near.saw(mask.contains(offsets[place])));
-                }
-                passed.len = 0;
+                None => scan.list(
+                    &self.lists[list],
+                    base,
+                    |offset| mask.contains(offset),
+                    |offset| {
+                        if filtered {
+                            near.saw(1, mask.contains(offset).into());
+                        }
+                    },
+                ),
             }
             anywhere |= near.is_avoided();
+        }
+    }
+}
+
+/// A query that meets lists.
+struct Scan<'s, 'a> {
+    query: &'s ScanQuery,
+    candidates: &'s mut Candidates<'a>,
+    effort: &'s mut Effort,
+    passed: Passed,
+}
+
+impl<'s, 'a> Scan<'s, 'a> {
+    fn new(query: &'s ScanQuery, candidates: &'s mut Candidates<'a>, effort: &'s mut Effort) -> Self {
+        Self {
+            query,
+            candidates,
+            effort,
+            passed: Passed::new(),
+        }
+    }
+
+    /// Offers what a list holds that may be among the nearest and counts; and says of which codes that is still so after they
+    /// were compared further, whether they count or not.
+    #[inline]
+    fn list(&mut self, list: &List, base: f32, counts: impl Fn(u32) -> bool, mut nearer: impl FnMut(u32)) {
+        let (codes, offsets) = (list.codes(), list.offsets());
+        self.effort.codes += list.len();
+        let mut block = 0;
+        while block * BLOCK < offsets.len() {
+            let threshold = self.candidates.threshold();
+            block = kernels().scan(codes, self.query, base, threshold, block, &mut self.passed);
+            for (worth, place) in self.passed.iter() {
+                let offset = offsets[place];
+                if counts(offset) {
+                    self.candidates.offer(worth, offset);
+                }
+            }
+            self.candidates.settle(self.effort);
+            let threshold = self.candidates.threshold();
+            let passed = self.passed.iter().filter(|&(worth, _)| worth >= threshold);
+            passed.for_each(|(_, place)| nearer(offsets[place]));
+            self.passed.len = 0;
         }
     }
 }
@@ -274,9 +346,9 @@ impl Near {
     }
 
     #[inline]
-    fn saw(&mut self, matches: bool) {
-        self.seen += 1.0;
-        self.matched += f32::from(u8::from(matches));
+    fn saw(&mut self, codes: usize, matched: usize) {
+        self.seen += codes as f32;
+        self.matched += matched as f32;
     }
 
     /// Whether the mask avoids the query. Its nearest then are not the best of few lists but the stragglers of many.

@@ -6,8 +6,9 @@
 
 use std::sync::Arc;
 
-use crate::kernel::{ScanQuery, kernels};
-use crate::list::Entry;
+use crate::bitmap::Bitmap;
+use crate::kernel::{SLICE, ScanQuery, kernels};
+use crate::list::{Entry, List};
 
 /// Rows that are shared between clones until one of them changes.
 const CHUNK: usize = 256;
@@ -85,18 +86,41 @@ impl Sketches {
             let estimates = &mut estimates[..rows.len()];
             kernels().products(query, &rows, estimates);
             for (estimate, row) in estimates.iter_mut().zip(&rows) {
-                let factors = row.last_chunk::<8>().expect("a row has a line at least");
-                let [scale, add] = bytemuck::cast::<_, [f32; 2]>(*factors);
+                let [scale, add] = factors(row);
                 *estimate = scale * (*estimate + margin) + add;
             }
             visit(offsets, estimates);
         }
     }
 
+    /// The sketches of a mask as a list, of so many slices.
+    pub(crate) fn list(&self, slices: usize, mask: &Bitmap) -> List {
+        let mut list = List::new(slices);
+        mask.for_each(|offset| {
+            if offset < self.end() {
+                let row = self.row(offset);
+                let [scale, add] = factors(row);
+                list.push(&Entry {
+                    offset,
+                    bits: row[..slices * SLICE / 8].to_vec(),
+                    scale,
+                    add,
+                    squared: 0.0,
+                });
+            }
+        });
+        list
+    }
+
     /// Bytes on the heap.
     pub(crate) fn heap_bytes(&self) -> usize {
         self.chunks.len() * CHUNK * self.lines * size_of::<Line>()
     }
+}
+
+/// The scale and the addend of a row.
+fn factors(row: &[u8]) -> [f32; 2] {
+    bytemuck::cast(*row.last_chunk::<8>().expect("a row has a line at least"))
 }
 
 fn write(row: &mut [Line], bits: &[u8], scale: f32, add: f32) {
@@ -137,9 +161,9 @@ mod tests {
         vector
     }
 
-    /// Says how much a gather finds of what is nearest to forty queries.
+    /// Says how much a gather finds of what is nearest to forty queries, from sketches or a copy of them: the lesser.
     fn recall(index: &Ivf, arena: &Arena, mask: &Bitmap, overlay: &Bitmap) -> f64 {
-        let (mut hits, mut wanted) = (0, 0);
+        let (mut hits, mut wanted) = ([0, 0], 0);
         for query in 0..40 {
             let query = vector(1_000_000 + query, arena.distance());
             let (truth, _) = exact(arena, &query, 10, mask);
@@ -149,13 +173,18 @@ mod tests {
                 overlay,
                 effort: 1.0,
             };
-            let (found, effort) = index.gather(arena, &query, probe);
-            assert_eq!(effort.codes as u64, mask.len(), "sketches were not used");
-            assert!(effort.bytes < effort.codes / 2 + overlay.len() as usize, "{effort:?}");
-            hits += found.iter().filter(|near| truth.contains(near)).count();
+            let ways = [
+                index.gather_within(arena, &query, probe, None),
+                index.gather(arena, &query, probe),
+            ];
+            for ((found, effort), hits) in ways.into_iter().zip(&mut hits) {
+                assert_eq!(effort.codes as u64, mask.len(), "sketches were not used");
+                assert!(effort.bytes < effort.codes / 2 + overlay.len() as usize, "{effort:?}");
+                *hits += found.iter().filter(|near| truth.contains(near)).count();
+            }
             wanted += truth.len();
         }
-        hits as f64 / wanted as f64
+        hits[0].min(hits[1]) as f64 / wanted as f64
     }
 
     #[test]

@@ -42,6 +42,26 @@ fn search(query: &[f32], filter: Option<&Filter>, ef: usize) -> Result<Search> {
     })
 }
 
+/// So many thousandths of the points, from one on.
+fn filter(from: u64, share: u64) -> Result<Filter> {
+    let range = json!({"gte": from, "lt": from + share});
+    Ok(serde_json::from_value(
+        json!({"must": [{"key": "thousandth", "range": range}]}),
+    )?)
+}
+
+/// Searches per second of CPU time.
+fn speed(collection: &Collection, searches: &[Search]) -> Result<f64> {
+    let (begun, mut passes) = (thread_time(), 0);
+    while thread_time() - begun < LEAST {
+        for search in searches {
+            std::hint::black_box(collection.search(search)?);
+        }
+        passes += 1;
+    }
+    Ok((passes * searches.len()) as f64 / (thread_time() - begun).as_secs_f64())
+}
+
 /// Two threads search at once: how many times the queries of one in the same time.
 fn scaling(collection: &Collection, searches: &[Search]) -> Result<f64> {
     let run = |threads: usize| -> Result<f64> {
@@ -121,12 +141,7 @@ fn main() -> Result<()> {
     let rss = rss_megabytes() - before;
     let mut measured = Vec::new();
     for (number, share) in SHARES.into_iter().enumerate() {
-        let filter: Option<Filter> = match share {
-            1000 => None,
-            share => Some(serde_json::from_value(
-                json!({"must": [{"key": "thousandth", "range": {"lt": share}}]}),
-            )?),
-        };
+        let filter = (share < 1000).then(|| filter(0, share)).transpose()?;
         for ef in EFFORTS {
             let searches = queries.iter().map(|query| search(query, filter.as_ref(), ef));
             let searches = searches.collect::<Result<Vec<_>>>()?;
@@ -137,22 +152,24 @@ fn main() -> Result<()> {
                 let known = |point: &PointId| matches!(point, PointId::Num(id) if truth.contains(&(*id as u32)));
                 hits += found.iter().filter(|point| known(&point.id)).count();
             }
-            let (begun, mut passes) = (thread_time(), 0);
-            while thread_time() - begun < LEAST {
-                for search in &searches {
-                    std::hint::black_box(collection.search(search)?);
-                }
-                passes += 1;
-            }
-            let seconds = (thread_time() - begun).as_secs_f64();
             let (_, explained) = collection.explain(&searches[0])?;
-            measured.push(json!({
+            let mut point = json!({
                 "share": share,
                 "knob": ef,
                 "recall": hits as f64 / (queries.len() * K) as f64,
-                "qps": (passes * queries.len()) as f64 / seconds,
+                "qps": speed(&collection, &searches)?,
                 "plan": format!("{:?}", explained.plan),
-            }));
+            });
+            if share < 1000 {
+                // As many points, and each time others.
+                let searches = queries.iter().zip(0..).map(|(query, number)| {
+                    let from = number * (1000 - share) / queries.len() as u64;
+                    search(query, Some(&self::filter(from, share)?), ef)
+                });
+                let searches = searches.collect::<Result<Vec<_>>>()?;
+                point["qps_of_new_filters"] = speed(&collection, &searches)?.into();
+            }
+            measured.push(point);
         }
     }
     let searches = queries

@@ -2,6 +2,7 @@ use super::maintenance::SPLIT_FACTOR;
 use super::*;
 use crate::exact::exact;
 use crate::probe::Probe;
+use crate::subset::Subset;
 
 /// Vectors around a few hundred centres, from the seed on always the same.
 struct Cloud {
@@ -52,9 +53,10 @@ impl Cloud {
     }
 }
 
+/// The recall of searches in whole lists, or of those in what the mask leaves of them: the lesser.
 fn recall(index: &Ivf, arena: &Arena, queries: &[Vec<f32>], k: usize, mask: &Bitmap) -> f64 {
     let nothing = Bitmap::new();
-    let (mut hits, mut wanted) = (0, 0);
+    let (mut hits, mut hits_of_part, mut wanted) = (0, 0, 0);
     for query in queries {
         let truth: Vec<u32> = exact(arena, query, k, mask).0.iter().map(|near| near.offset).collect();
         let probe = Probe {
@@ -63,12 +65,15 @@ fn recall(index: &Ivf, arena: &Arena, queries: &[Vec<f32>], k: usize, mask: &Bit
             overlay: &nothing,
             effort: 1.0,
         };
-        let found = index.search(arena, query, probe).0;
-        assert_eq!(found.len(), truth.len());
-        hits += found.iter().filter(|near| truth.contains(&near.offset)).count();
+        let (found, _) = index.search_within(arena, query, probe, index.reach, None);
+        let (found_in_part, _) = index.search(arena, query, probe);
+        for (found, hits) in [(found, &mut hits), (found_in_part, &mut hits_of_part)] {
+            assert_eq!(found.len(), truth.len());
+            *hits += found.iter().filter(|near| truth.contains(&near.offset)).count();
+        }
         wanted += truth.len();
     }
-    hits as f64 / wanted as f64
+    hits.min(hits_of_part) as f64 / wanted as f64
 }
 
 fn filled(distance: Distance, count: u32, cloud: &mut Cloud) -> Arena {
@@ -153,6 +158,65 @@ fn recall_holds_for_filters_that_exclude_the_cluster_of_a_query() {
             }
         }
     }
+}
+
+#[test]
+fn copies_behind_a_mask_follow_the_lists() {
+    let mut cloud = Cloud::new(12);
+    let mut arena = filled(Distance::Euclid, 20_000, &mut cloud);
+    let index = Ivf::build(&arena, 2, &|| false).unwrap();
+    let mask: Bitmap = (0..20_000).filter(|offset| offset % 7 < 2).collect();
+    let queries: Vec<_> = (0..30).map(|_| cloud.vector()).collect();
+    assert!(index.subsets.of(&index, &mask).is_none(), "a mask that was never seen");
+    assert!(recall(&index, &arena, &queries, 10, &mask) >= 0.95);
+    let subset = index.subsets.of(&index, &mask).unwrap();
+    let read = |subset: &Subset, index: &Ivf| -> Vec<usize> {
+        (0..index.lists())
+            .filter(|&list| subset.known(list).is_some())
+            .collect()
+    };
+    assert!(!read(&subset, &index).is_empty());
+
+    // A few lists change: their copies are made again, the others are kept.
+    let mut changed = Bitmap::new();
+    for offset in (0..20_000).step_by(1_000) {
+        arena.set(offset, &cloud.vector());
+        changed.insert(offset);
+    }
+    let next = index.follow(&arena, &changed, 1, &|| false);
+    let following = next.subsets.of(&next, &mask).unwrap();
+    let kept = read(&following, &next);
+    let unchanged = |&list: &usize| Arc::ptr_eq(&index.lists[list], &next.lists[list]);
+    let expected: Vec<usize> = read(&subset, &index).into_iter().filter(unchanged).collect();
+    assert!(kept == expected && !kept.is_empty() && kept.len() < read(&subset, &index).len());
+    assert!(recall(&next, &arena, &queries, 10, &mask) >= 0.95);
+    for list in 0..next.lists() {
+        let masked = next.lists[list].offsets().iter().copied();
+        let masked: Vec<u32> = masked.filter(|&offset| mask.contains(offset)).collect();
+        assert_eq!(following.list(&next, list).offsets(), masked);
+    }
+}
+
+#[test]
+fn copies_behind_masks_are_bounded() {
+    let mut cloud = Cloud::new(13);
+    let arena = filled(Distance::Euclid, 20_000, &mut cloud);
+    let index = Ivf::build(&arena, 2, &|| false).unwrap();
+    let nth = |nth: usize| (0..20_000).step_by(nth).collect::<Bitmap>();
+    let is_copied = |mask: &Bitmap| index.subsets.of(&index, mask).is_some();
+    assert!(!is_copied(&nth(1)) && !is_copied(&nth(1)), "as much as all");
+    let masks: Vec<Bitmap> = (3..8).map(nth).collect();
+    let shares = |masks: &[Bitmap]| masks.iter().map(|mask| mask.len() as f64 / 20_000.0).sum::<f64>();
+    assert!(shares(&masks) > 1.0);
+    for mask in masks.iter().chain(&masks) {
+        index.subsets.of(&index, mask);
+    }
+    let copies = |mask: &&Bitmap| index.subsets.peek(mask);
+    let copied: Vec<Bitmap> = masks.iter().filter(copies).cloned().collect();
+    assert!(copied.contains(masks.last().unwrap()) && shares(&copied) <= 0.5);
+    // Others that came since are remembered instead.
+    (20..40).for_each(|n| assert!(!is_copied(&nth(n))));
+    assert!(!is_copied(masks.last().unwrap()));
 }
 
 #[test]
