@@ -47,19 +47,17 @@ impl Collection {
         self.rocks.sync()
     }
 
-    /// Binds a vector to the model that fills it. Fails when it is bound to another one already.
-    pub fn bind_encoder(&self, vector: &str, model: &ModelId) -> Result<Result<(), ModelId>> {
+    /// Binds a vector to the encoder that fills it. Fails when it is bound to another model already.
+    pub fn bind_encoder(&self, vector: &str, encoder: EncoderParams) -> Result<Result<(), ModelId>> {
         let mut writer = self.lock_writer()?;
         let mut config = writer.record.config()?;
         match config.encoders.get(vector) {
-            Some(bound) if bound.model == *model => return Ok(Ok(())),
+            Some(bound) if bound.model == encoder.model => return Ok(Ok(())),
             Some(bound) => return Ok(Err(bound.model.clone())),
             None if writer.reembedding => return Err(StorageError::PointsHeld(self.name().clone())),
             None => {}
         }
-        config
-            .encoders
-            .insert(vector.to_owned(), EncoderParams::new(model.clone()));
+        config.encoders.insert(vector.to_owned(), encoder);
         let mut record = writer.record.clone();
         record.set_config(&config);
         self.alter(&mut writer, record).map(Ok)

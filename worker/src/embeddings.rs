@@ -55,6 +55,7 @@ impl Engine {
             }
             .into());
         }
+        let params = &self.models.settled(params.clone());
         let encoder = self.models.get(params)?;
         require(encoder.as_ref(), kind)?;
         let tokens = tokenize(encoder.as_ref(), texts, role)?;

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 use twofold_encode::{
-    Bm25Encoder, Checkpoint, CrossEncoder, Device, EncodeError, EncodeOptions, Encoder, Endpoints, ModelFiles,
+    BM25, Bm25Encoder, Checkpoint, CrossEncoder, Device, EncodeError, EncodeOptions, Encoder, Endpoints, ModelFiles,
     RemoteEncoder, RemoteReranker, TwoTowers, known_model, settled,
 };
 use twofold_types::{EncoderParams, ModelId, ModelInfo, Precision};
@@ -89,13 +89,12 @@ impl Models {
         Ok(encoder)
     }
 
-    /// The same, with a precision that was left to us chosen for this machine. One that runs elsewhere gives numbers, whatever it
-    /// computes in.
+    /// The same, with a precision that was left to us chosen for this machine. BM25 and what runs elsewhere have none.
     pub fn settled(&self, params: EncoderParams) -> EncoderParams {
-        let precision = match params.precision {
-            Precision::Auto if self.endpoints.of(&params.model).is_some() => Precision::F32,
-            _ => settled(&params, &self.device),
-        };
+        if params.model.as_str() == BM25 || self.endpoints.of(&params.model).is_some() {
+            return params;
+        }
+        let precision = settled(&params, &self.device);
         EncoderParams { precision, ..params }
     }
 
@@ -257,7 +256,7 @@ mod tests {
     use std::num::NonZeroUsize;
     use std::path::Path;
 
-    use twofold_encode::{BM25, DeviceSpec};
+    use twofold_encode::DeviceSpec;
     use twofold_storage::Fault;
     use twofold_types::{Details, Embedding, Role};
 

@@ -137,14 +137,18 @@ impl Engine {
             (None, Some(model)) => EncoderParams::new(model.clone()),
             (None, None) => return Err(WorkerError::NoEncoder(vector.to_owned())),
         };
-        let asked = with_options(asked, options)?;
+        let asked = self.models.settled(with_options(asked, options)?);
         let encoder = self.models.get(&asked)?;
         check_space(&config, vector, encoder.space())?;
-        if bound.is_none()
-            && role == Role::Document
-            && let Err(winner) = collection.bind_encoder(vector, &asked.model)?
-        {
-            return Err(other_model(winner, &asked.model));
+        if bound.is_none() && role == Role::Document {
+            // What one text asks of BM25 is not meant for all.
+            let bound = EncoderParams {
+                options: None,
+                ..asked.clone()
+            };
+            if let Err(winner) = collection.bind_encoder(vector, bound)? {
+                return Err(other_model(winner, &asked.model));
+            }
         }
         Ok((asked, encoder))
     }

@@ -38,8 +38,8 @@ pub struct EncoderParams {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<usize>, minimum = 1)]
     pub max_tokens: Option<NonZeroUsize>,
-    /// What the network computes in. Default: f32.
-    #[serde(default, skip_serializing_if = "Precision::is_f32")]
+    /// What the network computes in. Default: `auto`.
+    #[serde(default, skip_serializing_if = "Precision::is_auto")]
     pub precision: Precision,
     /// How BM25 weighs terms and what a term is; of `Qdrant/bm25` only, which has none of the above.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -57,7 +57,7 @@ impl EncoderParams {
             normalize: None,
             dimensions: None,
             max_tokens: None,
-            precision: Precision::F32,
+            precision: Precision::Auto,
             options: None,
         }
     }
@@ -68,7 +68,6 @@ impl EncoderParams {
 #[serde(rename_all = "snake_case")]
 pub enum Precision {
     /// Floating point numbers of 32 bits.
-    #[default]
     F32,
     /// Floating point numbers of 16 bits with the range of f32, added up in 32, where the processor (AMX) or the GPU multiplies
     /// such, else f32: faster, and the vectors are as good as those of f32 but not the same.
@@ -77,12 +76,13 @@ pub enum Precision {
     Int8,
     /// The fastest of these on this machine by which the model is known to lose next to nothing: `bf16`, else `int8`, else `f32`. A
     /// collection is made with one of these three and keeps it.
+    #[default]
     Auto,
 }
 
 impl Precision {
-    fn is_f32(&self) -> bool {
-        *self == Self::F32
+    fn is_auto(&self) -> bool {
+        *self == Self::Auto
     }
 }
 

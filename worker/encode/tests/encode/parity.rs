@@ -3,7 +3,7 @@
 use twofold_encode::{DeviceSpec, Model, ModelFiles, cosine};
 use twofold_types::{Distance, EmbeddingSpace, Pooling, Role};
 
-use crate::support::{MODEL, Pooled, REFERENCE, assert_same, norm, replace, variant_of_model};
+use crate::support::{MODEL, Pooled, REFERENCE, assert_same, model_dir, norm, replace, variant_of_model};
 
 const NO_NORMALIZE: &str = r#"[
     {"idx": 0, "name": "0", "path": "", "type": "sentence_transformers.models.Transformer"},
@@ -138,7 +138,8 @@ fn weights_with_the_prefix_of_a_larger_model_are_found_by_their_names() {
 
 #[test]
 fn the_encoder_says_what_it_is() {
-    let encoder = MODEL.encoder();
+    let model = Model::open(model_dir(), DeviceSpec::Cpu).unwrap();
+    let encoder = model.encoder();
     let space = EmbeddingSpace::Dense {
         dimensions: 384,
         distance: Distance::Cosine,

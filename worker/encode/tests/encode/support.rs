@@ -44,7 +44,8 @@ pub struct Pooled {
 pub static REFERENCE: LazyLock<Reference> =
     LazyLock::new(|| serde_json::from_str(include_str!("../fixtures/minilm_reference.json")).unwrap());
 
-pub static MODEL: LazyLock<Model> = LazyLock::new(|| Model::open(model_dir(), DeviceSpec::Cpu).unwrap());
+pub static MODEL: LazyLock<Model> =
+    LazyLock::new(|| open_with(&model_dir(), &params(), EncodeOptions::default()).unwrap());
 
 impl Reference {
     pub fn strings(&self) -> Vec<&str> {
