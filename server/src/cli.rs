@@ -1,8 +1,9 @@
-//! The command line: `twofold serve | ingest | search | evaluate | reembed | model`.
+//! The command line: `twofold serve | ingest | search | evaluate | reembed | model | check`.
 //!
 //! Results go to standard output, everything else to standard error. What talks to a server does so through the client
 //! crate, like everyone else.
 
+mod check;
 mod connection;
 mod evaluate;
 mod ingest;
@@ -56,6 +57,8 @@ enum Command {
     Evaluate(evaluate::EvaluateOptions),
     /// Give a collection another model or other chunks while it answers
     Reembed(reembed::ReembedOptions),
+    /// Check that what a data directory holds agrees, while no server uses it
+    Check(check::CheckOptions),
     /// Manage the models on this machine
     #[command(subcommand)]
     Model(model::ModelCommand),
@@ -99,6 +102,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
             Command::Search(options) => search::run(options).await?,
             Command::Evaluate(options) => evaluate::run(options).await?,
             Command::Reembed(options) => reembed::run(options).await?,
+            Command::Check(options) => return check::run(&options),
             Command::Model(model::ModelCommand::Pull(options)) => model::pull(options).await?,
             Command::Model(model::ModelCommand::List(options)) => model::list(&options)?,
             Command::Model(model::ModelCommand::Info(options)) => model::info(&options)?,

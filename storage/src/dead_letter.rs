@@ -6,7 +6,7 @@ use bincode::{Decode, Encode};
 use twofold_types::{DeadLetter, Document, Priority, TaskId};
 
 use crate::collection::Collection;
-use crate::error::{Result, StorageError};
+use crate::error::{InvalidInput, Result, StorageError};
 use crate::key::document_of_key;
 use crate::queue::Queue;
 use crate::record::{DiskRecord, from_json};
@@ -48,17 +48,21 @@ impl DeadLetterRecord {
         from_json(Self::WHAT, &self.document)
     }
 
-    fn answer(self) -> Result<DeadLetter> {
-        let Document { id, text, metadata } = self.document()?;
-        Ok(DeadLetter {
-            document_id: id.unwrap_or_default(),
+    /// The dead letter of a document, which may be unreadable: its text is then what its record holds.
+    fn answer(self, id: &str) -> DeadLetter {
+        let (text, metadata) = match self.document() {
+            Ok(document) => (document.text, document.metadata),
+            Err(_) => (String::from_utf8_lossy(&self.document).into_owned(), None),
+        };
+        DeadLetter {
+            document_id: id.to_owned(),
             reason: self.reason,
             attempts: self.attempts,
             task_id: TaskId(self.task),
             failed_at: rfc3339(self.failed_at),
             text,
             metadata,
-        })
+        }
     }
 }
 
@@ -66,13 +70,13 @@ impl Collection {
     /// Dead letters in the order of their documents' ids, from `from` on, and the id that the next page begins with.
     pub fn dead_letters(&self, from: Option<&str>, limit: usize) -> Result<(Vec<DeadLetter>, Option<String>)> {
         let (page, next) = self.scan_dead_letters(from, limit)?;
-        let page = page.into_iter().map(DeadLetterRecord::answer);
-        Ok((page.collect::<Result<_>>()?, next))
+        let page = page.into_iter().map(|(id, letter)| letter.answer(&id));
+        Ok((page.collect(), next))
     }
 
     /// The dead letter of a document.
     pub fn dead_letter(&self, id: &str) -> Result<DeadLetter> {
-        self.find_dead_letter(id)?.answer()
+        Ok(self.find_dead_letter(id)?.answer(id))
     }
 
     /// How many dead letters there are.
@@ -113,7 +117,11 @@ impl Collection {
     }
 
     /// At most `limit` dead letters, and fewer where they are large, and the id that goes on behind them.
-    fn scan_dead_letters(&self, from: Option<&str>, limit: usize) -> Result<(Vec<DeadLetterRecord>, Option<String>)> {
+    fn scan_dead_letters(
+        &self,
+        from: Option<&str>,
+        limit: usize,
+    ) -> Result<(Vec<(String, DeadLetterRecord)>, Option<String>)> {
         let snapshot = self.rocks.snapshot();
         let start = from.map_or(Vec::new(), |id| self.id.document_key(id));
         let (mut found, mut bytes) = (Vec::new(), 0);
@@ -123,7 +131,7 @@ impl Collection {
                 return Ok((found, Some(document_of_key(&key))));
             }
             bytes += value.len();
-            found.push(DeadLetterRecord::from_bytes(&value)?);
+            found.push((document_of_key(&key), DeadLetterRecord::from_bytes(&value)?));
         }
         Ok((found, None))
     }
@@ -131,7 +139,7 @@ impl Collection {
 
 impl Queue {
     /// Puts dead letters back to those that wait, as if they were accepted now: those of `ids`, or all. Says how many
-    /// documents that are, and the tasks that carry them.
+    /// documents that are, and the tasks that carry them. Of all, those that cannot be read stay.
     pub fn retry_dead_letters(
         &self,
         collection: &Collection,
@@ -146,7 +154,10 @@ impl Queue {
         };
         match ids {
             Some(ids) => {
-                let found = ids.iter().map(|id| collection.find_dead_letter(id)?.document());
+                let found = ids.iter().map(|id| {
+                    let document = collection.find_dead_letter(id)?.document();
+                    document.map_err(|_| InvalidInput::UnreadableDeadLetter(id.clone()).into())
+                });
                 let found = found.collect::<Result<Vec<_>>>()?;
                 if !found.is_empty() {
                     put_back(found)?;
@@ -156,9 +167,9 @@ impl Queue {
                 let mut from = None;
                 loop {
                     let (page, next) = collection.scan_dead_letters(from.as_deref(), RETRY_DOCUMENTS)?;
-                    if !page.is_empty() {
-                        let page = page.iter().map(DeadLetterRecord::document);
-                        put_back(page.collect::<Result<_>>()?)?;
+                    let readable: Vec<_> = page.iter().filter_map(|(_, letter)| letter.document().ok()).collect();
+                    if !readable.is_empty() {
+                        put_back(readable)?;
                     }
                     match next {
                         Some(next) => from = Some(next),

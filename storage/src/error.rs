@@ -168,6 +168,9 @@ pub enum InvalidInput {
     /// A vector that is named twice, as several kinds.
     #[error("vector `{0}` is defined twice")]
     VectorTwice(String),
+    /// A dead letter that was to be retried, and whose document cannot be read.
+    #[error("the document of dead letter `{0}` cannot be read: send the document again, or delete the dead letter")]
+    UnreadableDeadLetter(String),
     /// A query that asks for something that cannot be.
     #[error("{0}")]
     Query(&'static str),

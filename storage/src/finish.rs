@@ -17,6 +17,7 @@ use crate::operation::{
     document_point_id,
 };
 use crate::outbox::announce;
+use crate::queue::{TASK_BODY, newest_of};
 use crate::record::{DiskRecord, DocumentRecord, from_json};
 use crate::rocks::{Batch, Cf};
 use crate::task::{End, RetryRecord, TaskRecord, Version, WaitingRecord};
@@ -71,7 +72,11 @@ impl Write<'_> {
             return Ok(());
         }
         task.taken = task.taken.max(version.ordinal + 1);
-        let overtaken = self.waiting(&id)?.and_then(|row| row.overtaken(version));
+        let overtaken = match id.as_str() {
+            // Its record cannot be read, and no row knows of it.
+            "" => Some(End::Superseded),
+            id => self.waiting(id)?.and_then(|row| row.overtaken(version)),
+        };
         let end = match overtaken {
             Some(end) => Ok(end),
             None => self.outcome(&id, version, outcome, now)?,
@@ -138,7 +143,7 @@ impl Write<'_> {
             Outcome::GivenUp { attempts, reason } => {
                 let body = self.view.snapshot.get(Cf::TaskBodies, &version_key(version))?;
                 let body = body.ok_or_else(|| StorageError::Corrupt {
-                    what: "task body",
+                    what: TASK_BODY,
                     reason: format!("document {} of task {} is missing", version.ordinal, version.task),
                 })?;
                 let letter = DeadLetterRecord::new(body, version, attempts, reason.clone(), now);
@@ -163,8 +168,14 @@ impl Write<'_> {
         canceled.extend((task.taken..task.documents).map(|ordinal| task_body_key(id, ordinal).to_vec()));
         for key in canceled {
             if let Some(body) = self.view.snapshot.get(Cf::TaskBodies, &key)? {
-                let document: Document = from_json("task body", &body)?;
-                self.end_version(&document.id.unwrap_or_default())?;
+                let id = match from_json::<Document>(TASK_BODY, &body) {
+                    Ok(document) => document.id,
+                    Err(_) => {
+                        let ordinal = key.last_chunk().copied().map(u64::from_be_bytes).unwrap_or_default();
+                        newest_of(&self.view.snapshot, self.view.collection, Version { task: id, ordinal })?
+                    }
+                };
+                self.end_version(&id.unwrap_or_default())?;
             }
         }
         task.cancel(now);

@@ -41,6 +41,7 @@ mod ann;
 mod backlog;
 mod budget;
 mod changes;
+mod check;
 mod checkpoint;
 mod collection;
 mod column;

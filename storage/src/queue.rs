@@ -13,7 +13,7 @@ use crate::backlog::{Amount, Backlog, WaitingCollection};
 use crate::collection::Collection;
 use crate::error::{Result, StorageError};
 use crate::finish::{put_waiting, version_key, write_task};
-use crate::key::{CollectionId, PAUSED, paused_key, task_body_key, task_key};
+use crate::key::{CollectionId, PAUSED, document_of_key, paused_key, task_body_key, task_key};
 use crate::options::Options;
 use crate::outbox::announce;
 use crate::record::{DiskRecord, from_json, json};
@@ -23,13 +23,18 @@ use crate::task::{RetryRecord, TaskRecord, Version, WaitingRecord};
 /// Finished tasks that are forgotten at once, at most.
 const PRUNED: usize = 10_000;
 
+/// What the records of documents that wait are called.
+pub(crate) const TASK_BODY: &str = "task body";
+
 /// A document that waits.
 #[derive(Debug, Clone, PartialEq)]
 pub struct QueuedDocument {
     /// Its place in the queue.
     pub version: Version,
-    /// The document.
+    /// The document. Where its record cannot be read, it is empty, with its id unless a later version of it waits or it was deleted.
     pub document: Document,
+    /// Why its record cannot be read.
+    pub unreadable: Option<String>,
     /// How many attempts have failed.
     pub attempts: u32,
 }
@@ -177,11 +182,7 @@ impl Queue {
         for (ordinal, entry) in (from..from + count).zip(bodies) {
             let (_, value) = entry?;
             read += value.len();
-            documents.push(QueuedDocument {
-                version: Version { task, ordinal },
-                document: from_json("task body", &value)?,
-                attempts: 0,
-            });
+            documents.push(self.queued(&snapshot, Version { task, ordinal }, &value, 0)?);
             if read >= bytes {
                 break;
             }
@@ -198,14 +199,36 @@ impl Queue {
             let retry = snapshot.get(Cf::Retries, &version_key(version))?;
             let body = snapshot.get(Cf::TaskBodies, &version_key(version))?;
             if let (Some(retry), Some(body)) = (retry, body) {
-                documents.push(QueuedDocument {
-                    version,
-                    document: from_json("task body", &body)?,
-                    attempts: RetryRecord::from_bytes(&retry)?.attempts,
-                });
+                let attempts = RetryRecord::from_bytes(&retry)?.attempts;
+                documents.push(self.queued(&snapshot, version, &body, attempts)?);
             }
         }
         Ok(documents)
+    }
+
+    fn queued(&self, snapshot: &Snapshot<'_>, version: Version, body: &[u8], attempts: u32) -> Result<QueuedDocument> {
+        let (document, unreadable) = match from_json(TASK_BODY, body) {
+            Ok(document) => (document, None),
+            Err(error) => {
+                let collection = self.record(snapshot, version.task)?.collection();
+                let id = newest_of(snapshot, collection, version)?;
+                let text = String::new();
+                (
+                    Document {
+                        id,
+                        text,
+                        metadata: None,
+                    },
+                    Some(error.to_string()),
+                )
+            }
+        };
+        Ok(QueuedDocument {
+            version,
+            document,
+            unreadable,
+            attempts,
+        })
     }
 
     /// Notes that documents were taken up, so that they are not taken up again as long as this process lives, unless they are
@@ -458,6 +481,17 @@ impl Queue {
     }
 }
 
+/// The document whose newest version that waits this is.
+pub(crate) fn newest_of(snapshot: &Snapshot<'_>, collection: CollectionId, version: Version) -> Result<Option<String>> {
+    for entry in snapshot.scan(Cf::Waiting, &collection.key(), &[]) {
+        let (key, value) = entry?;
+        if WaitingRecord::from_bytes(&value)?.newest() == version {
+            return Ok(Some(document_of_key(&key)));
+        }
+    }
+    Ok(None)
+}
+
 /// When documents of a task are tried again.
 fn retries(snapshot: &Snapshot<'_>, id: TaskId, record: &TaskRecord) -> Result<Vec<(u64, RetryRecord)>> {
     if record.is_finished() {
@@ -472,7 +506,7 @@ fn retries(snapshot: &Snapshot<'_>, id: TaskId, record: &TaskRecord) -> Result<V
     rows.collect()
 }
 
-fn task_of_key(key: &[u8]) -> Result<TaskId> {
+pub(crate) fn task_of_key(key: &[u8]) -> Result<TaskId> {
     let id = key.try_into().map(u64::from_be_bytes);
     id.map(TaskId).map_err(|_| StorageError::Corrupt {
         what: "task key",

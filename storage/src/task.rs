@@ -310,15 +310,23 @@ impl WaitingRecord {
         Self { deleted: true, ..self }
     }
 
-    /// How a version ends that does not count any more; none for the newest one, if its id was not deleted.
-    pub(crate) fn overtaken(&self, version: Version) -> Option<End> {
-        let newest = Version {
+    /// How many versions wait.
+    pub(crate) fn versions(&self) -> u64 {
+        self.versions.into()
+    }
+
+    pub(crate) fn newest(&self) -> Version {
+        Version {
             task: TaskId(self.task),
             ordinal: self.ordinal,
-        };
+        }
+    }
+
+    /// How a version ends that does not count any more; none for the newest one, if its id was not deleted.
+    pub(crate) fn overtaken(&self, version: Version) -> Option<End> {
         match () {
-            () if self.deleted && version <= newest => Some(End::Deleted),
-            () if version < newest => Some(End::Superseded),
+            () if self.deleted && version <= self.newest() => Some(End::Deleted),
+            () if version < self.newest() => Some(End::Superseded),
             () => None,
         }
     }

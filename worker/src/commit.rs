@@ -199,7 +199,7 @@ fn points(
     chunks: std::ops::Range<usize>,
     embeddings: &Embeddings,
 ) -> Result<Vec<NewPoint>, Failure> {
-    let own = taken.chunks.as_ref().map_err(Failure::permanent)?;
+    let own = taken.chunks.as_ref().map_err(Clone::clone)?;
     let numbered = (0u32..).zip(own).zip(chunks);
     numbered
         .map(|((ordinal, chunk), position)| {

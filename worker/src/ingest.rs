@@ -12,9 +12,10 @@ use twofold_storage::{Collection, DocumentState, Fingerprint, QueuedDocument, St
 use twofold_types::Role;
 
 use crate::batches::{Documents, Waiting, tokenize};
-use crate::chunk::{Chunk, TooLong, chunk};
+use crate::chunk::{Chunk, chunk};
 use crate::clock::now_millis;
 use crate::error::{Result, WorkerError};
+use crate::failure::Failure;
 use crate::fingerprint::Fingerprints;
 use crate::heartbeat::Stage;
 use crate::lanes::{Lanes, TextResult};
@@ -52,7 +53,7 @@ pub(crate) struct TakenUp {
     pub(crate) fingerprint: Fingerprint,
     pub(crate) need: Need,
     /// None where the document need not be encoded; an error where it cannot be.
-    pub(crate) chunks: Result<Vec<Chunk>, TooLong>,
+    pub(crate) chunks: Result<Vec<Chunk>, Failure>,
 }
 
 impl TakenUp {
@@ -250,9 +251,10 @@ impl Scheduler {
                 DocumentState::Stored(stored) if stored.text == fingerprint.text => Need::Metadata,
                 DocumentState::Stored(_) | DocumentState::New => Need::Encoding,
             };
-            let chunks = match need {
-                Need::Encoding => chunk(&queued.document, tokenizer, &params),
-                Need::Metadata | Need::Nothing => Ok(Vec::new()),
+            let chunks = match (need, &queued.unreadable) {
+                (Need::Encoding, None) => chunk(&queued.document, tokenizer, &params).map_err(Failure::permanent),
+                (Need::Encoding, Some(reason)) => Err(Failure::permanent(reason)),
+                (Need::Metadata | Need::Nothing, _) => Ok(Vec::new()),
             };
             TakenUp {
                 queued,

@@ -12,7 +12,7 @@ use twofold_tests::Server;
 use twofold_types::api::{CountPoints, GetPoints, PointsSelector, ScrollPoints, UpsertPoints};
 use twofold_types::{CollectionName, PointId, TaskId};
 
-use crate::support::{BINARY, count, document, documents, encoded_collection, finished, from_json, name};
+use crate::support::{BINARY, check_store, count, document, documents, encoded_collection, finished, from_json, name};
 
 /// Makes the server keep indexes of a handful of points, let them follow nearly every write and save them often.
 const INDEXED: [&str; 8] = [
@@ -194,6 +194,8 @@ async fn survives_with(point: &str, more: &[&str]) {
     assert!(server.has_ended(), "{point} was never reached");
     let server = Server::start_with(Path::new(BINARY), dir.path(), None, args).await;
     check(&server.client(), &seen).await;
+    drop(server);
+    check_store(dir.path());
 }
 
 #[tokio::test]
@@ -299,4 +301,6 @@ async fn fifty_kills_at_random_moments_lose_nothing() {
     );
     let server = Server::start(Path::new(BINARY), dir.path(), None).await;
     check(&server.client(), &seen).await;
+    drop(server);
+    check_store(dir.path());
 }

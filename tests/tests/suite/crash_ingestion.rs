@@ -13,7 +13,7 @@ use twofold_tests::{MODEL, Server};
 use twofold_types::api::{DocumentsSelector, ScrollPoints};
 use twofold_types::{Priority, TaskId};
 
-use crate::support::{BINARY, document, documents, from_json, name};
+use crate::support::{BINARY, check_store, document, documents, from_json, name};
 
 /// Clients that write at the same time, each its own documents.
 const WRITERS: u64 = 3;
@@ -227,6 +227,8 @@ async fn check(dir: &Path, writers: &mut [Writer]) {
             assert!(task.status.is_finished() && ended == task.documents, "{task:?}");
         }
     }
+    drop(server);
+    check_store(dir);
 }
 
 /// Crashes at a fail point when it is reached for the nth time.

@@ -11,7 +11,7 @@ use twofold_client::Client;
 use twofold_tests::Server;
 use twofold_types::{Reembed, ReembeddingState};
 
-use crate::support::{BINARY, copy, count, document, documents, finished, from_json, name};
+use crate::support::{BINARY, check_store, copy, count, document, documents, finished, from_json, name};
 
 /// Documents that are written all the time.
 const IDS: u64 = 12;
@@ -179,6 +179,8 @@ async fn check(dir: &Path, writer: &mut Writer, k: Option<f64>) {
     let sent = again.len() as u64;
     let task = client.add_documents(&docs, &documents(again)).await.unwrap();
     assert_eq!(finished(&client, task).await.documents_unchanged, sent);
+    drop(server);
+    check_store(dir);
 }
 
 /// Crashes at a fail point when it is reached for the nth time after a re-embedding was begun.

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use twofold_client::Client;
 use twofold_tests::Server;
 use twofold_types::api::{AddDocuments, DocumentsSelector};
-use twofold_types::{CollectionName, Priority, TaskStatus};
+use twofold_types::{CollectionName, Priority, TaskId, TaskStatus};
 
 use crate::support::{
     BINARY, count, document, documents, encoded_collection, finished, from_json, name, send, send_json, server,
@@ -91,6 +91,73 @@ async fn an_outage_passes_and_every_document_is_searchable() {
     assert_eq!((task.documents_done, task.documents_failed), (3, 0), "{task:?}");
     assert!(task.attempts > 0 && task.last_error.is_some(), "{task:?}");
     assert_eq!(count(&client, &docs).await, 3);
+}
+
+/// Overwrites the record of a document that waits.
+fn damage(dir: &Path, task: TaskId, ordinal: u64) {
+    let path = dir.join("rocksdb");
+    let options = rocksdb::Options::default();
+    let families = rocksdb::DB::list_cf(&options, &path).unwrap();
+    let db = rocksdb::DB::open_cf(&options, &path, families).unwrap();
+    let key = [task.0.to_be_bytes(), ordinal.to_be_bytes()].concat();
+    let bodies = db.cf_handle("task_bodies").unwrap();
+    assert!(db.get_cf(bodies, &key).unwrap().is_some());
+    db.put_cf(bodies, &key, b"{\"id\": \"half a rec").unwrap();
+}
+
+#[tokio::test]
+async fn a_record_that_cannot_be_read_becomes_a_dead_letter_and_holds_up_nobody() {
+    let dir = tempfile::tempdir().unwrap();
+    let (docs, others) = (name("docs"), name("others"));
+    let mut server = Server::start(Path::new(BINARY), dir.path(), None).await;
+    let client = server.client();
+    for collection in [&docs, &others] {
+        create(&client, collection).await;
+        client.pause_ingestion(collection).await.unwrap();
+    }
+    let send = |ids: [&str; 3]| documents(ids.map(|id| document(id, "Some text.")).to_vec());
+    let first = client.add_documents(&docs, &send(["a", "b", "c"])).await.unwrap();
+    let second = client.add_documents(&docs, &send(["d", "e", "b"])).await.unwrap();
+    let canceled = client.add_documents(&docs, &send(["f", "g", "h"])).await.unwrap();
+    let other = client.add_documents(&others, &send(["a", "b", "c"])).await.unwrap();
+    server.kill();
+    // The first was superseded, the second counts, the third is canceled.
+    for task in [first, second, canceled] {
+        damage(dir.path(), task, 1);
+    }
+    let server = Server::start(Path::new(BINARY), dir.path(), None).await;
+    let client = server.client();
+    client.cancel_task(canceled).await.unwrap();
+    client.resume_ingestion(&docs).await.unwrap();
+    client.resume_ingestion(&others).await.unwrap();
+    let first = finished(&client, first).await;
+    assert_eq!((first.documents_done, first.documents_superseded), (2, 1), "{first:?}");
+    let second = finished(&client, second).await;
+    assert_eq!((second.documents_done, second.documents_failed), (2, 1), "{second:?}");
+    assert_eq!(finished(&client, other).await.documents_done, 3);
+    assert_eq!(finished(&client, canceled).await.documents_canceled, 3);
+    assert_eq!(count(&client, &docs).await, 4);
+
+    let letter = client.get_dead_letter(&docs, "e").await.unwrap();
+    assert!(letter.reason.contains("cannot be read"), "{letter:?}");
+    assert_eq!((letter.text.as_str(), letter.attempts), ("{\"id\": \"half a rec", 1));
+    assert_eq!(client.retry_dead_letters(&docs, None).await.unwrap().documents, 0);
+    let refused = client.retry_dead_letters(&docs, Some(vec!["e".to_owned()])).await;
+    let refused = refused.unwrap_err();
+    assert!(
+        refused.status() == Some(400) && refused.to_string().contains("cannot be read"),
+        "{refused}"
+    );
+    // The document sent again takes its place.
+    let again = client
+        .add_documents(&docs, &documents(vec![document("e", "Some text.")]))
+        .await
+        .unwrap();
+    assert_eq!(finished(&client, again).await.documents_done, 1);
+    assert_eq!(
+        client.list_dead_letters(&docs, None, 10).await.unwrap().dead_letters,
+        []
+    );
 }
 
 #[tokio::test]

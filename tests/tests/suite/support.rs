@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use twofold_client::Client;
+use twofold_storage::{Options, Store};
 use twofold_tests::{MODEL, Server};
 use twofold_types::api::{AddDocuments, CountPoints, CreateCollection};
 use twofold_types::{CollectionName, Document, Task, TaskId};
@@ -50,6 +51,12 @@ pub fn copy(from: &Path, to: &Path) {
             std::fs::copy(entry.path(), to).unwrap();
         }
     }
+}
+
+/// All that the data directory of a server that is gone holds agrees.
+pub fn check_store(dir: &Path) {
+    let store = Store::open(Options::new(dir)).unwrap();
+    assert_eq!(store.check().unwrap(), [""; 0]);
 }
 
 pub fn name(name: &str) -> CollectionName {
