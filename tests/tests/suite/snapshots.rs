@@ -218,7 +218,7 @@ async fn snapshots_move_through_the_client() {
     let (a, b) = (name("a"), name("b"));
 
     let made = client.create_snapshot(&a).await.unwrap();
-    assert_eq!(client.list_snapshots(&a).await.unwrap(), [made.clone()]);
+    assert_eq!(client.list_snapshots(&a).await.unwrap(), std::slice::from_ref(&made));
     let file = dir.path().join("a.snapshot");
     assert_eq!(
         client.download_snapshot(&a, &made.name, &file).await.unwrap(),
@@ -239,7 +239,10 @@ async fn snapshots_move_through_the_client() {
     assert!(missing.to_string().contains("none"), "{missing}");
 
     let all = client.create_storage_snapshot().await.unwrap();
-    assert_eq!(client.list_storage_snapshots().await.unwrap(), [all.clone()]);
+    assert_eq!(
+        client.list_storage_snapshots().await.unwrap(),
+        std::slice::from_ref(&all)
+    );
     assert_eq!(
         client.download_storage_snapshot(&all.name, &file).await.unwrap(),
         all.size
