@@ -18,7 +18,7 @@ import numpy
 import pytrec_eval
 from fastembed.sparse.bm25 import Bm25
 
-STOP_WORDS = pathlib.Path(__file__).resolve().parent.parent / "worker/encode/src/bm25/stop_words/english.txt"
+STOP_WORDS = pathlib.Path(__file__).resolve().parent.parent / "storage/types/src/language/stop_words/english.txt"
 DEPTH = 100
 
 

@@ -13,8 +13,8 @@ import tempfile
 
 from fastembed.sparse.bm25 import Bm25
 
-ROOT = pathlib.Path(__file__).resolve().parent.parent / "worker/encode"
-OUT = ROOT / "tests/fixtures/bm25_reference.json"
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+OUT = ROOT / "worker/encode/tests/fixtures/bm25_reference.json"
 
 TEXTS = {
     "english": [
@@ -57,7 +57,7 @@ OPTIONS = [
 def model(options):
     with tempfile.TemporaryDirectory() as empty:
         words = pathlib.Path(empty)
-        for path in (ROOT / "src/bm25/stop_words").glob("*.txt"):
+        for path in (ROOT / "storage/types/src/language/stop_words").glob("*.txt"):
             (words / path.name).write_text(path.read_text())
         (words / "config.json").write_text("{}")
         options = {name: set(value) if name == "stopwords" else value for name, value in options.items()}

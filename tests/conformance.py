@@ -218,13 +218,59 @@ def check_operations(client):
     assert mine[0].shards[0].local.num_points == 3, mine
     assert client.http.distributed_api.cluster_status().result.status == "disabled"
     assert client.http.distributed_api.collection_cluster_info(name).result.shard_count == 1
+    assert client.http.distributed_api.cluster_telemetry().result.collections[name].shards[0].replicas[0].num_points == 3
+    assert client.http.quotas_api.get_quotas().result.config.enabled is False
+    optimizations = client.http.collections_api.get_optimizations(name, _with="queued,completed,idle_segments").result
+    assert optimizations.summary.idle_segments == 1 and optimizations.idle_segments[0].points_count == 3, optimizations
+    shard = client.create_shard_snapshot(name, 0)
+    assert [snapshot.name for snapshot in client.list_shard_snapshots(name, 0)] == [shard.name]
+    assert client.recover_shard_snapshot(name, 0, location=shard.name) and client.count(name).count == 3
+    assert client.delete_shard_snapshot(name, 0, shard.name)
+    client.delete_collection(name)
+
+
+def check_settings(client):
+    """Settings that are changed, and those of text indexes, come back as they were sent."""
+    name = "conformance_settings"
+    client.create_collection(
+        name,
+        vectors_config={"d": models.VectorParams(size=2, distance=models.Distance.DOT)},
+        sparse_vectors_config={"s": models.SparseVectorParams()},
+        hnsw_config=models.HnswConfigDiff(m=32),
+    )
+    client.update_collection(
+        name,
+        vectors_config={"d": models.VectorParamsDiff(on_disk=True)},
+        sparse_vectors_config={"s": models.SparseVectorParams(modifier=models.Modifier.IDF)},
+        hnsw_config=models.HnswConfigDiff(ef_construct=50),
+        optimizers_config=models.OptimizersConfigDiff(indexing_threshold=7),
+        quantization_config=models.ScalarQuantization(scalar=models.ScalarQuantizationConfig(type=models.ScalarType.INT8)),
+        collection_params=models.CollectionParamsDiff(on_disk_payload=True),
+    )
+    text = models.TextIndexParams(
+        type=models.TextIndexType.TEXT,
+        ascii_folding=True,
+        stopwords=models.StopwordsSet(languages=[models.Language.ENGLISH], custom=["oslo"]),
+        stemmer=models.SnowballParams(type=models.Snowball.SNOWBALL, language=models.SnowballLanguage.ENGLISH),
+    )
+    client.create_payload_index(name, "text", field_schema=text)
+    info = client.get_collection(name)
+    config = info.config
+    assert (config.hnsw_config.m, config.hnsw_config.ef_construct, config.optimizer_config.indexing_threshold) == (32, 50, 7), config
+    assert config.params.vectors["d"].on_disk and config.params.vectors["d"].quantization_config.scalar.type == "int8", config
+    assert config.params.sparse_vectors["s"].modifier == models.Modifier.IDF, config
+    assert info.payload_schema["text"].params == text, info.payload_schema
+    client.upsert(name, points=[models.PointStruct(id=1, vector={"d": [1, 0]}, payload={"text": "The café was running"})])
+    for sought, found in [("cafes run", 1), ("oslo", 0), ("cafe walks", 0)]:
+        condition = models.FieldCondition(key="text", match=models.MatchText(text=sought))
+        assert client.count(name, count_filter=models.Filter(must=condition)).count == found, sought
     client.delete_collection(name)
 
 
 def main():
     url = sys.argv[1]
     client = QdrantClient(url=url, timeout=60)
-    checks = [lambda: check_points(client), lambda: check_named_vectors(client), lambda: check_operations(client), lambda: check_texts(url), lambda: check_text_kinds(url)]
+    checks = [lambda: check_points(client), lambda: check_named_vectors(client), lambda: check_operations(client), lambda: check_settings(client), lambda: check_texts(url), lambda: check_text_kinds(url)]
     for check in checks:
         check()
     print(f"{len(checks)} passed, 0 failed")

@@ -129,6 +129,7 @@ class Draw:
             lambda: models.IsNullCondition(is_null=models.PayloadField(key=self.rng.choice(["none", "tags"]))),
             lambda: models.HasIdCondition(has_id=self.ids(12)),
             lambda: models.HasVectorCondition(has_vector=self.name()),
+            lambda: self.slice(),
             lambda: models.NestedCondition(nested=models.Nested(key=self.rng.choice(["arr", "arr[]"]), filter=models.Filter(must=[
                 models.FieldCondition(key="x", match=models.MatchValue(value=self.rng.randint(0, 3))),
                 models.FieldCondition(key="y", match=models.MatchValue(value=self.rng.choice(WORDS[:3])))]))),
@@ -136,6 +137,10 @@ class Draw:
         if depth < 2:
             choices += [lambda: self.filter(depth + 1)] * 3
         return self.rng.choice(choices)()
+
+    def slice(self):
+        total = self.rng.randint(1, 4)
+        return models.SliceCondition(slice=models.Slice(total=total, index=self.rng.randrange(total)))
 
     def polygon(self):
         west, south = self.rng.uniform(-30, 10), self.rng.uniform(-20, 20)
@@ -175,8 +180,10 @@ class Draw:
         if roll < 0.3:
             return self.example(name, known)
         if roll < 0.38:
+            # By half and half, points between the target and a chosen one are all worth the same where distances add up.
+            diversities = [0.3, 0.8] if name == "man" else [None, 0.3, 0.8]
             return models.NearestQuery(nearest=self.vector(name), mmr=models.Mmr(
-                diversity=self.rng.choice([None, 0.3, 0.8]), candidates_limit=self.rng.choice([None, 12])))
+                diversity=self.rng.choice(diversities), candidates_limit=self.rng.choice([None, 12])))
         if roll < 0.58:
             strategy = self.rng.choice(list(models.RecommendStrategy))
             positive = [self.example(name, known) for _ in range(self.rng.randint(1, 3))]
@@ -225,7 +232,7 @@ class Draw:
         return self.rng.choice(leaves if depth >= 2 or self.maybe(0.3) else nodes)()
 
     def prefetch(self, known, depth=0):
-        """A prefetch whose points have scores of their own: equals could be other points at its limit, and have other ranks."""
+        """A prefetch whose points mostly have scores of their own: equals could be other points at its limit, and have other ranks."""
         name = self.name()
         nested = [self.prefetch(known, depth + 1)] if depth < 1 and self.maybe(0.2) else None
         query = self.vector(name) if nested or name in SPARSE else self.query(name, known(name))
@@ -322,6 +329,15 @@ class Run:
         found, _ = self.local.scroll(self.name, scroll_filter=models.Filter(must=[models.HasVectorCondition(has_vector=name)]), limit=100)
         return [record.id for record in found]
 
+    def has_equals(self, prefetch):
+        """Whether points that a prefetch finds, or one before it, have equal scores: their ranks are in no order then."""
+        if any(self.has_equals(nested) for nested in prefetch.prefetch or []):
+            return True
+        found = self.local.query_points(self.name, query=prefetch.query, using=prefetch.using, query_filter=prefetch.filter,
+                                        prefetch=prefetch.prefetch, limit=100).points
+        scores = sorted(point.score for point in found)
+        return any(math.isclose(a, b, rel_tol=1e-6, abs_tol=1e-6) for a, b in zip(scores, scores[1:]))
+
     def same_records(self, ours, theirs):
         self.check([record.id for record in ours] == [record.id for record in theirs], ours, theirs)
         for a, b in zip(ours, theirs):
@@ -394,6 +410,8 @@ class Run:
         elif what == "hybrid":
             prefetch = [draw.prefetch(self.known) for _ in range(self.rng.randint(1, 3))]
             name = draw.name()
+            if any(self.has_equals(one) for one in prefetch):
+                return
             query = self.rng.choice([
                 models.FusionQuery(fusion=models.Fusion.RRF),
                 models.FusionQuery(fusion=models.Fusion.DBSF),

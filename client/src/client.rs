@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER};
+use reqwest::multipart::Form;
 use reqwest::{Method, Request, Response, Url};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -139,8 +140,13 @@ impl Client {
         wait: Duration,
     ) -> Result<T, Error> {
         let mut request = self.request(method, path)?;
-        *request.timeout_mut() = Some(self.timeout.saturating_add(wait));
+        self.allow(&mut request, wait);
         self.answer(request).await
+    }
+
+    /// Lets a request take `longer` than others.
+    pub(crate) fn allow(&self, request: &mut Request, longer: Duration) {
+        *request.timeout_mut() = Some(self.timeout.saturating_add(longer));
     }
 
     /// Sends `body` as JSON and answers the `result` of the envelope.
@@ -164,13 +170,20 @@ impl Client {
         self.execute(&self.request(Method::GET, path)?).await
     }
 
-    fn request(&self, method: Method, path: &str) -> Result<Request, Error> {
+    /// Sends a form, which is not tried again as it is read while it is sent, and lets the call take `longer` than others.
+    pub(crate) async fn send_form(&self, path: &str, form: Form, longer: Duration) -> Result<(), Error> {
+        let sent = self.http.request(Method::POST, format!("{}{path}", self.base));
+        let sent = sent.timeout(self.timeout.saturating_add(longer)).multipart(form).send();
+        succeeded(sent.await).await.map(drop)
+    }
+
+    pub(crate) fn request(&self, method: Method, path: &str) -> Result<Request, Error> {
         let url = format!("{}{path}", self.base);
         let url = Url::parse(&url).map_err(|_| Error::InvalidUrl { url })?;
         Ok(Request::new(method, url))
     }
 
-    fn with_body(&self, method: Method, path: &str, body: &impl Serialize) -> Result<Request, Error> {
+    pub(crate) fn with_body(&self, method: Method, path: &str, body: &impl Serialize) -> Result<Request, Error> {
         let mut request = self.request(method, path)?;
         *request.body_mut() = Some(serde_json::to_vec(body).map_err(Error::Encode)?.into());
         request
@@ -179,21 +192,36 @@ impl Client {
         Ok(request)
     }
 
-    async fn answer<T: DeserializeOwned>(&self, request: Request) -> Result<T, Error> {
+    pub(crate) async fn answer<T: DeserializeOwned>(&self, request: Request) -> Result<T, Error> {
         let body = self.execute(&request).await?;
         decode::<Envelope<T>>(&request, &body).map(|envelope| envelope.result)
     }
 
     async fn execute(&self, request: &Request) -> Result<Vec<u8>, Error> {
         let attempt = || async {
-            let request = request.try_clone().expect("a body of bytes can be cloned");
-            let response = self.http.execute(request).await.map_err(Error::Transport)?;
-            if !response.status().is_success() {
-                return Err(api_error(response).await);
-            }
+            let response = self.attempt(request).await?;
             response.bytes().await.map(Vec::from).map_err(Error::Transport)
         };
         self.retry.run(attempt).await
+    }
+
+    /// Sends a request and answers the successful response, of which the body has yet to be read.
+    pub(crate) async fn open(&self, request: &Request) -> Result<Response, Error> {
+        self.retry.run(|| self.attempt(request)).await
+    }
+
+    async fn attempt(&self, request: &Request) -> Result<Response, Error> {
+        let request = request.try_clone().expect("a body of bytes can be cloned");
+        succeeded(self.http.execute(request).await).await
+    }
+}
+
+/// A response, where it is one of success.
+async fn succeeded(response: Result<Response, reqwest::Error>) -> Result<Response, Error> {
+    let response = response.map_err(Error::Transport)?;
+    match response.status().is_success() {
+        true => Ok(response),
+        false => Err(api_error(response).await),
     }
 }
 

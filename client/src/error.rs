@@ -1,5 +1,7 @@
 //! What can go wrong with a call, and whose fault it is.
 
+use std::io;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// A call that failed.
@@ -23,6 +25,15 @@ pub enum Error {
     /// The request cannot be written as JSON.
     #[error("cannot write the request as JSON")]
     Encode(#[source] serde_json::Error),
+    /// A file here cannot be read or written.
+    #[error("cannot use the file {}", path.display())]
+    File {
+        /// Which.
+        path: PathBuf,
+        /// Why not.
+        #[source]
+        source: io::Error,
+    },
     /// No answer came: refused, timed out, broken off, or no TLS.
     #[error("no answer from the server")]
     Transport(#[source] reqwest::Error),
@@ -48,6 +59,14 @@ pub enum Error {
 }
 
 impl Error {
+    /// What an error of a file becomes.
+    pub(crate) fn file(path: &Path) -> impl Fn(io::Error) -> Self {
+        move |source| Self::File {
+            path: path.to_owned(),
+            source,
+        }
+    }
+
     /// The HTTP status, where the server answered with an error.
     pub fn status(&self) -> Option<u16> {
         match self {

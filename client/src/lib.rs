@@ -49,6 +49,7 @@ mod reembedding;
 mod rerank;
 mod retry;
 mod service;
+mod snapshots;
 mod tasks;
 
 pub use client::{Client, ClientBuilder};

@@ -1,6 +1,8 @@
 //! The server itself: is it there, which version is it.
 
+use reqwest::Method;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use crate::{Client, Error};
 
@@ -25,6 +27,12 @@ impl Client {
     /// Succeeds where the server is ready for requests. Needs no key.
     pub async fn readyz(&self) -> Result<(), Error> {
         self.fetch("/readyz").await.map(drop)
+    }
+
+    /// What the server is, what it holds and what it was asked, the more the higher `details_level` is (0 to 2), in Qdrant's shape.
+    pub async fn telemetry(&self, details_level: u32) -> Result<Value, Error> {
+        let path = format!("/telemetry?details_level={details_level}");
+        self.call(Method::GET, &path).await
     }
 
     /// Which product and API level answers. Needs no key.

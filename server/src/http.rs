@@ -20,15 +20,18 @@ mod models;
 mod ndjson;
 mod openai;
 mod openapi;
+mod optimizations;
 mod payload;
 mod points;
 mod query;
+mod quotas;
 mod read;
 mod reembed;
 mod requests;
 mod rerank;
 mod search;
 mod service;
+mod shard_snapshots;
 mod snapshots;
 mod storage_snapshots;
 mod tasks;
@@ -134,6 +137,7 @@ fn routes(metrics: &Metrics, observed: &Observed) -> OpenApiRouter<Api> {
             collections::delete
         ))
         .routes(routes!(collections::exists))
+        .routes(routes!(optimizations::get))
         .routes(routes!(collections::create_index))
         .routes(routes!(collections::delete_index))
         .routes(routes!(aliases::change))
@@ -171,9 +175,16 @@ fn routes(metrics: &Metrics, observed: &Observed) -> OpenApiRouter<Api> {
         // As large as it is; it is written to disk as it comes.
         .routes(routes!(snapshots::upload).layer(DefaultBodyLimit::disable()))
         .routes(routes!(snapshots::download, snapshots::delete))
+        .routes(routes!(shard_snapshots::list, shard_snapshots::create))
+        .routes(routes!(shard_snapshots::stream))
+        .routes(routes!(shard_snapshots::recover))
+        .routes(routes!(shard_snapshots::upload).layer(DefaultBodyLimit::disable()))
+        .routes(routes!(shard_snapshots::download, shard_snapshots::delete))
         .routes(routes!(storage_snapshots::list, storage_snapshots::create))
         .routes(routes!(storage_snapshots::download, storage_snapshots::delete))
+        .routes(routes!(quotas::get, quotas::set))
         .routes(routes!(cluster::status))
+        .routes(routes!(cluster::telemetry))
         .routes(routes!(cluster::remove_peer))
         .routes(routes!(cluster::recover))
         .routes(routes!(cluster::of_collection, cluster::update_collection))

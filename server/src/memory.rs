@@ -11,11 +11,3 @@ pub fn use_large_pages() {
     // SAFETY: the option exists in the bundled version, and setting it has no preconditions.
     unsafe { libmimalloc_sys::mi_option_set_enabled(ALLOW_LARGE_OS_PAGES, true) };
 }
-
-/// Bytes of the process that are in memory, files that it maps included. `None` where the system does not say (only Linux does).
-pub fn resident_bytes() -> Option<u64> {
-    let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let kilobytes = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
-    let kilobytes: u64 = kilobytes.trim().strip_suffix(" kB")?.parse().ok()?;
-    Some(kilobytes * 1024)
-}

@@ -118,6 +118,20 @@ pub(crate) fn default_bytes() -> u64 {
     memory_bytes().map_or(u64::MAX, |bytes| bytes / DEFAULT_SHARE)
 }
 
+/// Bytes of the process that are in memory, files that it maps included. `None` where the system does not say (only Linux does).
+pub fn resident_bytes() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let kilobytes = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    let kilobytes: u64 = kilobytes.trim().strip_suffix(" kB")?.parse().ok()?;
+    Some(kilobytes * 1024)
+}
+
+/// How much of the memory that it may use the process takes, in percent. `None` where the system does not say.
+pub fn resident_percent() -> Option<f64> {
+    let (resident, all) = (resident_bytes()?, memory_bytes()?);
+    Some(resident as f64 * 100.0 / all.max(1) as f64)
+}
+
 /// Bytes of memory that this process may use: the machine's, or less where its control group says so. `None` where the system
 /// does not tell.
 pub fn memory_bytes() -> Option<u64> {

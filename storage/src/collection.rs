@@ -108,12 +108,13 @@ impl Collection {
         let log = read_log(&snapshot, id)?;
         let dir = index_dir(&options, id).join(COLUMNS);
         let (checkpoints, mut columns) = ColumnCheckpoints::open(dir, &snapshot, id, &schema.fields, &log, seq)?;
-        let (mut alive, mut labels) = (Bitmap::new(), Labels::default());
+        let (mut alive, mut labels, mut payload_bytes) = (Bitmap::new(), Labels::default(), 0);
         for entry in snapshot.scan(Cf::Points, &id.key(), &[]) {
             let (key, value) = entry?;
             if let Some(offset) = PointOffset::from_key(&key) {
                 let record = PointRecord::from_bytes(&value)?;
                 alive.insert(offset.0);
+                payload_bytes += record.payload_bytes();
                 labels.set(
                     offset,
                     Label {
@@ -140,6 +141,7 @@ impl Collection {
             next_offset: counter.next_offset,
             alive,
             labels,
+            payload_bytes,
             schema: Arc::new(schema),
             arenas: Vec::new(),
             multis: Vec::new(),

@@ -6,7 +6,7 @@
 use std::collections::HashSet;
 
 use serde_json::Value;
-use twofold_types::{Condition, FieldTest, Filter, GeoPoint, Match, MinShould, Payload, PointId};
+use twofold_types::{Condition, FieldTest, Filter, GeoPoint, Match, MinShould, Payload, PointId, Slice};
 use twofold_vector::{Bitmap, Union};
 
 use crate::error::{InvalidInput, Result, check_deadline};
@@ -54,6 +54,7 @@ enum Test {
     IsEmpty(PayloadPath),
     IsNull(PayloadPath),
     HasId(HashSet<PointId>),
+    Slice(Slice),
     Filter(CompiledFilter),
 }
 
@@ -250,6 +251,7 @@ impl Test {
             Condition::IsEmpty { is_empty } => Self::IsEmpty(PayloadPath::parse(&is_empty.key)?),
             Condition::IsNull { is_null } => Self::IsNull(PayloadPath::parse(&is_null.key)?),
             Condition::HasId { has_id } => Self::HasId(has_id.iter().copied().collect()),
+            Condition::Slice { slice } => Self::Slice(*slice),
             Condition::HasVector { has_vector } => Self::HasVector(has_vector.clone()),
             Condition::Nested { nested } => Self::Nested(
                 PayloadPath::parse(&nested.key)?.to_array(),
@@ -287,6 +289,7 @@ impl Test {
             Self::IsEmpty(path) => is_empty(path, payload),
             Self::IsNull(path) => is_null(path, payload),
             Self::HasId(ids) => subject.point.is_some_and(|(_, _, id)| ids.contains(&id)),
+            Self::Slice(slice) => subject.point.is_some_and(|(_, _, id)| slice.contains(id)),
             Self::HasVector(name) => subject.point.is_some_and(|(state, offset, _)| {
                 let slot = state.schema.slot(name);
                 slot.is_ok_and(|slot| state.present(slot).contains(offset.0))
@@ -315,7 +318,7 @@ impl Test {
                 Ok(slot) => view.state.present(slot).len(),
                 Err(_) => 0,
             },
-            Self::IsEmpty(_) | Self::IsNull(_) | Self::Nested(..) => u64::MAX,
+            Self::Slice(_) | Self::IsEmpty(_) | Self::IsNull(_) | Self::Nested(..) => u64::MAX,
         }
     }
 
@@ -328,6 +331,11 @@ impl Test {
                 let ids: Vec<PointId> = ids.iter().copied().collect();
                 let offsets = view.offsets(&ids)?.into_iter().flatten();
                 Ok(Some(exact(offsets.map(|PointOffset(offset)| offset).collect())))
+            }
+            Self::Slice(slice) => {
+                let State { alive, labels, .. } = &*view.state;
+                let of_slice = |offset: &u32| slice.contains(labels.get(PointOffset(*offset)).id);
+                Ok(Some(exact(alive.iter().filter(of_slice).collect())))
             }
             Self::Filter(filter) => filter.narrow(view, left).map(Some),
             Self::HasVector(name) => Ok(Some(exact(match view.state.schema.slot(name) {

@@ -93,7 +93,7 @@ mod words;
 mod write;
 
 pub use backlog::{Amount, WaitingCollection, WaitingTask};
-pub use budget::memory_bytes;
+pub use budget::{memory_bytes, resident_bytes, resident_percent};
 pub use changes::ChangesGone;
 pub use collection::{Collection, VectorMemory};
 pub use document::{DocumentState, ListedDocument, StoredDocument};

@@ -81,6 +81,12 @@ impl Options {
 }
 
 impl Options {
+    /// How full the data directory's disk is, in percent.
+    pub(crate) fn disk_percent(&self) -> std::io::Result<f64> {
+        let (all, free) = (fs4::total_space(&self.data_dir)?, fs4::free_space(&self.data_dir)?);
+        Ok(all.saturating_sub(free) as f64 * 100.0 / all.max(1) as f64)
+    }
+
     /// Refuses what takes room on a disk that has hardly any.
     pub(crate) fn check_disk(&self) -> Result<()> {
         let io = |source| StorageError::Io {

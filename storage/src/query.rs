@@ -41,8 +41,12 @@ pub struct Query {
     pub offset: usize,
     /// Compare every candidate in full precision.
     pub exact: bool,
+    /// Leave out points whose vector the index has not taken in yet.
+    pub indexed_only: bool,
     /// The accuracy knob of the index; 128 is its usual effort.
     pub ef: Option<usize>,
+    /// What strict mode may limit, without meaning here.
+    pub oversampling: Option<f64>,
     /// Of which points document frequencies are counted; all when absent.
     pub corpus: Option<Filter>,
 }
@@ -125,7 +129,9 @@ impl Query {
             limit,
             offset: 0,
             exact: false,
+            indexed_only: false,
             ef: None,
+            oversampling: None,
             corpus: None,
         }
     }

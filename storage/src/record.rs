@@ -110,6 +110,11 @@ impl PointRecord {
     pub(crate) fn payload(&self) -> Result<Payload> {
         from_json(Self::WHAT, &self.payload)
     }
+
+    /// Bytes of the payload as it is stored.
+    pub(crate) fn payload_bytes(&self) -> u64 {
+        self.payload.len() as u64
+    }
 }
 
 /// How far a collection has come.
@@ -374,7 +379,6 @@ impl DiskRecord for LogRecord {
     const VERSION: u8 = 2;
 }
 
-/// A value of ours as JSON inside a record.
 /// The vectors of a collection without indexes.
 fn fresh_vectors(config: &CollectionConfig) -> Vec<VectorRecord> {
     let vectors = config.vectors.iter().map(|(name, params)| VectorRecord {
@@ -386,6 +390,7 @@ fn fresh_vectors(config: &CollectionConfig) -> Vec<VectorRecord> {
     vectors.collect()
 }
 
+/// A value of ours as JSON inside a record.
 pub(crate) fn json<T: Serialize>(value: &T) -> Vec<u8> {
     serde_json::to_vec(value).expect("our types have string keys and no failing serializer")
 }

@@ -2,11 +2,13 @@
 
 use std::sync::Arc;
 
-use twofold_types::{CollectionConfig, EncoderParams, ModelId, Payload, StrictModeConfig};
+use serde_json::{Value, json};
+use twofold_types::api::UpdateCollection;
+use twofold_types::{CollectionConfig, EncoderParams, HnswConfig, ModelId, VectorParams, VectorParamsDiff};
 
 use crate::collection::{Collection, Writer, open_fields};
 use crate::column::Column;
-use crate::error::{Result, StorageError};
+use crate::error::{InvalidInput, Result, StorageError};
 use crate::record::{CollectionRecord, DiskRecord};
 use crate::rocks::Cf;
 use crate::state::{Schema, State};
@@ -63,34 +65,74 @@ impl Collection {
         self.alter(&mut writer, record).map(Ok)
     }
 
-    /// Merges notes into the collection's metadata; null removes a key.
-    pub fn update_metadata(&self, changes: &Payload) -> Result<()> {
-        self.configure(|config| {
-            let metadata = config.metadata.get_or_insert_default();
-            for (key, value) in changes {
-                if value.is_null() {
-                    metadata.remove(key);
-                } else {
-                    metadata.insert(key.clone(), value.clone());
-                }
-            }
-        })
-    }
-
-    /// Sets limits; those that are absent stay.
-    pub fn update_strict_mode(&self, changes: StrictModeConfig) -> Result<()> {
-        self.configure(|config| {
-            let limits = config.strict_mode.take().unwrap_or_default();
-            config.strict_mode = Some(limits.changed(changes));
-        })
-    }
-
-    fn configure(&self, change: impl FnOnce(&mut CollectionConfig)) -> Result<()> {
+    /// Changes what may be changed of the configuration: all of it, or nothing.
+    pub fn update(&self, changes: UpdateCollection) -> Result<()> {
         let mut writer = self.lock_writer()?;
         let mut config = writer.record.config()?;
-        change(&mut config);
+        changed(&mut config, changes)?;
         let mut record = writer.record.clone();
         record.set_config(&config);
         self.alter(&mut writer, record)
     }
+}
+
+fn changed(config: &mut CollectionConfig, changes: UpdateCollection) -> Result<(), InvalidInput> {
+    if let Some(notes) = changes.metadata {
+        let metadata = config.metadata.get_or_insert_default();
+        for (key, value) in notes {
+            match value {
+                Value::Null => metadata.remove(&key),
+                value => metadata.insert(key, value),
+            };
+        }
+    }
+    if let Some(limits) = changes.strict_mode_config {
+        config.strict_mode = Some(config.strict_mode.take().unwrap_or_default().changed(limits));
+    }
+    if let Some(hnsw) = changes.hnsw_config {
+        config.hnsw = Some(config.hnsw.unwrap_or_default().changed(hnsw));
+    }
+    if let Some(optimizers) = changes.optimizers_config {
+        config.optimizers = Some(config.optimizers.take().unwrap_or_default().changed(optimizers));
+    }
+    if let Some(quantisation) = changes.quantization_config {
+        for params in config.vectors.values_mut().chain(config.multivectors.values_mut()) {
+            params.quantization_config = enabled(quantisation.clone());
+        }
+    }
+    let known: Vec<String> = config.vector_names().cloned().collect();
+    let unknown = |name: &str| InvalidInput::UnknownVector {
+        name: name.to_owned(),
+        known: known.clone(),
+    };
+    for (name, changes) in changes.vectors.into_iter().flatten() {
+        let dense = config.vectors.get_mut(&name);
+        let params = dense.or_else(|| config.multivectors.get_mut(&name));
+        change_vector(params.ok_or_else(|| unknown(&name))?, changes);
+    }
+    for (name, changes) in changes.sparse_vectors.into_iter().flatten() {
+        let params = config.sparse_vectors.get_mut(&name).ok_or_else(|| unknown(&name))?;
+        params.index = changes.index.or(params.index.take());
+        params.modifier = changes.modifier.or(params.modifier);
+    }
+    Ok(())
+}
+
+fn change_vector(params: &mut VectorParams, changes: VectorParamsDiff) {
+    params.on_disk = changes.on_disk.or(params.on_disk);
+    if let Some(quantisation) = changes.quantization_config {
+        params.quantization_config = enabled(quantisation);
+    }
+    if let Some(hnsw) = changes.hnsw_config {
+        // What was sent when the collection was made is kept as it was sent, whatever it is.
+        let old = params.hnsw_config.take().map(serde_json::from_value::<HnswConfig>);
+        let old = old.and_then(Result::ok).unwrap_or_default();
+        let changed = (hnsw != HnswConfig::default()).then(|| json!(old.changed(hnsw)));
+        params.hnsw_config = changed;
+    }
+}
+
+/// A configuration of quantised vectors, unless it says that there are none.
+fn enabled(quantisation: Value) -> Option<Value> {
+    (quantisation != "Disabled").then_some(quantisation)
 }

@@ -27,6 +27,8 @@ pub(crate) struct State {
     /// The offsets of the points there are.
     pub(crate) alive: Bitmap,
     pub(crate) labels: Labels,
+    /// Bytes of their payloads as they are stored.
+    pub(crate) payload_bytes: u64,
     /// Configuration and payload indexes.
     pub(crate) schema: Arc<Schema>,
     /// By the number of the vector.
@@ -63,6 +65,15 @@ impl State {
         let mut touched: Vec<u32> = newer.flat_map(|entry| entry.offsets.iter()).collect();
         touched.sort_unstable();
         touched.into_iter().collect()
+    }
+
+    /// Offsets whose vectors have changed since an index took them in; none where there is no index.
+    pub(crate) fn unindexed(&self, slot: Slot) -> Result<Bitmap> {
+        let index = match slot {
+            Slot::Dense(number) => self.indexes[number].as_ref(),
+            Slot::Multi(_) | Slot::Sparse(_) => None,
+        };
+        index.map_or(Ok(Bitmap::new()), |index| Ok(self.touched_since(index.applied()?)))
     }
 
     /// Forgets of the tail what every index has followed, and no write after `hold`.

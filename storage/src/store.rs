@@ -176,6 +176,11 @@ impl Store {
         self.collections.read().values().cloned().collect()
     }
 
+    /// How full the data directory's disk is, in percent. `None` where the system does not say.
+    pub fn disk_percent(&self) -> Option<f64> {
+        self.options.disk_percent().ok()
+    }
+
     /// What RocksDB takes in memory.
     pub fn rocksdb_memory(&self) -> RocksMemory {
         self.rocks.memory()

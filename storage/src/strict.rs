@@ -4,10 +4,11 @@ use std::fmt::Display;
 use std::time::{Duration, Instant};
 
 use twofold_types::{
-    Condition, FieldTest, Filter, Match, MatchValue, PayloadSchemaType, RangeTest, StrictModeConfig, uuid_of,
+    Condition, Embedding, FieldTest, Filter, Match, MatchValue, PayloadSchemaType, RangeTest, StrictModeConfig, uuid_of,
 };
 use twofold_vector::Deadline;
 
+use crate::budget::resident_percent;
 use crate::error::{InvalidInput, Result};
 use crate::operation::{DocumentSelector, Operation, Selector};
 use crate::posting::Field;
@@ -85,6 +86,7 @@ impl Strict<'_> {
             return Err(refused("Exact search disabled!".to_owned(), "Set exact=false."));
         }
         check(query.ef, config.search_max_hnsw_ef, "hnsw_ef")?;
+        check(query.oversampling, config.search_max_oversampling, "oversampling")?;
         self.check_filter(query.filter.as_ref(), Use::Read)?;
         self.check_filter(query.corpus.as_ref(), Use::Read)?;
         query
@@ -133,74 +135,125 @@ impl Strict<'_> {
     }
 
     pub(crate) fn check_operation(self, operation: &Operation) -> Result<()> {
-        let Some((config, state)) = self.0 else { return Ok(()) };
-        let (points, filter) = match operation {
-            Operation::Upsert(points) => (Some((points.len(), "upsert limit")), None),
-            Operation::UpsertIf { points, filter, .. } => (Some((points.len(), "upsert limit")), filter.as_ref()),
-            Operation::UpdateVectors { vectors, filter } => (Some((vectors.len(), "update limit")), filter.as_ref()),
+        let (Some((config, state)), Some(asked)) = (self.0, Asked::by(operation)) else {
+            return Ok(());
+        };
+        if let Some(name) = asked.batch {
+            check(Some(asked.points), config.upsert_max_batchsize, name)?;
+            check_size(config, state)?;
+        }
+        asked
+            .vectors()
+            .try_for_each(|(name, vector)| check_vector(config, name, vector))?;
+        if operation.takes_room() {
+            check_memory(config)?;
+        }
+        self.check_filter(asked.filter, Use::Change)?;
+        match config.write_rate_limit {
+            Some(most) => state.rates.write(most, asked.points.max(1), Instant::now()),
+            None => Ok(()),
+        }
+    }
+}
+
+/// What a request asks for with an operation.
+struct Asked<'a> {
+    operation: &'a Operation,
+    /// How many points it changes; 1 where a filter finds them.
+    points: usize,
+    filter: Option<&'a Filter>,
+    /// What the limit of its points is called, where it puts vectors in.
+    batch: Option<&'static str>,
+}
+
+impl<'a> Asked<'a> {
+    /// None for what the server does by itself.
+    fn by(operation: &'a Operation) -> Option<Self> {
+        let (points, filter, batch) = match operation {
+            Operation::Upsert(points) => (points.len(), None, Some("upsert limit")),
+            Operation::UpsertIf { points, filter, .. } => (points.len(), filter.as_ref(), Some("upsert limit")),
+            Operation::UpdateVectors { vectors, filter } => (vectors.len(), filter.as_ref(), Some("update limit")),
             Operation::Delete(selector)
             | Operation::DeleteVectors { selector, .. }
             | Operation::SetPayload { selector, .. }
             | Operation::OverwritePayload { selector, .. }
             | Operation::DeletePayload { selector, .. }
             | Operation::ClearPayload(selector) => match selector {
-                Selector::Ids(_) => (None, None),
-                Selector::Filter(filter) => (None, Some(filter)),
+                Selector::Ids(ids) => (ids.len(), None, None),
+                Selector::Filter(filter) => (1, Some(filter), None),
             },
-            Operation::DeleteDocuments(DocumentSelector::Filter(filter)) => (None, Some(filter)),
-            Operation::DeleteDocuments(DocumentSelector::Ids(_))
-            | Operation::Finish { .. }
-            | Operation::CancelTask { .. } => (None, None),
+            Operation::DeleteDocuments(DocumentSelector::Filter(filter)) => (1, Some(filter), None),
+            Operation::DeleteDocuments(DocumentSelector::Ids(_)) => (1, None, None),
+            Operation::Finish { .. } | Operation::CancelTask { .. } => return None,
         };
-        if let Some((points, name)) = points {
-            check(Some(points), config.upsert_max_batchsize, name)?;
-            check_size(config, state)?;
-        }
-        self.check_filter(filter, Use::Change)?;
-        match (config.write_rate_limit, changed(operation)) {
-            (Some(most), Some(points)) => state.rates.write(most, points, Instant::now()),
-            _ => Ok(()),
-        }
+        Some(Self {
+            operation,
+            points,
+            filter,
+            batch,
+        })
+    }
+
+    /// The vectors that it puts in, by name.
+    fn vectors(&self) -> impl Iterator<Item = (&'a String, &'a Embedding)> {
+        let (points, vectors) = match self.operation {
+            Operation::Upsert(points) | Operation::UpsertIf { points, .. } => (points.as_slice(), &[][..]),
+            Operation::UpdateVectors { vectors, .. } => (&[][..], vectors.as_slice()),
+            _ => (&[][..], &[][..]),
+        };
+        let of_points = points.iter().flat_map(|point| &point.vectors);
+        of_points.chain(vectors.iter().flat_map(|(_, vectors)| vectors))
     }
 }
 
-/// How many points a request changes, at least one where a filter finds them; none for what the server does by itself.
-fn changed(operation: &Operation) -> Option<usize> {
-    let points = match operation {
-        Operation::Upsert(points) | Operation::UpsertIf { points, .. } => points.len(),
-        Operation::UpdateVectors { vectors, .. } => vectors.len(),
-        Operation::Delete(selector)
-        | Operation::DeleteVectors { selector, .. }
-        | Operation::SetPayload { selector, .. }
-        | Operation::OverwritePayload { selector, .. }
-        | Operation::DeletePayload { selector, .. }
-        | Operation::ClearPayload(selector) => match selector {
-            Selector::Ids(ids) => ids.len(),
-            Selector::Filter(_) => 1,
-        },
-        Operation::DeleteDocuments(_) => 1,
-        Operation::Finish { .. } | Operation::CancelTask { .. } => return None,
-    };
-    Some(points.max(1))
+/// Refuses a vector that is longer than its name allows.
+fn check_vector(config: &StrictModeConfig, name: &str, vector: &Embedding) -> Result<()> {
+    match vector {
+        Embedding::Multi(rows) => {
+            let limits = config.multivector_config.as_ref().and_then(|limits| limits.get(name));
+            let most = limits.and_then(|limits| limits.max_vectors);
+            check(Some(rows.len()), most, &format!("max_vectors of {name}"))
+        }
+        Embedding::Sparse(vector) => {
+            let limits = config.sparse_config.as_ref().and_then(|limits| limits.get(name));
+            let most = limits.and_then(|limits| limits.max_length);
+            check(Some(vector.indices().len()), most, &format!("max_length of {name}"))
+        }
+        Embedding::Dense(_) => Ok(()),
+    }
 }
 
-/// Refuses more points in a collection that has as many as it may.
+/// Refuses what takes memory while the process has more than its share; nothing where the system does not say how much it has.
+fn check_memory(config: &StrictModeConfig) -> Result<()> {
+    let Some(most) = config.max_resident_memory_percent else {
+        return Ok(());
+    };
+    match resident_percent() {
+        Some(percent) if percent > f64::from(most) => Err(refused(
+            format!("Resident memory limit reached ({percent:.1}% > {most}%)"),
+            "Delete points or collections, or give the server more memory.",
+        )),
+        _ => Ok(()),
+    }
+}
+
+/// Refuses more points in a collection that has as many, or as much in them, as it may.
 fn check_size(config: &StrictModeConfig, state: &State) -> Result<()> {
+    let reached = |what: &str| Err(InvalidInput::Strict(format!("Max {what} reached!")).into());
+    let megabytes = |bytes: u64| bytes as f32 / (1024.0 * 1024.0);
     if let Some(most) = config.max_collection_vector_size_bytes {
         let arenas = state.arenas.iter();
         let dense = arenas.map(|arena| arena.present().len() * arena.dimensions() as u64 * size_of::<f32>() as u64);
         let multi = state.multis.iter().map(|multis| multis.heap_bytes() as u64);
         if dense.chain(multi).sum::<u64>() >= most {
-            let megabytes = most as f32 / (1024.0 * 1024.0);
-            let reached = format!("Max vector storage size limit of {megabytes}MB reached!");
-            return Err(InvalidInput::Strict(reached).into());
+            return reached(&format!("vector storage size limit of {}MB", megabytes(most)));
         }
     }
-    match config.max_points_count {
-        Some(most) if state.alive.len() >= most => {
-            let reached = format!("Max points count limit of {most} reached!");
-            Err(InvalidInput::Strict(reached).into())
+    match (config.max_collection_payload_size_bytes, config.max_points_count) {
+        (Some(most), _) if state.payload_bytes >= most => {
+            reached(&format!("payload storage size limit of {}MB", megabytes(most)))
         }
+        (_, Some(most)) if state.alive.len() >= most => reached(&format!("points count limit of {most}")),
         _ => Ok(()),
     }
 }

@@ -178,6 +178,7 @@ impl Store {
         let (mut config, current) = (new.record.config()?, old.record.config()?);
         config.metadata = current.metadata;
         config.strict_mode = current.strict_mode;
+        (config.hnsw, config.optimizers) = (current.hnsw, current.optimizers);
         let mut record = new.record.clone();
         record.set_config(&config);
         let mut batch = self.rocks.batch();

@@ -1,8 +1,12 @@
 //! The words of texts: what full-text conditions compare.
 
+mod folding;
+
 use std::collections::HashSet;
 
-use twofold_types::{PayloadIndexParams, TextTokenizer};
+use twofold_types::{Language, PayloadIndexParams, TextTokenizer};
+
+use self::folding::folded;
 
 /// How the words of a text are found.
 #[derive(Debug, Clone, Default)]
@@ -10,27 +14,29 @@ pub(crate) struct Words {
     tokenizer: TextTokenizer,
     /// Words match only in the same case.
     cased: bool,
+    /// Letters stand for those of ASCII that they are made of.
+    folded: bool,
+    stopwords: HashSet<String>,
+    /// Words are reduced to their stems in it.
+    stemmed: Option<Language>,
     shortest: usize,
     longest: Option<usize>,
-    stopwords: HashSet<String>,
 }
 
 impl Words {
     pub(crate) fn new(params: &PayloadIndexParams) -> Self {
-        let cased = params.lowercase == Some(false);
-        let stopwords = params.stopwords.iter().flat_map(|stopwords| &stopwords.custom);
-        Self {
+        let mut words = Self {
             tokenizer: params.tokenizer.unwrap_or_default(),
-            cased,
+            cased: params.lowercase == Some(false),
+            folded: params.ascii_folding == Some(true),
+            stopwords: HashSet::new(),
+            stemmed: params.stemmer.and_then(|stemmer| stemmer.language()),
             shortest: params.min_token_len.unwrap_or(0),
             longest: params.max_token_len,
-            stopwords: stopwords
-                .map(|word| match cased {
-                    true => word.clone(),
-                    false => word.to_lowercase(),
-                })
-                .collect(),
-        }
+        };
+        let stopwords = params.stopwords.iter().flat_map(|stopwords| stopwords.words());
+        words.stopwords = stopwords.map(|word| words.normal(word)).collect();
+        words
     }
 
     /// The words of a text in order.
@@ -60,14 +66,29 @@ impl Words {
         words
     }
 
-    fn add(&self, word: &str, words: &mut Vec<String>) {
-        let word = match self.cased {
-            true => word.to_owned(),
-            false => word.to_lowercase(),
+    /// A word in the form in which it is compared, whole.
+    fn normal(&self, word: &str) -> String {
+        let word = match self.folded {
+            true => folded(word),
+            false => word.to_owned(),
         };
+        match self.cased {
+            true => word,
+            false => word.to_lowercase(),
+        }
+    }
+
+    fn add(&self, word: &str, words: &mut Vec<String>) {
+        let mut word = self.normal(word);
+        if self.stopwords.contains(&word) {
+            return;
+        }
+        if let Some(language) = self.stemmed {
+            word = language.stem(&word).into_owned();
+        }
         let length = word.chars().count();
         let too_long = self.tokenizer != TextTokenizer::Prefix && self.longest.is_some_and(|longest| length > longest);
-        if length > 0 && length >= self.shortest && !too_long && !self.stopwords.contains(&word) {
+        if length > 0 && length >= self.shortest && !too_long {
             words.push(word);
         }
     }
@@ -150,6 +171,22 @@ mod tests {
         assert!(prefix.holds("quick fox", &prefix.sought("quicker fo"), true));
         let short = words(json!({"type": "text", "min_token_len": 2, "max_token_len": 4}));
         assert_eq!(short.of("a quick fox"), ["fox"]);
+    }
+
+    #[test]
+    fn words_are_folded_left_out_and_reduced_to_their_stems_before_their_length_counts() {
+        let german = words(json!({
+            "type": "text", "ascii_folding": true, "stopwords": {"languages": ["german"], "custom": ["Städte"]},
+            "stemmer": {"type": "snowball", "language": "german"}, "min_token_len": 3, "max_token_len": 4,
+        }));
+        // Without folding these would be a stop word and two words.
+        assert_eq!(german.of("Für die STADTE und Häusern, Straßenbahnen"), ["haus"]);
+        assert!(german.holds_phrase("die Häuser der Gaste", &german.of("haus gäste")));
+        let english =
+            words(json!({"type": "text", "stopwords": "en", "stemmer": {"type": "snowball", "language": "en"}}));
+        assert_eq!(english.of("The runner was running"), ["runner", "run"]);
+        let plain = words(json!({"type": "text", "stemmer": {"type": "none"}}));
+        assert_eq!(plain.of("running für"), ["running", "für"]);
     }
 
     #[test]

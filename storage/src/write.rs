@@ -32,6 +32,8 @@ pub(crate) struct Write<'a> {
     pub(crate) ids: HashMap<PointId, Option<PointOffset>>,
     pub(crate) vectors: Vectors,
     postings: Vec<PostingChange>,
+    /// How many bytes more of payloads there are.
+    payload_bytes: i64,
     pub(crate) documents: Documents,
     /// Who is told of tasks that it finishes.
     pub(crate) webhooks: &'a [String],
@@ -66,6 +68,7 @@ pub(crate) struct Change {
     died: Vec<PointOffset>,
     vectors: Vectors,
     postings: Vec<PostingChange>,
+    payload_bytes: i64,
     tail: Option<TailEntry>,
 }
 
@@ -89,6 +92,7 @@ impl<'a> Write<'a> {
             ids: HashMap::new(),
             vectors: BTreeMap::new(),
             postings: Vec::new(),
+            payload_bytes: 0,
             documents: Documents::default(),
             webhooks,
         };
@@ -254,13 +258,17 @@ impl<'a> Write<'a> {
 
     pub(crate) fn put_point(&mut self, offset: PointOffset, id: PointId, payload: &Payload) -> Result<()> {
         let before = match self.record(offset)? {
-            Some(record) => record.payload()?,
+            Some(record) => {
+                self.payload_bytes -= record.payload_bytes() as i64;
+                record.payload()?
+            }
             None => Payload::new(),
         };
         self.change_postings(offset, &before, payload);
         self.note_document(&before);
         self.note_document(payload);
         let record = PointRecord::new(id, self.seq.0, payload);
+        self.payload_bytes += record.payload_bytes() as i64;
         self.batch
             .put(Cf::Points, &self.view.collection.point_key(offset), &record.to_bytes());
         self.points.insert(offset, Some(record));
@@ -302,6 +310,7 @@ impl<'a> Write<'a> {
             return Ok(());
         };
         let payload = record.payload()?;
+        self.payload_bytes -= record.payload_bytes() as i64;
         self.change_postings(offset, &payload, &Payload::new());
         self.note_document(&payload);
         self.batch.delete(Cf::Points, &self.view.collection.point_key(offset));
@@ -397,6 +406,7 @@ impl<'a> Write<'a> {
             died,
             vectors: self.vectors,
             postings: self.postings,
+            payload_bytes: self.payload_bytes,
             tail,
         };
         Ok(Prepared {
@@ -435,6 +445,7 @@ impl Change {
     pub(crate) fn apply(self, state: &mut State) -> SeqNo {
         state.seq = self.seq;
         state.next_offset = self.next_offset;
+        state.payload_bytes = state.payload_bytes.saturating_add_signed(self.payload_bytes);
         for (offset, label) in self.born {
             state.alive.insert(offset.0);
             state.labels.set(offset, label);

@@ -96,6 +96,8 @@ impl Engine {
             chunking,
             metadata: request.metadata,
             strict_mode: request.strict_mode_config,
+            hnsw: request.hnsw_config,
+            optimizers: request.optimizers_config,
         };
         for (vector, space) in spaces {
             check_space(&config, vector, space)?;

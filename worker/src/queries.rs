@@ -105,7 +105,9 @@ impl Engine {
             limit,
             offset,
             exact: params.exact,
+            indexed_only: params.indexed_only,
             ef: params.hnsw_ef,
+            oversampling: params.quantization.and_then(|quantization| quantization.oversampling),
             corpus: corpus(params.idf),
         })
     }

@@ -233,7 +233,9 @@ fn query(searched: &[Searched], request: &SearchPassages) -> Query {
         .iter()
         .map(|vector| Query {
             exact: params.exact,
+            indexed_only: params.indexed_only,
             ef: params.hnsw_ef,
+            oversampling: params.quantization.and_then(|quantization| quantization.oversampling),
             corpus: corpus(params.idf.clone()),
             ..nearest(vector.name.clone(), vector.embedding.clone())
         })

@@ -1,15 +1,21 @@
 //! What clients of a cluster ask. This server is a single node: it says so, and refuses to change a cluster.
 
+use std::collections::BTreeMap;
+
 use axum::extract::State;
 use axum::http::StatusCode;
 use serde::Serialize;
 use serde_json::Value;
+use twofold_storage::Collection;
 use twofold_types::api::Envelope;
 use utoipa::ToSchema;
 
 use super::blocking::{Answer, Api};
 use super::error::ApiError;
 use super::extract::InCollection;
+
+/// The number of this node.
+const PEER: u64 = 0;
 
 /// How the cluster is.
 #[derive(Debug, Serialize, ToSchema)]
@@ -37,6 +43,53 @@ struct LocalShard {
     state: &'static str,
 }
 
+/// What a cluster tells of itself: of this one there is one node.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct DistributedTelemetry {
+    /// The collections by name.
+    collections: BTreeMap<String, DistributedCollection>,
+    cluster: DistributedCluster,
+}
+
+/// A collection and where it is.
+#[derive(Debug, Serialize, ToSchema)]
+struct DistributedCollection {
+    /// Its name.
+    id: String,
+    shards: Vec<DistributedShard>,
+    reshardings: Vec<Value>,
+    shard_transfers: Vec<Value>,
+}
+
+/// The only shard.
+#[derive(Debug, Serialize, ToSchema)]
+struct DistributedShard {
+    id: u32,
+    replicas: Vec<Replica>,
+}
+
+/// The only copy of a shard.
+#[derive(Debug, Serialize, ToSchema)]
+struct Replica {
+    peer_id: u64,
+    /// Always `Active`.
+    state: &'static str,
+    /// `green` when every index is up to date, `yellow` while one is being built.
+    status: &'static str,
+    num_points: u64,
+    num_vectors: u64,
+    num_vectors_by_name: BTreeMap<String, u64>,
+}
+
+/// There is no cluster.
+#[derive(Debug, Serialize, ToSchema)]
+struct DistributedCluster {
+    enabled: bool,
+    number_of_peers: u64,
+    #[schema(value_type = Object)]
+    peers: BTreeMap<String, Value>,
+}
+
 /// Keys that shards are chosen by.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct ShardKeys {
@@ -58,6 +111,47 @@ pub(super) async fn status(State(api): State<Api>) -> Result<Answer<ClusterStatu
     api.run_watching(|_| Ok(ClusterStatus { status: "disabled" })).await
 }
 
+/// What the cluster holds: what this node does.
+#[utoipa::path(get, path = "/cluster/telemetry", tag = "cluster", operation_id = "cluster_telemetry",
+    responses((status = 200, body = Envelope<DistributedTelemetry>)))]
+pub(super) async fn telemetry(State(api): State<Api>) -> Result<Answer<DistributedTelemetry>, ApiError> {
+    api.run_watching(|engine| {
+        let collections = engine.store().collections();
+        Ok(DistributedTelemetry {
+            collections: collections.iter().map(|collection| distributed(collection)).collect(),
+            cluster: DistributedCluster {
+                enabled: false,
+                number_of_peers: 1,
+                peers: BTreeMap::new(),
+            },
+        })
+    })
+    .await
+}
+
+fn distributed(collection: &Collection) -> (String, DistributedCollection) {
+    let vectors: BTreeMap<String, u64> = collection.vector_counts().into_iter().collect();
+    let replica = Replica {
+        peer_id: PEER,
+        state: "Active",
+        status: if collection.is_indexing() { "yellow" } else { "green" },
+        num_points: collection.points(),
+        num_vectors: vectors.values().sum(),
+        num_vectors_by_name: vectors,
+    };
+    let shard = DistributedShard {
+        id: 0,
+        replicas: vec![replica],
+    };
+    let collection = DistributedCollection {
+        id: collection.name().to_string(),
+        shards: vec![shard],
+        reshardings: Vec::new(),
+        shard_transfers: Vec::new(),
+    };
+    (collection.id.clone(), collection)
+}
+
 /// Where the shards of a collection are.
 #[utoipa::path(get, path = "/collections/{collection}/cluster", tag = "cluster", operation_id = "collection_cluster_info",
     responses((status = 200, body = Envelope<CollectionClusterInfo>)))]
@@ -67,7 +161,7 @@ pub(super) async fn of_collection(
 ) -> Result<Answer<CollectionClusterInfo>, ApiError> {
     api.on(path.collection, |_, collection| {
         Ok(CollectionClusterInfo {
-            peer_id: 0,
+            peer_id: PEER,
             shard_count: 1,
             local_shards: vec![LocalShard {
                 shard_id: 0,

@@ -3,13 +3,12 @@
 use std::collections::BTreeMap;
 
 use axum::extract::State;
-use serde_json::json;
 use twofold_storage::{Collection, VectorMemory};
 use twofold_types::api::{
     CollectionConfigInfo, CollectionDescription, CollectionExists, CollectionInfo, CollectionParams, CollectionsList,
     CreateCollection, CreatePayloadIndex, Envelope, PayloadIndexInfo, UpdateCollection, UpdateResult, VectorPlacement,
 };
-use twofold_types::{CollectionConfig, VectorsConfig};
+use twofold_types::{CollectionConfig, HnswConfig, OptimizersConfig, VectorsConfig};
 use twofold_worker::Result;
 
 use super::blocking::{Answer, Api};
@@ -71,12 +70,7 @@ pub(super) async fn update(
     Body(request): Body<UpdateCollection>,
 ) -> Result<Answer<bool>, ApiError> {
     api.on(path.collection, move |_, collection| {
-        if let Some(metadata) = &request.metadata {
-            collection.update_metadata(metadata)?;
-        }
-        if let Some(limits) = request.strict_mode_config {
-            collection.update_strict_mode(limits)?;
-        }
+        collection.update(request)?;
         Ok(true)
     })
     .await
@@ -168,13 +162,8 @@ pub(super) fn config_info(config: CollectionConfig) -> CollectionConfigInfo {
             vectors: VectorsConfig::from(vectors.collect::<BTreeMap<_, _>>()),
             sparse_vectors: Some(config.sparse_vectors).filter(|vectors| !vectors.is_empty()),
         },
-        hnsw_config: json!({"m": 16, "ef_construct": 100, "full_scan_threshold": 10_000}),
-        optimizer_config: json!({
-            "deleted_threshold": 0.2,
-            "vacuum_min_vector_number": 1000,
-            "default_segment_number": 1,
-            "flush_interval_sec": 5,
-        }),
+        hnsw_config: HnswConfig::usual().changed(config.hnsw.unwrap_or_default()),
+        optimizer_config: OptimizersConfig::usual().changed(config.optimizers.unwrap_or_default()),
         metadata: config.metadata,
         encoders: config.encoders,
         pooled_vectors: config.pooled_vectors,

@@ -102,6 +102,42 @@ impl<S: Send + Sync> FromRequestParts<S> for InCollection<String> {
     }
 }
 
+/// The collection of the path and what else is in it, under its only shard.
+pub(super) struct InShard<T = ()>(pub(super) InCollection<T>);
+
+impl<S: Send + Sync> FromRequestParts<S> for InShard {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
+        let Path((name, shard)) = Path::<(String, u32)>::from_request_parts(parts, state)
+            .await
+            .map_err(bad_path)?;
+        of_shard(&name, shard, ())
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for InShard<String> {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
+        let Path((name, shard, rest)) = Path::<(String, u32, String)>::from_request_parts(parts, state)
+            .await
+            .map_err(bad_path)?;
+        of_shard(&name, shard, rest)
+    }
+}
+
+fn of_shard<T>(name: &str, shard: u32, rest: T) -> Result<InShard<T>, ApiError> {
+    let collection = collection(name)?;
+    match shard {
+        0 => Ok(InShard(InCollection { collection, rest })),
+        shard => Err(ApiError::new(
+            StatusCode::NOT_FOUND,
+            format!("Not found: collection `{collection}` has no shard {shard}: its only shard is 0"),
+        )),
+    }
+}
+
 fn collection(name: &str) -> Result<CollectionName, ApiError> {
     name.parse()
         .map_err(|error: twofold_types::InvalidCollectionName| bad_path(error))

@@ -16,13 +16,12 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Registry;
-use twofold_storage::{Collection, Succession};
+use twofold_storage::{Collection, Succession, resident_bytes};
 use twofold_worker::{Engine, TimedStep, WebhookState};
 
 use super::blocking::Api;
 use super::error::ApiError;
 use super::requests::{self, Requests};
-use crate::memory::resident_bytes;
 
 const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 

@@ -94,6 +94,7 @@ fn parameters(path: &str, method: &str, operation: &mut Value) {
             "peer" => ("The peer.", json!({"type": "integer", "minimum": 0})),
             "task" => ("The task.", json!({"$ref": "#/components/schemas/TaskId"})),
             "field" => ("The payload key.", json!({"type": "string", "minLength": 1})),
+            "shard" => ("The shard: 0.", json!({"type": "integer", "minimum": 0})),
             "snapshot" => ("The snapshot's name.", json!({"type": "string", "minLength": 1})),
             _ => ("The id.", json!({"type": "string", "minLength": 1})),
         };

@@ -110,6 +110,9 @@ impl Collection {
         };
         let slot = schema.slot(name)?;
         mask &= view.state.present(slot);
+        if query.indexed_only {
+            mask -= &view.state.unindexed(slot)?;
+        }
         let mut examples = Examples::new(view, name, query.example_vector.as_deref());
         let scorer = match &query.by {
             Ranking::Nearest { target, mmr } => {

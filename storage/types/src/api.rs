@@ -37,8 +37,8 @@ pub use points::{
 };
 pub use query::{
     ContextPair, DiscoverInput, Example, FeedbackInput, FeedbackItem, FeedbackStrategy, Fusion, IdfScope,
-    LookupLocation, Mmr, NaiveFeedback, Prefetch, Query, QueryBatch, QueryPoints, QueryResult, RecommendInput,
-    RecommendStrategy, Rrf, Sample, SearchParams,
+    LookupLocation, Mmr, NaiveFeedback, Prefetch, QuantizationSearchParams, Query, QueryBatch, QueryPoints,
+    QueryResult, RecommendInput, RecommendStrategy, Rrf, Sample, SearchParams,
 };
 pub use read::{
     CountPoints, CountResult, Direction, FacetHit, FacetPoints, FacetResult, FacetValue, GetPoints, OrderBy,

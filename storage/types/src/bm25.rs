@@ -6,6 +6,8 @@ use std::hash::{Hash, Hasher};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use crate::Language;
+
 /// Options of the encoder `Qdrant/bm25`, by the names that other tools have for them. All of them change vectors.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -58,32 +60,6 @@ impl Hash for Bm25Options {
         self.disable_stemmer.hash(state);
         self.stopwords.hash(state);
     }
-}
-
-/// A language with a Snowball stemmer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "lowercase")]
-#[expect(missing_docs, reason = "their names say it")]
-pub enum Language {
-    Arabic,
-    Danish,
-    Dutch,
-    #[default]
-    English,
-    Finnish,
-    French,
-    German,
-    Greek,
-    Hungarian,
-    Italian,
-    Norwegian,
-    Portuguese,
-    Romanian,
-    Russian,
-    Spanish,
-    Swedish,
-    Tamil,
-    Turkish,
 }
 
 #[cfg(test)]

@@ -7,7 +7,9 @@ use std::str::FromStr;
 use serde::{Deserialize, Deserializer, Serialize};
 use utoipa::ToSchema;
 
-use crate::{EmbeddingKind, EncoderParams, Payload, PooledVectorParams, StrictModeConfig};
+use crate::{
+    EmbeddingKind, EncoderParams, HnswConfig, OptimizersConfig, Payload, PooledVectorParams, StrictModeConfig,
+};
 
 /// The checked name of a collection: 1 to 255 characters, none of `/ \ < > : " | ? *`, no control characters, not `.` or `..`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
@@ -296,6 +298,12 @@ pub struct CollectionConfig {
     /// What it refuses.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub strict_mode: Option<StrictModeConfig>,
+    /// Without meaning.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hnsw: Option<HnswConfig>,
+    /// Without meaning.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub optimizers: Option<OptimizersConfig>,
 }
 
 impl CollectionConfig {

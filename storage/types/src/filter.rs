@@ -7,7 +7,7 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use crate::schema::{OneOrMany, OrNull};
-use crate::{Datetime, GeoBoundingBox, GeoPolygon, GeoRadius, Number, PointId};
+use crate::{Datetime, GeoBoundingBox, GeoPolygon, GeoRadius, Number, PointId, Slice};
 
 /// A boolean combination of conditions. All parts that are given must hold.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, ToSchema)]
@@ -96,6 +96,11 @@ pub enum Condition {
         /// The name.
         has_vector: String,
     },
+    /// The point is in a slice of the ids.
+    Slice {
+        /// Which.
+        slice: Slice,
+    },
     /// An object in the array at a key matches a filter as a whole.
     Nested {
         /// Key and filter.
@@ -141,6 +146,11 @@ impl<'de> Deserialize<'de> for Condition {
         }
         #[derive(Deserialize)]
         #[serde(deny_unknown_fields)]
+        struct InSlice {
+            slice: Slice,
+        }
+        #[derive(Deserialize)]
+        #[serde(deny_unknown_fields)]
         struct InNested {
             nested: Nested,
         }
@@ -161,6 +171,8 @@ impl<'de> Deserialize<'de> for Condition {
             HasVector::deserialize(value).map(|c| Self::HasVector {
                 has_vector: c.has_vector,
             })
+        } else if has("slice") {
+            InSlice::deserialize(value).map(|c| Self::Slice { slice: c.slice })
         } else if has("nested") {
             InNested::deserialize(value).map(|c| Self::Nested { nested: c.nested })
         } else if has("must") || has("should") || has("must_not") || has("min_should") {
@@ -168,7 +180,7 @@ impl<'de> Deserialize<'de> for Condition {
         } else {
             let keys: Vec<_> = object.keys().map(String::as_str).collect();
             return Err(D::Error::custom(format!(
-                "unknown condition with keys [{}]: `key` with a test, `is_empty`, `is_null`, `has_id`, `has_vector`, `nested` \
+                "unknown condition with keys [{}]: `key` with a test, `is_empty`, `is_null`, `has_id`, `has_vector`, `slice`, `nested` \
                  and `must`, `should`, `must_not`, `min_should` are accepted",
                 keys.join(", ")
             )));

@@ -13,6 +13,14 @@
 //! # Ok::<(), serde_json::Error>(())
 //! ```
 
+/// Settings with what changes of them set.
+macro_rules! changed {
+    ($settings:expr, $changes:expr, { $($field:ident),+ $(,)? }) => {
+        Self { $($field: $changes.$field.or($settings.$field)),+ }
+    };
+}
+pub(crate) use changed;
+
 pub mod api;
 mod bm25;
 mod collection;
@@ -26,6 +34,7 @@ mod filter;
 mod formula;
 mod geo;
 mod ingestion;
+mod language;
 mod model;
 mod model_info;
 mod number;
@@ -35,11 +44,14 @@ mod pooled;
 mod reembedding;
 pub mod rerank;
 mod schema;
+mod slice;
 mod snapshot;
 mod strict_mode;
 mod task;
+mod text_index;
+mod tuning;
 
-pub use bm25::{Bm25Options, Language};
+pub use bm25::Bm25Options;
 pub use collection::{
     ChunkingParams, ChunkingStrategy, CollectionConfig, CollectionName, Comparator, Datatype, Distance,
     InvalidCollectionName, Modifier, MultivectorConfig, SparseVectorParams, VectorParams, VectorsConfig,
@@ -58,19 +70,23 @@ pub use ingestion::{
     Backoff, CollectionIngestion, DeadLetter, DeadLetterPage, DeadLettersDeleted, DeadLettersRetried, DocumentEntry,
     DocumentPage, Ingestion, Priority, RetryDeadLetters, Stage, StreamAccepted, TaskPage,
 };
+pub use language::Language;
 pub use model::{ModelId, Role};
 pub use model_info::{
     CrossEncoderDetails, CrossEncoderKind, Details, EmbeddingCacheInfo, ModelDetails, ModelInfo, ModelsList,
     QueryCacheInfo, ScoreActivation,
 };
 pub use number::Number;
-pub use payload_schema::{Memory, PayloadFieldSchema, PayloadIndexParams, PayloadSchemaType, Stopwords, TextTokenizer};
+pub use payload_schema::{Memory, PayloadFieldSchema, PayloadIndexParams, PayloadSchemaType};
 pub use point::{
     InvalidPointId, OrderValue, Payload, PointId, PointStruct, Record, ScoredPoint, TextInput, VectorInput,
     VectorsInput, VectorsOutput,
 };
 pub use pooled::{ChunkPooling, PooledVectorParams};
 pub use reembedding::{Reembed, Reembedding, ReembeddingState};
+pub use slice::Slice;
 pub use snapshot::{RecoverSnapshot, SnapshotDescription};
 pub use strict_mode::{StrictModeConfig, StrictModeMultivector, StrictModeSparse};
 pub use task::{Document, DocumentError, Task, TaskId, TaskStatus};
+pub use text_index::{StemmingAlgorithm, Stopwords, StopwordsSet, TextTokenizer};
+pub use tuning::{HnswConfig, OptimizersConfig, VectorParamsDiff};

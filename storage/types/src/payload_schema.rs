@@ -5,6 +5,8 @@ use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
 
+use crate::{StemmingAlgorithm, Stopwords, TextTokenizer};
+
 /// The type of a payload index.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
@@ -25,45 +27,6 @@ pub enum PayloadSchemaType {
     Geo,
     /// Texts, matched by their words.
     Text,
-}
-
-/// How a text index finds the words of a text.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum TextTokenizer {
-    /// Whatever stands between anything but letters and digits.
-    #[default]
-    Word,
-    /// Whatever stands between spaces.
-    Whitespace,
-    /// The beginnings of words; the words of a query match as beginnings.
-    Prefix,
-    /// Words, and every character of scripts that are written without spaces.
-    Multilingual,
-}
-
-/// Words that are left out.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
-pub struct Stopwords {
-    /// The words.
-    pub custom: Vec<String>,
-}
-
-impl<'de> Deserialize<'de> for Stopwords {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let value = Value::deserialize(deserializer)?;
-        let languages = value.is_string() || value.get("languages").is_some_and(|languages| !languages.is_null());
-        if languages {
-            return Err(D::Error::custom(
-                "lists of stopwords by language are not supported: give the words as `{\"custom\": [...]}`",
-            ));
-        }
-        let custom = value.get("custom").cloned().unwrap_or_default();
-        let custom: Option<Vec<String>> = serde_json::from_value(custom).map_err(D::Error::custom)?;
-        Ok(Self {
-            custom: custom.unwrap_or_default(),
-        })
-    }
 }
 
 /// Where a payload index is kept.
@@ -124,9 +87,15 @@ pub struct PayloadIndexParams {
     /// Accepted without meaning for texts: phrases are always matched.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub phrase_matching: Option<bool>,
+    /// Whether letters of texts stand for those of ASCII that they are made of, as `a` for `ä` and `ss` for `ß`. Default: false.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ascii_folding: Option<bool>,
     /// Words of texts that are left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stopwords: Option<Stopwords>,
+    /// What words of texts are reduced to, stop words left out and before their length counts. Default: nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stemmer: Option<StemmingAlgorithm>,
 }
 
 impl PayloadIndexParams {
@@ -141,7 +110,7 @@ impl PayloadIndexParams {
     /// The first parameter that is set and does not belong to the type.
     fn stranger(&self) -> Option<&'static str> {
         use PayloadSchemaType::{Datetime, Float, Integer, Keyword, Text, Uuid};
-        let belongs: [(&str, bool, &[PayloadSchemaType]); 11] = [
+        let belongs: [(&str, bool, &[PayloadSchemaType]); 13] = [
             ("is_tenant", self.is_tenant.is_some(), &[Keyword, Uuid]),
             ("is_principal", self.is_principal.is_some(), &[Integer, Float, Datetime]),
             ("lookup", self.lookup.is_some(), &[Integer]),
@@ -152,7 +121,9 @@ impl PayloadIndexParams {
             ("max_token_len", self.max_token_len.is_some(), &[Text]),
             ("lowercase", self.lowercase.is_some(), &[Text]),
             ("phrase_matching", self.phrase_matching.is_some(), &[Text]),
+            ("ascii_folding", self.ascii_folding.is_some(), &[Text]),
             ("stopwords", self.stopwords.is_some(), &[Text]),
+            ("stemmer", self.stemmer.is_some(), &[Text]),
         ];
         let stranger = belongs
             .iter()
@@ -178,7 +149,9 @@ impl From<PayloadSchemaType> for PayloadIndexParams {
             max_token_len: None,
             lowercase: None,
             phrase_matching: None,
+            ascii_folding: None,
             stopwords: None,
+            stemmer: None,
         }
     }
 }
@@ -253,6 +226,7 @@ mod tests {
             r#"{"type":"keyword","on_disk":true,"is_tenant":false}"#,
             r#"{"type":"integer","memory":"cold","lookup":true,"range":false}"#,
             r#"{"type":"uuid"}"#,
+            r#"{"type":"text","ascii_folding":true,"stopwords":"german","stemmer":{"type":"snowball","language":"german"}}"#,
         ] {
             let schema: PayloadFieldSchema = serde_json::from_str(json).unwrap();
             assert_eq!(serde_json::to_string(&schema).unwrap(), json);

@@ -30,7 +30,7 @@ pub struct StrictModeConfig {
     /// Whether queries may be `exact`. Default: true.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub search_allow_exact: Option<bool>,
-    /// Accepted and answered: vectors are never oversampled by a factor that is asked for.
+    /// The largest `oversampling` that is asked for; it has no other meaning.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub search_max_oversampling: Option<f64>,
     /// Points of one upsert, or of one change of vectors, at most.
@@ -48,7 +48,7 @@ pub struct StrictModeConfig {
     /// Points that requests put in, change or delete a minute; what a filter finds counts as one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub write_rate_limit: Option<usize>,
-    /// Accepted and answered, without meaning.
+    /// Bytes of payloads as they are stored from which on no points are put in.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_collection_payload_size_bytes: Option<u64>,
     /// Points from which on no more are put in.
@@ -60,16 +60,17 @@ pub struct StrictModeConfig {
     /// The most values, ids or points that one condition lists.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub condition_max_size: Option<usize>,
-    /// Accepted and answered, without meaning.
+    /// How long multivectors of points may be, by name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub multivector_config: Option<BTreeMap<String, StrictModeMultivector>>,
-    /// Accepted and answered, without meaning.
+    /// How long sparse vectors of points may be, by name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sparse_config: Option<BTreeMap<String, StrictModeSparse>>,
     /// Payload indexes at most.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_payload_index_count: Option<usize>,
-    /// Accepted and answered, without meaning.
+    /// How much of the memory that the machine, or the process's control group, has the process may take before nothing more is put in,
+    /// 1 to 100.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_resident_memory_percent: Option<u8>,
 }
@@ -95,12 +96,7 @@ pub struct StrictModeSparse {
 impl StrictModeConfig {
     /// These limits with what `changes` sets.
     pub fn changed(self, changes: Self) -> Self {
-        macro_rules! changed {
-            ($($field:ident),+ $(,)?) => {
-                Self { $($field: changes.$field.or(self.$field)),+ }
-            };
-        }
-        changed!(
+        crate::changed!(self, changes, {
             enabled,
             max_query_limit,
             max_timeout,
@@ -122,6 +118,6 @@ impl StrictModeConfig {
             sparse_config,
             max_payload_index_count,
             max_resident_memory_percent,
-        )
+        })
     }
 }

@@ -255,9 +255,71 @@ async fn strict_mode_refuses_with_the_words_that_clients_know() {
     .await;
     server.done("POST", "/points/delete", json!({"points": [101]})).await;
     server
+        .done(
+            "PATCH",
+            "",
+            json!({"strict_mode_config": {
+                "max_collection_vector_size_bytes": 1_048_576, "search_max_oversampling": 2, "max_collection_payload_size_bytes": 1,
+            }}),
+        )
+        .await;
+    let oversampled = |oversampling: f64| json!({"query": query, "params": {"quantization": {"oversampling": oversampling}}, "limit": 1});
+    server.done("POST", "/points/query", oversampled(2.0)).await;
+    refused(
+        "POST",
+        "/points/query",
+        json!({"prefetch": [oversampled(2.5)], "query": query, "limit": 1}),
+        "Limit exceeded 2.5 > 2 for \"oversampling\". Help: Reduce the \"oversampling\" parameter to or below 2.",
+    )
+    .await;
+    let payloads = "Max payload storage size limit of 0.0000009536743MB reached!";
+    refused("PUT", "/points", points(1), payloads).await;
+    let memory = json!({"max_collection_payload_size_bytes": 1_048_576, "max_resident_memory_percent": 0});
+    server.done("PATCH", "", json!({ "strict_mode_config": memory })).await;
+    let (status, answer) = server.ask("PUT", "/points", points(1)).await;
+    let message = answer["status"]["error"].as_str().unwrap();
+    assert!(
+        status == 400 && message.contains("Resident memory limit reached"),
+        "{message}"
+    );
+    server.done("POST", "/points/delete", json!({"points": [102]})).await;
+    server
         .done("PATCH", "", json!({"strict_mode_config": {"enabled": false}}))
         .await;
     server.done("PUT", "/points", points(3)).await;
+}
+
+#[tokio::test]
+async fn strict_mode_keeps_multivectors_and_sparse_vectors_short() {
+    let (server, _client, _dir) = crate::support::server().await;
+    let config = json!({
+        "vectors": {"m": {"size": 2, "distance": "Dot", "multivector_config": {"comparator": "max_sim"}}},
+        "sparse_vectors": {"s": {}},
+        "strict_mode_config": {
+            "enabled": true, "multivector_config": {"m": {"max_vectors": 2}}, "sparse_config": {"s": {"max_length": 1}},
+        },
+    });
+    crate::support::call(&server, "PUT", "/collections/a", config).await;
+    let put = async |method: &str, path: &str, vector: Value| {
+        let body = json!({"points": [{"id": 1, "vector": vector}]}).to_string();
+        let path = format!("/collections/a/points{path}");
+        let answer = send(server.url(), method, &path, "application/json", &body).await;
+        (answer.status, answer.body["status"]["error"].to_string())
+    };
+    let short = json!({"m": [[1, 0], [0, 1]], "s": {"indices": [7], "values": [1]}});
+    assert_eq!(put("PUT", "", short).await.0, 200);
+    for path in ["", "/vectors"] {
+        let (status, message) = put("PUT", path, json!({"m": [[1, 0], [0, 1], [1, 1]]})).await;
+        assert!(
+            status == 400 && message.contains("Limit exceeded 3 > 2") && message.contains("max_vectors of m"),
+            "{message}"
+        );
+        let (status, message) = put("PUT", path, json!({"s": {"indices": [7, 8], "values": [1, 1]}})).await;
+        assert!(
+            status == 400 && message.contains("Limit exceeded 2 > 1") && message.contains("max_length of s"),
+            "{message}"
+        );
+    }
 }
 
 #[tokio::test]

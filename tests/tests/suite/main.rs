@@ -29,6 +29,7 @@ mod rerank;
 mod rerank_stage;
 mod search;
 mod search_passages;
+mod settings;
 mod snapshots;
 mod support;
 mod telemetry;

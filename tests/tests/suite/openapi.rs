@@ -198,6 +198,7 @@ async fn what_is_sent_and_answered_is_what_the_document_says() {
 
     let conditions = [
         json!({"key": "k", "match": {"value": "a"}}),
+        json!({"slice": {"total": 2, "index": 1}}),
         json!({"key": "k", "match": {"any": ["a", "b"]}, "range": null}),
         json!({"key": "n", "range": {"gte": 0, "lt": 10.5, "gt": null}}),
         json!({"key": "at", "range": {"gte": "2024-01-01T00:00:00Z"}}),
@@ -369,6 +370,12 @@ async fn what_is_sent_and_answered_is_what_the_document_says() {
     of("GET", "/snapshots", Value::Null, 200).await;
     of("GET", "/cluster", Value::Null, 200).await;
     of("GET", "/shards", Value::Null, 200).await;
+    of("GET", "/optimizations", Value::Null, 200).await;
+    let with = json!({"hnsw_config": {"m": 8}, "optimizers_config": {"flush_interval_sec": 9}, "vectors": {"": {"on_disk": false}}, "sparse_vectors": {"s": {}}});
+    of("PATCH", "", with, 200).await;
+    let text = json!({"type": "text", "stopwords": {"languages": ["english"]}, "stemmer": {"type": "snowball", "language": "english"}, "ascii_folding": true});
+    of("PUT", "/index", json!({"field_name": "t", "field_schema": text}), 200).await;
+    of("GET", "", Value::Null, 200).await;
 
     for (method, path, body, expected) in [
         ("GET", "/", Value::Null, 200),
@@ -384,6 +391,9 @@ async fn what_is_sent_and_answered_is_what_the_document_says() {
         ("GET", "/snapshots", Value::Null, 200),
         ("GET", "/telemetry", Value::Null, 200),
         ("GET", "/cluster", Value::Null, 200),
+        ("GET", "/cluster/telemetry", Value::Null, 200),
+        ("GET", "/quotas", Value::Null, 200),
+        ("PUT", "/quotas", Value::Null, 405),
         ("GET", "/issues", Value::Null, 200),
         ("DELETE", "/issues", Value::Null, 200),
         ("GET", "/models", Value::Null, 200),

@@ -267,5 +267,48 @@ async fn a_text_index_says_what_words_are() {
         assert_eq!(count(json!({"text": "検索"})).await, 1);
         assert_eq!(count(json!({"phrase": "on snow"})).await, 1);
         assert_eq!(count(json!({"phrase": "snow snow"})).await, 0);
+        let english = json!({
+            "type": "text", "ascii_folding": true, "stopwords": "english",
+            "stemmer": {"type": "snowball", "language": "english"}, "on_disk": on_disk,
+        });
+        index(english.clone()).await;
+        assert_eq!(count(json!({"text": "the fööt, noted"})).await, 1);
+        assert_eq!(count(json!({"text_any": "the and"})).await, 0);
+        assert_eq!(count(json!({"phrase": "notes in snows"})).await, 1);
+        let info = call(&server, "GET", "/collections/t", Value::Null).await;
+        assert_eq!(info["payload_schema"]["text"]["params"], english);
+        index(
+            json!({"type": "text", "stopwords": {"languages": ["de", "en"], "custom": ["snow"]}, "on_disk": on_disk}),
+        )
+        .await;
+        assert_eq!(count(json!({"text_any": "snow and"})).await, 0);
+        assert_eq!(count(json!({"phrase": "foot notes"})).await, 1);
     }
+    let unknown = json!({"field_name": "text", "field_schema": {"type": "text", "stopwords": "basque"}});
+    let (status, answer) = send_json(server.url(), "PUT", "/collections/t/index", &unknown.to_string()).await;
+    let message = answer["status"]["error"].as_str().unwrap();
+    assert!(status == 400 && message.contains("`turkish`"), "{message}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn slices_divide_the_points() {
+    let (server, _client, _dir) = server().await;
+    filled(&server).await;
+    let count = async |filter: Value| {
+        let body = json!({ "filter": filter });
+        let found = call(&server, "POST", "/collections/c/points/count", body).await;
+        found["count"].as_u64().unwrap()
+    };
+    let all = count(json!({})).await;
+    let mut sum = 0;
+    for index in 0..3 {
+        let slice = json!({"slice": {"total": 3, "index": index}});
+        let of_slice = count(json!({"must": slice})).await;
+        assert_eq!(count(json!({"must_not": [slice]})).await, all - of_slice);
+        sum += of_slice;
+    }
+    assert_eq!(sum, all);
+    let body = json!({"filter": {"must": {"slice": {"total": 3, "index": 3}}}}).to_string();
+    let (status, answer) = send_json(server.url(), "POST", "/collections/c/points/count", &body).await;
+    assert!(status == 400 && answer.to_string().contains("below"), "{answer}");
 }

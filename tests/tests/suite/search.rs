@@ -6,7 +6,9 @@ use std::sync::atomic::AtomicBool;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use serde_json::{Value, json};
-use twofold_storage::{Collection, Fetch, NewPoint, Operation, Options, Plan, Search, Store, Target};
+use twofold_storage::{
+    Collection, Example, Fetch, NewPoint, Operation, Options, Plan, Query, Ranking, Search, Store, Target,
+};
 use twofold_types::api::{WithPayload, WithVector};
 use twofold_types::{CollectionConfig, Distance, PayloadSchemaType, VectorParams};
 
@@ -95,6 +97,45 @@ fn recall_holds_for_filters_of_every_kind_and_size() {
             "{distance:?}"
         );
     }
+}
+
+#[test]
+fn a_search_of_what_is_indexed_leaves_out_what_no_index_has_taken_in() {
+    let dir = tempfile::tempdir().unwrap();
+    let options = Options {
+        index_threshold: 4,
+        ..Options::new(dir.path())
+    };
+    let store = Store::open(options).unwrap();
+    let config = CollectionConfig {
+        vectors: BTreeMap::from([(String::new(), VectorParams::new(2, Distance::Dot))]),
+        ..CollectionConfig::default()
+    };
+    let collection = store.create_collection(&name("c"), &config).unwrap();
+    let put = |ids: std::ops::Range<u64>| {
+        let points = ids.map(|id| NewPoint {
+            id: id.into(),
+            vectors: BTreeMap::from([(String::new(), vec![id as f32, 1.0].into())]),
+            payload: from_json(json!({})),
+        });
+        collection.apply(Operation::Upsert(points.collect())).unwrap();
+    };
+    let best = |indexed_only: bool| {
+        let target = Example::Vector(vec![1.0, 0.0].into());
+        let query = Query {
+            indexed_only,
+            ..Query::by(Ranking::Nearest { target, mmr: None }, 1)
+        };
+        let fetch = Fetch::new(WithPayload::Bool(false), WithVector::Bool(false)).unwrap();
+        collection.query(&query, &fetch).unwrap().0[0].id
+    };
+    put(0..40);
+    assert_eq!(best(true), 39.into());
+    collection.update_indexes(&AtomicBool::new(false)).unwrap();
+    put(40..41);
+    assert_eq!((best(true), best(false)), (39.into(), 40.into()));
+    put(39..40);
+    assert_eq!(best(true), 38.into());
 }
 
 #[tokio::test]

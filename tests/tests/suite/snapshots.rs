@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use twofold_tests::Server;
 
-use crate::support::{BINARY, call, count, name, server};
+use crate::support::{BINARY, call, count, from_json, name, send_json, server};
 
 async fn answer(response: reqwest::Response) -> (u16, Value) {
     (response.status().as_u16(), response.json().await.unwrap())
@@ -204,5 +204,100 @@ async fn a_crash_while_a_storage_snapshot_is_made_or_restored_leaves_no_half() {
             let status = Client::new().get(path).send().await.unwrap().status();
             assert_eq!(status.as_u16(), expected, "{collection} after {point}");
         }
+    }
+}
+
+#[tokio::test]
+async fn snapshots_move_through_the_client() {
+    let (server, client, _dir) = server().await;
+    let dir = tempfile::tempdir().unwrap();
+    let config = json!({"vectors": {"size": 1, "distance": "Dot"}});
+    call(&server, "PUT", "/collections/a", config).await;
+    let points = json!({"points": [{"id": 1, "vector": [1]}, {"id": 2, "vector": [2]}]});
+    call(&server, "PUT", "/collections/a/points", points).await;
+    let (a, b) = (name("a"), name("b"));
+
+    let made = client.create_snapshot(&a).await.unwrap();
+    assert_eq!(client.list_snapshots(&a).await.unwrap(), std::slice::from_ref(&made));
+    let file = dir.path().join("a.snapshot");
+    assert_eq!(
+        client.download_snapshot(&a, &made.name, &file).await.unwrap(),
+        made.size
+    );
+    client.upload_snapshot(&b, &file).await.unwrap();
+    assert_eq!(count(&client, &b).await, 2);
+    call(&server, "POST", "/collections/a/points/delete", json!({"points": [1]})).await;
+    let recover = from_json(json!({"location": made.name, "checksum": made.checksum}));
+    client.recover_snapshot(&a, &recover).await.unwrap();
+    assert_eq!(count(&client, &a).await, 2);
+    client.delete_snapshot(&a, &made.name).await.unwrap();
+    assert!(client.delete_snapshot(&a, &made.name).await.unwrap_err().is_not_found());
+    let broken = dir.path().join("broken");
+    std::fs::write(&broken, b"no snapshot").unwrap();
+    assert!(client.upload_snapshot(&b, &broken).await.unwrap_err().is_rejected());
+    let missing = client.upload_snapshot(&b, &dir.path().join("none")).await.unwrap_err();
+    assert!(missing.to_string().contains("none"), "{missing}");
+
+    let all = client.create_storage_snapshot().await.unwrap();
+    assert_eq!(
+        client.list_storage_snapshots().await.unwrap(),
+        std::slice::from_ref(&all)
+    );
+    assert_eq!(
+        client.download_storage_snapshot(&all.name, &file).await.unwrap(),
+        all.size
+    );
+    client.delete_storage_snapshot(&all.name).await.unwrap();
+    assert!(client.list_storage_snapshots().await.unwrap().is_empty());
+    let telemetry = client.telemetry(2).await.unwrap();
+    assert_eq!(telemetry["collections"]["number_of_collections"], 2);
+}
+
+#[tokio::test]
+async fn the_snapshots_of_a_shard_are_those_of_its_collection() {
+    let (server, client, _dir) = server().await;
+    let http = Client::new();
+    let config = json!({"vectors": {"size": 1, "distance": "Dot"}});
+    call(&server, "PUT", "/collections/a", config).await;
+    let points = json!({"points": [{"id": 1, "vector": [1]}]});
+    call(&server, "PUT", "/collections/a/points", points).await;
+    let shard = "/collections/a/shards/0/snapshots";
+    let made = call(&server, "POST", shard, Value::Null).await;
+    assert_eq!(call(&server, "GET", shard, Value::Null).await, json!([made]));
+    let there = format!("{shard}/{}", made["name"].as_str().unwrap());
+    let bytes = http
+        .get(format!("{}{there}", server.url()))
+        .send()
+        .await
+        .unwrap()
+        .bytes()
+        .await
+        .unwrap();
+    assert_eq!(bytes.len() as u64, made["size"].as_u64().unwrap());
+    let streamed = http.get(format!("{}/collections/a/shards/0/snapshot", server.url()));
+    let streamed = streamed.send().await.unwrap().bytes().await.unwrap();
+    assert_eq!(call(&server, "GET", shard, Value::Null).await, json!([made]));
+    for (collection, bytes) in [("b", bytes), ("c", streamed)] {
+        let form = Form::new().part("snapshot", Part::bytes(bytes.to_vec()));
+        let path = format!("{}/collections/{collection}/shards/0/snapshots/upload", server.url());
+        assert_eq!(
+            answer(http.post(path).multipart(form).send().await.unwrap()).await.0,
+            200
+        );
+        assert_eq!(count(&client, &name(collection)).await, 1);
+    }
+    let location = json!({"location": made["name"]});
+    assert_eq!(
+        call(&server, "PUT", &format!("{shard}/recover"), location).await,
+        json!(true)
+    );
+    assert_eq!(call(&server, "DELETE", &there, Value::Null).await, json!(true));
+    for (shard, expected) in [("1", 404), ("first", 400)] {
+        let path = format!("/collections/a/shards/{shard}/snapshots");
+        let (status, body) = send_json(server.url(), "GET", &path, "").await;
+        assert!(
+            status == expected && body["status"]["error"].is_string(),
+            "{status} {body}"
+        );
     }
 }

@@ -5,7 +5,6 @@
 //! Terms and weights are those of fastembed's `Qdrant/bm25`, so its vectors and ours can be mixed.
 
 mod murmur3;
-mod stop_words;
 mod words;
 
 use std::collections::BTreeMap;

@@ -39,7 +39,7 @@ impl SystemTelemetry {
             },
             cores: std::thread::available_parallelism().map_or(1, |cores| cores.get() as u64),
             ram_size: twofold_storage::memory_bytes().map(kibibytes),
-            resident_size: crate::memory::resident_bytes().map(kibibytes),
+            resident_size: twofold_storage::resident_bytes().map(kibibytes),
             cpu_flags: cpu_flags().join(","),
             cpu_endian: if cfg!(target_endian = "little") {
                 "little"

@@ -7,11 +7,12 @@ use serde_json::Value;
 use utoipa::ToSchema;
 
 use crate::{
-    ChunkingParams, CollectionName, EncoderParams, Payload, PayloadFieldSchema, PayloadIndexParams, PayloadSchemaType,
-    PooledVectorParams, SparseVectorParams, StrictModeConfig, VectorsConfig,
+    ChunkingParams, CollectionName, EncoderParams, HnswConfig, OptimizersConfig, Payload, PayloadFieldSchema,
+    PayloadIndexParams, PayloadSchemaType, PooledVectorParams, SparseVectorParams, StrictModeConfig, VectorParamsDiff,
+    VectorsConfig,
 };
 
-/// `PUT /collections/{collection}`. Settings of other engines (`hnsw_config`, `shard_number`, ...) are accepted and have no
+/// `PUT /collections/{collection}`. Further settings of other engines (`shard_number`, `wal_config`, ...) are accepted and have no
 /// meaning here.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
 pub struct CreateCollection {
@@ -30,6 +31,12 @@ pub struct CreateCollection {
     /// For vectors that have none of their own; see [`VectorParams`](crate::VectorParams).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub quantization_config: Option<Value>,
+    /// Accepted and answered, without meaning.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hnsw_config: Option<HnswConfig>,
+    /// Accepted and answered, without meaning.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub optimizers_config: Option<OptimizersConfig>,
     /// How documents are cut into chunks. Also read from `metadata.chunking`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub chunking: Option<ChunkingParams>,
@@ -42,7 +49,8 @@ pub struct CreateCollection {
     pub strict_mode_config: Option<StrictModeConfig>,
 }
 
-/// `PATCH /collections/{collection}`. Settings of other engines are accepted and have no meaning here.
+/// `PATCH /collections/{collection}`. Further settings of other engines (`params`) are accepted and have no meaning here. All of it is
+/// changed, or nothing.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
 pub struct UpdateCollection {
     /// Merged into the collection's notes; null removes a key.
@@ -52,6 +60,21 @@ pub struct UpdateCollection {
     /// Limits that are set; those that are absent stay.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub strict_mode_config: Option<StrictModeConfig>,
+    /// Parameters of vectors by name, the unnamed one as `""`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vectors: Option<BTreeMap<String, VectorParamsDiff>>,
+    /// Parameters of sparse vectors by name; what is absent stays.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sparse_vectors: Option<BTreeMap<String, SparseVectorParams>>,
+    /// For all vectors, in place of what they had; `"Disabled"` takes it away.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quantization_config: Option<Value>,
+    /// Settings that are set; the others stay. Without meaning.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hnsw_config: Option<HnswConfig>,
+    /// Settings that are set; the others stay. Without meaning.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub optimizers_config: Option<OptimizersConfig>,
 }
 
 /// `GET /collections`
@@ -114,9 +137,9 @@ pub struct CollectionConfigInfo {
     /// Vectors.
     pub params: CollectionParams,
     /// For clients that require it.
-    pub hnsw_config: Value,
+    pub hnsw_config: HnswConfig,
     /// For clients that require it.
-    pub optimizer_config: Value,
+    pub optimizer_config: OptimizersConfig,
     /// The caller's own notes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<Object>)]

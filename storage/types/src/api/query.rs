@@ -340,6 +340,13 @@ pub struct SearchParams {
     /// The accuracy knob. 128, the default, aims at a recall of 0.98 at `limit` 10; more reads more.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hnsw_ef: Option<usize>,
+    /// Leave out points whose vector the index has not taken in yet, so that no search has to compare them all; of a collection without
+    /// an index none.
+    #[serde(default, deserialize_with = "null_is_false")]
+    pub indexed_only: bool,
+    /// Accepted without meaning, but that strict mode may limit `oversampling`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quantization: Option<QuantizationSearchParams>,
     /// Of which points the statistics of sparse vectors with `idf` are. Default: of all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub idf: Option<IdfScope>,
@@ -350,6 +357,21 @@ pub struct SearchParams {
 
 fn null_is_false<'de, D: Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error> {
     Ok(Option::deserialize(deserializer)?.unwrap_or(false))
+}
+
+/// How other engines search quantised vectors. Here codes only choose candidates, and scores are always those of full precision.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct QuantizationSearchParams {
+    /// Compare in full precision only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ignore: Option<bool>,
+    /// Score the best candidates in full precision.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rescore: Option<bool>,
+    /// How many candidates are scored so, by the number of points that are wanted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub oversampling: Option<f64>,
 }
 
 /// Of which points statistics are.

@@ -5,10 +5,9 @@ use std::collections::HashSet;
 use std::sync::LazyLock;
 
 use regex::Regex;
-use rust_stemmers::{Algorithm, Stemmer};
 use twofold_types::{Bm25Options, Language};
 
-use super::{murmur3::murmur3, stop_words::stop_words};
+use super::murmur3::murmur3;
 use crate::{Prompts, Tokens};
 
 /// Letters and digits of any script; the marks that some scripts write vowels with end a word, as in the original.
@@ -20,7 +19,8 @@ const LONGEST: usize = 40;
 /// Makes tokens of words. There are as many tokens as terms may have numbers, and no text is too long.
 pub struct Words {
     stop_words: HashSet<Cow<'static, str>>,
-    stemmer: Option<Stemmer>,
+    /// Words are reduced to their stems in it.
+    stemmed: Option<Language>,
 }
 
 impl Words {
@@ -32,12 +32,12 @@ impl Words {
         let stems = !options.disable_stemmer.unwrap_or_default();
         let stop_words = match &options.stopwords {
             Some(words) => words.iter().map(|word| word.to_lowercase().into()).collect(),
-            None if stems => stop_words(language).lines().map(Cow::Borrowed).collect(),
+            None if stems => language.stop_words().map(Cow::Borrowed).collect(),
             None => HashSet::new(),
         };
         Self {
             stop_words,
-            stemmer: stems.then(|| Stemmer::create(algorithm(language))),
+            stemmed: stems.then_some(language),
         }
     }
 
@@ -67,34 +67,11 @@ impl Words {
         if word == "_" || self.stop_words.contains(word) || word.chars().count() > LONGEST {
             return None;
         }
-        let stem = match &self.stemmer {
-            Some(stemmer) => stemmer.stem(word),
+        let stem = match self.stemmed {
+            Some(language) => language.stem(word),
             None => Cow::Borrowed(word),
         };
         // The magnitude of the hash as a signed number.
         (!stem.is_empty()).then(|| murmur3(stem.as_bytes()).cast_signed().unsigned_abs())
-    }
-}
-
-fn algorithm(language: Language) -> Algorithm {
-    match language {
-        Language::Arabic => Algorithm::Arabic,
-        Language::Danish => Algorithm::Danish,
-        Language::Dutch => Algorithm::Dutch,
-        Language::English => Algorithm::English,
-        Language::Finnish => Algorithm::Finnish,
-        Language::French => Algorithm::French,
-        Language::German => Algorithm::German,
-        Language::Greek => Algorithm::Greek,
-        Language::Hungarian => Algorithm::Hungarian,
-        Language::Italian => Algorithm::Italian,
-        Language::Norwegian => Algorithm::Norwegian,
-        Language::Portuguese => Algorithm::Portuguese,
-        Language::Romanian => Algorithm::Romanian,
-        Language::Russian => Algorithm::Russian,
-        Language::Spanish => Algorithm::Spanish,
-        Language::Swedish => Algorithm::Swedish,
-        Language::Tamil => Algorithm::Tamil,
-        Language::Turkish => Algorithm::Turkish,
     }
 }
