@@ -20,7 +20,7 @@ TEST := $(CARGO) --config .config/test-profile.toml
 export TWOFOLD := $(CARGO_TARGET_DIR)/release/twofold
 
 .DEFAULT_GOAL := help
-.PHONY: help demo setup build model test fmt lint unit doc conformance frameworks differential schemathesis deny crash recall bench bench-encode bench-latency bench-search bench-filters bench-many scale evaluate mteb env
+.PHONY: help demo setup build model test fmt lint unit doc conformance frameworks differential schemathesis deny crash recall bench bench-encode bench-latency bench-search bench-filters bench-many scale evaluate mpnet mteb env
 # Cargo builds in parallel by itself.
 .NOTPARALLEL:
 
@@ -98,6 +98,9 @@ scale: setup ## Measure large collections
 
 evaluate: build model ## Measure retrieval quality on the Nave judgements (NAVE=DIRECTORY)
 	@scripts/evaluate.sh $(CACHE)/evaluate docs/retrieval
+
+mpnet: build ## Fetch all-mpnet-base-v2
+	@scripts/mpnet.sh
 
 mteb: build model ## Run mteb against the server's embeddings on the Nave judgements (NAVE=DIRECTORY)
 	@scripts/mteb.sh $(CACHE)/mteb-nave
