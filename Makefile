@@ -20,7 +20,7 @@ TEST := $(CARGO) --config .config/test-profile.toml
 export TWOFOLD := $(CARGO_TARGET_DIR)/release/twofold
 
 .DEFAULT_GOAL := help
-.PHONY: help demo setup build model test fmt lint unit doc conformance frameworks differential schemathesis deny crash recall bench bench-encode bench-latency bench-search bench-filters bench-many scale evaluate mteb env
+.PHONY: help demo setup build model test fmt lint unit doc conformance frameworks differential schemathesis deny crash recall bench bench-encode bench-latency bench-search bench-filters bench-many bench-late bench-bm25 scale evaluate nave-colbert mpnet mteb env
 # Cargo builds in parallel by itself.
 .NOTPARALLEL:
 
@@ -93,11 +93,23 @@ bench-filters: setup ## Measure filters, pages, counts and facets
 bench-many: setup ## Measure a start with 2,000 small collections
 	@scripts/many_collections.sh
 
+bench-late: setup ## Measure searches in multivectors (NAVE=DIRECTORY)
+	@scripts/late_interaction.sh $(CACHE)/bench-late
+
+bench-bm25: setup ## Measure searches by BM25
+	@scripts/bm25_speed.sh $(CACHE)/recall
+
 scale: setup ## Measure large collections
 	@scripts/scale.sh $(CACHE)/recall docs/benchmarks
 
 evaluate: build model ## Measure retrieval quality on the Nave judgements (NAVE=DIRECTORY)
 	@scripts/evaluate.sh $(CACHE)/evaluate docs/retrieval
+
+nave-colbert: model ## Train a ColBERT model on the Nave judgements (NAVE=DIRECTORY)
+	@scripts/nave_colbert.sh
+
+mpnet: build ## Fetch all-mpnet-base-v2
+	@scripts/mpnet.sh
 
 mteb: build model ## Run mteb against the server's embeddings on the Nave judgements (NAVE=DIRECTORY)
 	@scripts/mteb.sh $(CACHE)/mteb-nave

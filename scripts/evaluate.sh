@@ -21,19 +21,26 @@ mean_length=$("$venv/bin/python" scripts/bm25_peer.py "$cache/data" --mean-lengt
 
 minilm=sentence-transformers/all-MiniLM-L6-v2
 mpnet=sentence-transformers/all-mpnet-base-v2
+colbert=twofold/nave-colbert
+models=${TWOFOLD_MODELS_DIR:-${TWOFOLD_CACHE:?}/models}
 encoders=(--encoder "minilm=$minilm" --encoder "bm25={\"model\": \"Qdrant/bm25\", \"options\": {\"avg_len\": $mean_length}}")
 stages=(--stage bm25 --stage minilm)
-models=${TWOFOLD_MODELS_DIR:-${TWOFOLD_CACHE:?}/models}
 if [ -d "$models/$mpnet" ]; then
     encoders+=(--encoder "mpnet=$mpnet")
-    stages+=(--stage mpnet --stage bm25,minilm --stage bm25,mpnet)
-else
-    stages+=(--stage bm25,minilm)
+    stages+=(--stage mpnet --stage bm25,mpnet)
 fi
+rerank=(${RERANK:+--rerank "$RERANK"})
+if [ -d "$models/$colbert" ]; then
+    encoders+=(--encoder "colbert=$colbert")
+    stages+=(--stage colbert)
+    rerank+=(--rerank-using colbert)
+fi
+# What is last is reranked.
+stages+=(--stage bm25,minilm)
 
 start_server
 "$TWOFOLD" evaluate nave --corpus "$cache/data/corpus.jsonl" --queries "$cache/data/queries.jsonl" --qrels "$cache/data/qrels.tsv" \
-    "${encoders[@]}" "${stages[@]}" --rrf-k "${RRF_K:-60}" ${RERANK:+--rerank "$RERANK"} \
+    "${encoders[@]}" "${stages[@]}" ${rerank[@]+"${rerank[@]}"} --rrf-k "${RRF_K:-60}" \
     --json "$out/nave.json" --plot "$out/nave.svg" --runs "$cache/runs"
 echo
 "$venv/bin/python" scripts/bm25_peer.py "$cache/data" "$cache/runs"

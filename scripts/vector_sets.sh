@@ -26,14 +26,9 @@ if [ ! -f "$cache/fashion-mnist-784.query.f32" ]; then
 fi
 
 if [ "${2:-}" = wordnet ] && [ ! -f "$cache/wordnet-minilm-384.query.f32" ]; then
-    (
-        cd "$work"
-        apt-get download wordnet-base
-        dpkg-deb -x wordnet-base_*.deb wordnet
-    )
-    python3 scripts/recall_data.py glosses "$work/wordnet/usr/share/wordnet" "$work/glosses.txt"
+    scripts/glosses.sh "$cache/glosses.txt"
     cargo build --release --locked --workspace --examples
     models=${TWOFOLD_MODELS_DIR:-${TWOFOLD_CACHE:?}/models}
-    "${CARGO_TARGET_DIR:?}/release/examples/embed" "$models/sentence-transformers/all-MiniLM-L6-v2" "$work/glosses.txt" "$work/glosses.f32"
+    "${CARGO_TARGET_DIR:?}/release/examples/embed" "$models/sentence-transformers/all-MiniLM-L6-v2" "$cache/glosses.txt" "$work/glosses.f32"
     python3 scripts/recall_data.py split "$work/glosses.f32" wordnet-minilm-384 "$cache"
 fi

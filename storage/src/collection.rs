@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use parking_lot::{Mutex, RwLock};
 use twofold_types::api::OrderBy;
-use twofold_types::{CollectionConfig, CollectionName, Filter, PointId, Record};
+use twofold_types::{CollectionConfig, CollectionName, Datatype, Filter, PointId, Record};
 
 use twofold_vector::{Arena, Bitmap, MultiArena, SparseIndex};
 
@@ -177,7 +177,8 @@ impl Collection {
         }
         let schema = state.schema.clone();
         for (number, params) in schema.config.multivectors.values().enumerate() {
-            let multis = MultiArena::new(params.size, params.distance);
+            let halves = params.datatype == Some(Datatype::Float16);
+            let multis = MultiArena::new(params.size, params.distance, halves);
             state.multis.push(load_multis(&snapshot, id, number, multis)?);
         }
         for number in 0..schema.config.sparse_vectors.len() {

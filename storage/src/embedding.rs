@@ -1,7 +1,7 @@
 //! Vectors on their way in: checked against the parameters of their name, and their form in records.
 
 use twofold_types::{Datatype, Distance, Embedding, EmbeddingKind, EmbeddingSpace, SparseVector, VectorParams};
-use twofold_vector::kernel;
+use twofold_vector::{kernel, round_to_half};
 
 use crate::error::{InvalidInput, Result, StorageError};
 use crate::state::{Schema, Slot};
@@ -94,23 +94,10 @@ fn finish(params: &VectorParams, vector: &mut [f32]) {
         kernel::normalise(vector);
     }
     if params.datatype == Some(Datatype::Float16) {
-        vector.iter_mut().for_each(|component| *component = half(*component));
+        vector
+            .iter_mut()
+            .for_each(|component| *component = round_to_half(*component));
     }
-}
-
-/// The nearest number that 16-bit floating point has, within its bounds.
-fn half(x: f32) -> f32 {
-    const SMALLEST_NORMAL: f32 = 6.103_515_6e-5;
-    const LARGEST: f32 = 65_504.0;
-    /// Numbers below the normal ones are multiples of 1 / 2^24.
-    const STEPS: f32 = 16_777_216.0;
-    if x.abs() < SMALLEST_NORMAL {
-        return (x * STEPS).round_ties_even() / STEPS;
-    }
-    // 13 of the 23 bits of the fraction go.
-    let bits = x.to_bits();
-    let rounded = bits + 0x0fff + ((bits >> 13) & 1);
-    f32::from_bits(rounded & !0x1fff).clamp(-LARGEST, LARGEST)
 }
 
 /// The rows of a multivector, one after another.
@@ -216,22 +203,6 @@ impl Slot {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn halves_are_rounded_to_the_nearest() {
-        for (x, expected) in [
-            (0.1, 0.099_975_586),
-            (1.0 / 3.0, 0.333_251_95),
-            (-2.0, -2.0),
-            (1e-7, 1.192_092_9e-7),
-            (1e-9, 0.0),
-            (2049.0, 2048.0),
-            (2051.0, 2052.0),
-            (1e6, 65_504.0),
-        ] {
-            assert_eq!(half(x), expected, "{x}");
-        }
-    }
 
     #[test]
     fn records_are_read_back() {

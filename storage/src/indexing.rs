@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 use twofold_types::VectorParams;
-use twofold_vector::{Arena, Checkpoint, Ivf, read_checkpoint};
+use twofold_vector::{Arena, Checkpoint, Ivf, MultiArena, read_checkpoint};
 
 use crate::ann;
 use crate::checkpoint::checkpoint_seq;
@@ -240,7 +240,31 @@ impl Collection {
             }
         }
         self.compact_sparse(cancel)?;
+        self.train_multis(cancel)?;
         self.save_columns(cancel)
+    }
+
+    /// Trains the first stage of searches in multivectors where it is missing or outgrown.
+    fn train_multis(&self, cancel: Cancel<'_>) -> Result<()> {
+        for number in 0..self.state().multis.len() {
+            let state = self.state();
+            let multis = &state.multis[number];
+            if !multis.is_outgrown() {
+                continue;
+            }
+            tracing::info!(collection = %self.name(), vector = number, vectors = multis.vectors(), "training centroids of a multivector");
+            let Some(mut trained) = multis.train(rayon::current_num_threads(), &|| cancel()) else {
+                return Ok(());
+            };
+            // Writers wait only for what comes after this.
+            trained.follow(&self.state().multis[number]);
+            let writer = self.lock_writer()?;
+            let mut state = State::clone(&self.state());
+            state.multis[number].adopt(trained);
+            self.publish_in_memory(state);
+            drop(writer);
+        }
+        Ok(())
     }
 
     /// Merges segments of sparse vectors that no write has merged.
@@ -268,7 +292,7 @@ impl Collection {
         let state = self.state();
         let slots = self.indexes.iter().enumerate();
         let mut needs = slots.map(|(number, slot)| need(slot.standing(&state, number, &self.options)));
-        needs.any(|need| need != Need::Nothing)
+        needs.any(|need| need != Need::Nothing) || state.multis.iter().any(MultiArena::is_outgrown)
     }
 
     fn follow_index(&self, number: usize, state: &State, cancel: Cancel<'_>) -> Result<()> {

@@ -256,7 +256,7 @@ impl View<'_> {
             Slot::Multi(number) => {
                 let multis = &self.state.multis[number];
                 let rows = |rows: &[f32]| rows.chunks_exact(multis.dimensions()).map(<[f32]>::to_vec).collect();
-                multis.get(offset.0).map(|vectors| Embedding::Multi(rows(vectors)))
+                multis.get(offset.0).map(|vectors| Embedding::Multi(rows(&vectors)))
             }
             Slot::Sparse(number) if !self.state.sparse[number].present().contains(offset.0) => None,
             Slot::Sparse(_) => {

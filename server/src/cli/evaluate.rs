@@ -53,6 +53,9 @@ pub(super) struct EvaluateOptions {
     /// The cross-encoder of one more stage, which reranks what the last one finds
     #[arg(long, value_name = "MODEL")]
     rerank: Option<String>,
+    /// The vector of one more stage, which reranks what the last one finds: by MaxSim, where its encoder is a ColBERT model
+    #[arg(long, value_name = "VECTOR")]
+    rerank_using: Option<String>,
     /// The k of reciprocal rank fusion: how much ranks further down count [default: the server's, 2]
     #[arg(long, value_name = "K")]
     rrf_k: Option<u32>,
@@ -102,6 +105,7 @@ fn parse_stage(text: &str) -> Result<EvaluationStage, String> {
         using: stages.into_iter().flat_map(|stage| stage.using).collect(),
         rrf: None,
         rerank: None,
+        rerank_using: None,
     })
 }
 
@@ -208,14 +212,15 @@ impl EvaluateOptions {
                 });
             }
         }
-        match (&self.rerank, stages.last()) {
-            (Some(model), Some(last)) => stages.push(last.reranked(ModelId::new(model))),
-            (_, Some(_)) => {}
-            (_, None) => bail!(
+        let Some(last) = stages.last().cloned() else {
+            bail!(
                 "collection `{}` has no encoder, so no text can be asked",
                 self.collection
-            ),
-        }
+            )
+        };
+        let by_model = self.rerank.iter().map(|model| last.reranked(ModelId::new(model)));
+        let by_vector = self.rerank_using.iter().map(|vector| last.reranked_using(vector));
+        stages.extend(by_model.chain(by_vector));
         Ok(stages)
     }
 

@@ -193,6 +193,7 @@ impl Collection {
         let (matching, present) = (mask.len(), view.state.present(slot).len());
         let k = k.min(matching as usize);
         let target = self.weighted(view, query, slot, checked(schema, name, target)?)?;
+        let effort = query.ef.map_or(1.0, |ef| (ef as f32 / USUAL_EF).max(1e-3));
         let (neighbours, distance, explanation) = match (slot, &target) {
             (Slot::Dense(number), Embedding::Dense(vector)) => {
                 let ask = Ask {
@@ -201,15 +202,20 @@ impl Collection {
                     query: vector,
                     k,
                     mask,
-                    effort: query.ef.map_or(1.0, |ef| (ef as f32 / USUAL_EF).max(1e-3).powf(0.25)),
+                    effort: effort.powf(0.25),
                 };
                 let (neighbours, explanation) = self.nearest_dense(&ask, query.exact);
                 (neighbours, ask.arena().distance(), explanation)
             }
             (Slot::Multi(number), Embedding::Multi(rows)) => {
                 let multis = &view.state.multis[number];
-                let (neighbours, effort) = multis.exact(&flat(rows), k, mask);
-                let explanation = Explanation::new(Plan::MaxSim, matching, present);
+                let rows = flat(rows);
+                let in_stages = (!query.exact).then(|| multis.search(&rows, k, mask, effort)).flatten();
+                let (plan, (neighbours, effort)) = match in_stages {
+                    Some(found) => (Plan::Index("token_centroids"), found),
+                    None => (Plan::MaxSim, multis.exact(&rows, k, mask)),
+                };
+                let explanation = Explanation::new(plan, matching, present);
                 (neighbours, multis.distance(), explanation.with(effort))
             }
             (Slot::Sparse(number), Embedding::Sparse(vector)) => {

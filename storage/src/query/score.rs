@@ -2,7 +2,7 @@
 
 use twofold_types::Embedding;
 use twofold_types::api::{FeedbackStrategy, RecommendStrategy};
-use twofold_vector::{Bitmap, Watch, kernel};
+use twofold_vector::{Bitmap, MaxSim, Watch, kernel};
 
 use super::{Hit, sort};
 use crate::embedding::flat;
@@ -180,16 +180,14 @@ impl View<'_> {
             }
             Slot::Multi(number) => {
                 let multis = &self.state.multis[number];
-                let examples: Vec<Vec<f32>> = scorer.examples.iter().filter_map(as_rows).collect();
-                mask.for_each(|offset| {
-                    if let Some(rows) = multis.get(offset)
-                        && !watch.missed()
-                    {
-                        for (nearness, example) in nearness.iter_mut().zip(&examples) {
-                            *nearness = multis.nearness(example, rows);
-                        }
-                        hits.push(Hit::new(offset, scorer.score(&nearness)));
+                let examples = scorer.examples.iter().filter_map(as_rows);
+                let examples = examples.map(|rows| MaxSim::new(multis.distance(), multis.dimensions(), &rows));
+                let examples: Vec<MaxSim> = examples.collect();
+                multis.scan(mask, |offset, rows| {
+                    for (nearness, example) in nearness.iter_mut().zip(&examples) {
+                        *nearness = example.nearness(rows);
                     }
+                    hits.push(Hit::new(offset, scorer.score(&nearness)));
                 });
             }
             Slot::Sparse(number) => {

@@ -98,7 +98,7 @@ pub struct VectorParams {
     /// on disk. It has no other meaning: codes are what they are.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub quantization_config: Option<serde_json::Value>,
-    /// What components are rounded to; they take 32 bits whatever it is.
+    /// What components are rounded to. In memory they take 32 bits whatever it is, those of multivectors 16 in `float16`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub datatype: Option<Datatype>,
     /// Points have several such vectors each.

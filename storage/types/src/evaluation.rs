@@ -43,7 +43,7 @@ pub struct JudgedQuery {
     pub text: String,
 }
 
-/// A way to an answer: one vector, several that are fused, and perhaps a cross-encoder that reranks what they find.
+/// A way to an answer: one vector, several that are fused, and perhaps a cross-encoder or another vector that reranks what they find.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct EvaluationStage {
@@ -57,6 +57,10 @@ pub struct EvaluationStage {
     /// The cross-encoder that reads the best chunk of every document that was found.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rerank: Option<ModelId>,
+    /// Instead of it, a vector with an encoder that scores the best chunk of every document that was found: by MaxSim, where it is a
+    /// multivector.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rerank_using: Option<String>,
 }
 
 impl EvaluationStage {
@@ -72,6 +76,7 @@ impl EvaluationStage {
             using: vec![vector.to_owned()],
             rrf: None,
             rerank: None,
+            rerank_using: None,
         }
     }
 
@@ -84,6 +89,7 @@ impl EvaluationStage {
                 using: stages.iter().flat_map(|stage| stage.using.clone()).collect(),
                 rrf: None,
                 rerank: None,
+                rerank_using: None,
             });
         }
         stages
@@ -94,6 +100,15 @@ impl EvaluationStage {
         Self {
             name: format!("{} + rerank", self.name),
             rerank: Some(model),
+            ..self.clone()
+        }
+    }
+
+    /// The same with another vector behind it.
+    pub fn reranked_using(&self, vector: &str) -> Self {
+        Self {
+            name: format!("{} + rerank by {vector}", self.name),
+            rerank_using: Some(vector.to_owned()),
             ..self.clone()
         }
     }

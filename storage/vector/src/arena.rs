@@ -147,7 +147,7 @@ impl QueryCode {
     }
 }
 
-fn bias(byte: i8) -> u8 {
+pub(crate) fn bias(byte: i8) -> u8 {
     (byte as u8) ^ 0x80
 }
 

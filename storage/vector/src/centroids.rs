@@ -156,7 +156,7 @@ impl Centroids {
 
     /// The nearest centroid of every row.
     pub(crate) fn assign(&self, rows: &[Row<'_>], threads: usize) -> Vec<u32> {
-        in_parallel(rows, threads, |rows| {
+        in_parallel(rows, threads, WORTH_A_THREAD, |rows| {
             let (mut scores, mut sums) = (Vec::new(), Vec::new());
             rows.iter()
                 .map(|&row| self.nearest(row, &mut scores, &mut sums))
@@ -255,13 +255,17 @@ pub(crate) fn decode(row: &Row<'_>, components: &mut [f32]) {
     }
 }
 
-/// Cuts `items` for so many threads and joins what each returns, in order.
+/// Items that are worth a thread.
+pub(crate) const WORTH_A_THREAD: usize = 4096;
+
+/// Cuts `items` for so many threads and joins what each returns, in order; fewer than `least` stay with one.
 pub(crate) fn in_parallel<T: Sync, R: Send>(
     items: &[T],
     threads: usize,
+    least: usize,
     work: impl Fn(&[T]) -> Vec<R> + Sync,
 ) -> Vec<R> {
-    if threads <= 1 || items.len() < 4096 {
+    if threads <= 1 || items.len() < least {
         return work(items);
     }
     let work = &work;

@@ -17,7 +17,7 @@ use twofold_types::Distance;
 use crate::arena::Arena;
 use crate::bitmap::Bitmap;
 use crate::calibrate::{Costs, Reach};
-use crate::centroids::{Centroids, Row, decode, in_parallel, largest_places};
+use crate::centroids::{Centroids, Row, WORTH_A_THREAD, decode, in_parallel, largest_places};
 use crate::kernel::{SLICE, kernels};
 use crate::list::{Entry, List};
 use crate::rotation::Rotation;
@@ -329,7 +329,7 @@ impl Ivf {
             .filter(|&offset| arena.present().contains(offset))
             .collect();
         let index = &*self;
-        let placed = in_parallel(&present, threads, |offsets| index.code(arena, offsets));
+        let placed = in_parallel(&present, threads, WORTH_A_THREAD, |offsets| index.code(arena, offsets));
         for Placed { home, entries, sketch } in placed {
             self.homes.set(entries[0].offset, home);
             self.len += 1;

@@ -11,6 +11,7 @@
 )]
 
 mod bytes;
+mod late;
 mod scan;
 
 use std::sync::LazyLock;
@@ -18,17 +19,23 @@ use std::sync::LazyLock;
 use twofold_types::Distance;
 
 pub(crate) use bytes::BIAS;
+pub(crate) use late::{BYTES, TableRow};
 pub(crate) use scan::{BLOCK, Codes, Passed, SLICE, ScanQuery, Slice, planes};
 
 use bytes::{dot_bytes_body, dots_bytes_body};
+use late::{raise_body, sum_largest_body};
 #[cfg(target_arch = "x86_64")]
 use scan::tables_body;
 use scan::{planes_body, products_body, scan_planes_body};
 
-/// Sixteen numbers that are handled together, one for each code of a block.
+/// Sixteen numbers that are handled together, one for each code of a block or each vector of a query.
 #[derive(Debug, Clone, Copy, PartialEq, bytemuck::Pod, bytemuck::Zeroable)]
 #[repr(C, align(64))]
 pub(crate) struct Lanes(pub(crate) [f32; BLOCK]);
+
+impl Lanes {
+    pub(crate) const ZERO: Self = Self([0.0; BLOCK]);
+}
 
 /// Independent sums, enough to fill two registers of the widest instruction set.
 const LANES: usize = 32;
@@ -123,6 +130,8 @@ pub struct Kernels {
     products: unsafe fn(&ScanQuery, &[&[u8]], &mut [f32]),
     scan_query: unsafe fn(&[f32]) -> ScanQuery,
     scan: Scan,
+    raise: unsafe fn(Distance, &[Lanes], &[f32], &mut Lanes),
+    sum_largest: unsafe fn(&[TableRow], usize, &[u16]) -> u32,
 }
 
 macro_rules! kernels {
@@ -150,12 +159,18 @@ macro_rules! kernels {
             ) -> usize {
                 scan_planes_body(codes, query, base, threshold, block, passed)
             }
+            $(#[$attribute])? fn raise(distance: Distance, query: &[Lanes], rows: &[f32], best: &mut Lanes) {
+                raise_body::<4>(distance, query, rows, best, |q, x, sum| q * x + sum)
+            }
+            $(#[$attribute])? fn sum_largest(table: &[TableRow], width: usize, codes: &[u16]) -> u32 {
+                sum_largest_body(table, width, codes)
+            }
 
             #[allow(unused_mut, reason = "only some sets have kernels of their own")]
             pub(super) const KERNELS: Kernels = {
                 let mut kernels = Kernels {
                     name: $name, dot, squared_euclid, manhattan, dot_bytes, dots_bytes, hadamard, quantise, products,
-                    scan_query, scan,
+                    scan_query, scan, raise, sum_largest,
                 };
                 $(kernels.$own = $path;)*
                 kernels
@@ -171,14 +186,16 @@ kernels!(avx2, "avx2", tables_body, [target_feature(enable = "avx2,fma,bmi1,bmi2
     dot_bytes: bytes::avx2::dot_bytes,
     dots_bytes: bytes::avx2::dots_bytes,
     products: scan::popcnt::products,
-    scan: scan::avx2::scan
+    scan: scan::avx2::scan,
+    raise: late::avx2::raise
 });
 #[cfg(target_arch = "x86_64")]
 kernels!(avx512, "avx512", tables_body, [target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,fma,bmi2,popcnt")], {
     dot_bytes: bytes::vnni::dot_bytes,
     dots_bytes: bytes::vnni::dots_bytes,
     products: scan::popcnt::products,
-    scan: scan::avx512::scan
+    scan: scan::avx512::scan,
+    raise: late::avx512::raise
 });
 
 impl Kernels {
@@ -251,6 +268,22 @@ impl Kernels {
     ) -> usize {
         // SAFETY: see `dot`.
         unsafe { (self.scan)(codes, query, base, threshold, block, passed) }
+    }
+
+    /// Raises each lane of `best` to how near the nearest of `rows`, `[n, dimensions]`, is to that lane's vector of `query`,
+    /// `[dimensions]`.
+    #[inline]
+    pub(crate) fn raise(&self, distance: Distance, query: &[Lanes], rows: &[f32], best: &mut Lanes) {
+        // SAFETY: see `dot`.
+        unsafe { (self.raise)(distance, query, rows, best) }
+    }
+
+    /// The sum, over the bytes of a row, of the largest that the rows of `codes` have at that place. A row of `table` is `width`
+    /// parts.
+    #[inline]
+    pub(crate) fn sum_largest(&self, table: &[TableRow], width: usize, codes: &[u16]) -> u32 {
+        // SAFETY: see `dot`.
+        unsafe { (self.sum_largest)(table, width, codes) }
     }
 }
 
@@ -376,6 +409,43 @@ mod tests {
                     let expected: Vec<i32> = rows.chunks(size).map(|row| plain(&a[..size], row)).collect();
                     prop_assert_eq!(sums, expected, "{}", set.name);
                 }
+            }
+        }
+
+        #[test]
+        fn the_nearest_rows_are_those_of_plain_sums(
+            rows in proptest::collection::vec(-1.0f32..1.0, 0..400), query in proptest::collection::vec(-1.0f32..1.0, 16 * 9),
+            dimensions in 1usize..9, before in -9.0f32..0.0,
+        ) {
+            let rows = &rows[..rows.len() - rows.len() % dimensions];
+            let lanes: Vec<Lanes> = query.as_chunks::<16>().0[..dimensions].iter().map(|&lanes| Lanes(lanes)).collect();
+            for distance in [Distance::Cosine, Distance::Dot, Distance::Euclid, Distance::Manhattan] {
+                let plain = |lane: usize| rows.chunks(dimensions).map(|row| {
+                    let pairs = row.iter().zip(&lanes).map(|(&x, q)| (f64::from(q.0[lane]), f64::from(x)));
+                    pairs.map(|(q, x)| match distance {
+                        Distance::Cosine | Distance::Dot => q * x,
+                        Distance::Euclid => -(q - x) * (q - x),
+                        Distance::Manhattan => -(q - x).abs(),
+                    }).sum::<f64>()
+                }).fold(f64::from(before), f64::max);
+                for set in supported() {
+                    let mut best = Lanes([before; 16]);
+                    set.raise(distance, &lanes, rows, &mut best);
+                    for (lane, &best) in best.0.iter().enumerate() {
+                        prop_assert!(close(best, plain(lane)), "{} {distance:?}", set.name);
+                    }
+                }
+            }
+        }
+
+        #[test]
+        fn the_largest_bytes_are_added_up(
+            table in proptest::collection::vec(any::<TableRow>(), 12), width in 1usize..4, codes in proptest::collection::vec(0u16..4, 0..20),
+        ) {
+            let largest = |byte: usize| codes.iter().map(|&code| table[usize::from(code) * width + byte / BYTES][byte % BYTES]).max();
+            let plain: u32 = (0..width * BYTES).map(|byte| u32::from(largest(byte).unwrap_or(0))).sum();
+            for set in supported() {
+                prop_assert_eq!(set.sum_largest(&table, width, &codes), plain, "{}", set.name);
             }
         }
 

@@ -29,6 +29,6 @@ pub use deadline::{Deadline, Watch};
 pub use exact::{exact, gather};
 pub use file::{Checkpoint, CheckpointError, MappedRows, read_checkpoint, write_checkpoint};
 pub use ivf::{Cancel, Ivf};
-pub use multi::{MultiArena, max_sim};
+pub use multi::{MaxSim, MultiArena, Trained, max_sim, round_to_half};
 pub use probe::{Effort, Neighbour, Probe};
 pub use sparse::{Compaction, SparseIndex};

@@ -1,5 +1,6 @@
 //! What people judged relevant, and what the ways to an answer find of it.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::{Command, Output};
 use std::time::{Duration, Instant};
@@ -8,7 +9,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use twofold_client::Client;
 use twofold_tests::Server;
-use twofold_types::evaluation::{Evaluate, Evaluation};
+use twofold_types::evaluation::{Evaluate, Evaluation, StageReport};
 
 use crate::support::{BINARY, copy, document, documents, finished, from_json, name, send_json};
 
@@ -135,12 +136,28 @@ async fn a_stage_may_fuse_and_rerank() {
     let stages = json!([
         {"name": "fused", "using": ["words", "dense"], "rrf": {"k": 60}},
         {"name": "reranked", "using": ["words"], "rerank": "cross_encoders/bert"},
+        {"name": "words", "using": ["words"]},
+        {"name": "dense", "using": ["dense"]},
+        {"name": "by a vector", "using": ["words"], "rerank_using": "dense"},
     ]);
     let request: Evaluate = from_json(request(json!({"stages": stages, "with_rankings": true})));
     let evaluation = client.evaluate(&name("docs"), &request).await.unwrap();
-    let [fused, reranked] = &evaluation.stages[..] else {
+    let [fused, reranked, words, dense, by_vector] = &evaluation.stages[..] else {
         panic!("{evaluation:?}")
     };
+    let single = |stage: &StageReport| {
+        let documents = stage.rankings[0].documents.clone().into_iter();
+        documents.filter(|(id, _)| id != "long").collect::<BTreeMap<_, _>>()
+    };
+    let (words, dense, by_vector) = (single(words), single(dense), single(by_vector));
+    assert!(
+        by_vector.len() == 2 && by_vector.keys().eq(words.keys()),
+        "what words find"
+    );
+    assert!(
+        by_vector.iter().all(|(id, score)| (dense[id] - score).abs() < 1e-6),
+        "with the scores of the vector"
+    );
     assert_eq!(fused.rankings[1].documents.len(), 5);
     let expected = json!({
         "model": "cross_encoders/bert", "query": "two lynxes in a quarry", "documents": TEXTS.map(|(_, text)| text),
@@ -216,6 +233,10 @@ async fn what_cannot_be_evaluated_is_refused_with_what_is_accepted() {
         (
             json!({"stages": [{"name": "a", "using": ["words"], "rerank": "no/model"}]}),
             &["no/model"],
+        ),
+        (
+            json!({"stages": [{"name": "a", "using": ["words"], "rerank": "cross_encoders/bert", "rerank_using": "dense"}]}),
+            &["`rerank`", "`rerank_using`"],
         ),
         (json!({"top_k": 3}), &["`top_k`", "`k`"]),
         (json!({"qrels": {"q1": {"lynx": 0.5}}}), &["0.5"]),

@@ -16,6 +16,7 @@ mod kinds;
 mod limits;
 mod long_documents;
 mod model;
+mod multivectors;
 mod openapi;
 mod payload_index;
 mod placement;

@@ -6,16 +6,16 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use twofold_encode::Encoder;
-use twofold_storage::{Collection, DOCUMENT_ID, Depth, Fetch, Grouping, Query, RankedPoint, Ranking};
+use twofold_storage::{Collection, DOCUMENT_ID, Depth, Fetch, Grouping, Query, RankedPoint, Ranking, Reading};
 use twofold_types::api::{WithPayload, WithVector};
 use twofold_types::evaluation::{self, EvaluationStage, JudgedQuery};
-use twofold_types::{Embedding, ModelId, Role};
+use twofold_types::{Embedding, ModelId, PointId, Role};
 
 use super::metrics::sort;
 use crate::engine::Engine;
 use crate::error::Result;
 use crate::rerank::RankOptions;
-use crate::reranking::{TEXT, nearest};
+use crate::reranking::{TEXT, nearest, wrong};
 
 /// Asks queries.
 pub(super) struct Asker<'a> {
@@ -37,6 +37,7 @@ pub(super) type Encoded = BTreeMap<String, (Embedding, Duration)>;
 /// A document by its best chunk.
 struct Found {
     id: String,
+    chunk: PointId,
     score: f32,
     text: String,
 }
@@ -50,7 +51,18 @@ impl<'a> Asker<'a> {
         limit: usize,
     ) -> Result<Self> {
         let mut encoders = BTreeMap::new();
-        for vector in stages.iter().flat_map(|stage| &stage.using) {
+        for stage in stages {
+            if stage.rerank.is_some() && stage.rerank_using.is_some() {
+                return Err(wrong(
+                    "stages",
+                    "a stage reranks by `rerank` or by `rerank_using`, not by both",
+                ));
+            }
+        }
+        for vector in stages
+            .iter()
+            .flat_map(|stage| stage.using.iter().chain(&stage.rerank_using))
+        {
             let (_, encoder) = engine.bound_encoder(collection, vector, None, None, Role::Query)?;
             encoders.insert(vector.clone(), encoder);
         }
@@ -87,11 +99,18 @@ impl<'a> Asker<'a> {
 
     /// The documents that a query finds.
     pub fn ask(&self, stage: &EvaluationStage, query: &JudgedQuery, encoded: &Encoded) -> Result<evaluation::Ranking> {
-        let encoding: Duration = stage.using.iter().map(|vector| encoded[vector].1).sum();
+        let vectors = stage.using.iter().chain(&stage.rerank_using);
+        let encoding: Duration = vectors.map(|vector| encoded[vector].1).sum();
         let begin = Instant::now();
-        let mut found = self.search(stage, encoded)?;
+        // Searching and reranking see the same state.
+        let reading = self.collection.reading();
+        let mut found = self.search(&reading, stage, encoded)?;
         if let Some(model) = &stage.rerank {
             self.rerank(model, &query.text, &mut found)?;
+        }
+        if let Some(vector) = &stage.rerank_using {
+            let target = nearest(vector.clone(), encoded[vector].0.clone());
+            self.rerank_by(&reading, target, vector, &mut found)?;
         }
         let time = encoding + begin.elapsed();
         let mut documents: Vec<(String, f32)> = found.into_iter().map(|found| (found.id, found.score)).collect();
@@ -104,7 +123,7 @@ impl<'a> Asker<'a> {
     }
 
     /// The documents of the best points, each by its best chunk. A point that ingestion did not write is a document by itself.
-    fn search(&self, stage: &EvaluationStage, encoded: &Encoded) -> Result<Vec<Found>> {
+    fn search(&self, reading: &Reading<'_>, stage: &EvaluationStage, encoded: &Encoded) -> Result<Vec<Found>> {
         let grouping = Grouping {
             key: DOCUMENT_ID.to_owned(),
             groups: self.limit,
@@ -112,13 +131,12 @@ impl<'a> Asker<'a> {
             singles: true,
             depth: Depth::BOUNDED,
         };
-        let reading = self.collection.reading();
         let groups = reading
             .query_groups(&query(stage, encoded), &grouping, &self.fetch)?
             .groups;
         // More is better in a ranking.
         let sign = match stage.using.as_slice() {
-            [vector] if self.lower_is_nearer.contains(vector) => -1.0,
+            [vector] => self.sign(vector),
             _ => 1.0,
         };
         let points = groups.into_iter().flat_map(|group| group.points);
@@ -130,11 +148,34 @@ impl<'a> Asker<'a> {
             };
             Found {
                 id: text(DOCUMENT_ID).unwrap_or_else(|| point.id.to_string()),
+                chunk: point.id,
                 score: sign * point.score,
                 text: text(TEXT).unwrap_or_default(),
             }
         });
         Ok(found.collect())
+    }
+
+    fn sign(&self, vector: &str) -> f32 {
+        if self.lower_is_nearer.contains(vector) {
+            -1.0
+        } else {
+            1.0
+        }
+    }
+
+    /// Scores chunks as a query of a vector does. Those without it are not found.
+    fn rerank_by(&self, reading: &Reading<'_>, target: Query, vector: &str, found: &mut Vec<Found>) -> Result<()> {
+        let chunks: Vec<PointId> = found.iter().map(|found| found.chunk).collect();
+        let limit = chunks.len();
+        let scores = reading.scores(&chunks, &Query { limit, ..target })?;
+        let scores: BTreeMap<PointId, f32> = scores.into_iter().collect();
+        found.retain_mut(|found| {
+            let score = scores.get(&found.chunk);
+            found.score = score.map_or(0.0, |score| self.sign(vector) * score);
+            score.is_some()
+        });
+        Ok(())
     }
 
     fn rerank(&self, model: &ModelId, query: &str, found: &mut [Found]) -> Result<()> {
