@@ -66,6 +66,9 @@ impl DeadLetterRecord {
     }
 }
 
+/// Dead letters by their documents' ids, and the id that the next page begins with.
+type Page = (Vec<(String, DeadLetterRecord)>, Option<String>);
+
 impl Collection {
     /// Dead letters in the order of their documents' ids, from `from` on, and the id that the next page begins with.
     pub fn dead_letters(&self, from: Option<&str>, limit: usize) -> Result<(Vec<DeadLetter>, Option<String>)> {
@@ -117,11 +120,7 @@ impl Collection {
     }
 
     /// At most `limit` dead letters, and fewer where they are large, and the id that goes on behind them.
-    fn scan_dead_letters(
-        &self,
-        from: Option<&str>,
-        limit: usize,
-    ) -> Result<(Vec<(String, DeadLetterRecord)>, Option<String>)> {
+    fn scan_dead_letters(&self, from: Option<&str>, limit: usize) -> Result<Page> {
         let snapshot = self.rocks.snapshot();
         let start = from.map_or(Vec::new(), |id| self.id.document_key(id));
         let (mut found, mut bytes) = (Vec::new(), 0);
