@@ -1,4 +1,4 @@
-//! How much searches in multivectors find of what comparing every point finds, and how much less CPU time they take.
+//! How much searches in multivectors find of what comparing every point finds, and how much less time they take.
 //!
 //! `late-interaction NAVE-DIRECTORY DIR QUERIES [MODEL-DIRECTORY]` makes collections of the verses of the King James Version in `DIR` where
 //! they are missing, in 32 and in 16 bits. Their vectors come from a ColBERT model, or without one from the words: a direction for each
@@ -19,7 +19,7 @@ use twofold_encode::{DeviceSpec, Model};
 use twofold_storage::{
     Collection, Example, Explanation, Fetch, NewPoint, Operation, Options, Plan, Query, Ranking, Store,
 };
-use twofold_tests::measure::{rss_megabytes, thread_time};
+use twofold_tests::measure::rss_megabytes;
 use twofold_types::api::{WithPayload, WithVector};
 use twofold_types::{
     CollectionConfig, CollectionName, Comparator, Datatype, Distance, Embedding, EmbeddingSpace, Filter,
@@ -156,13 +156,13 @@ fn timed(collection: &Collection, query: &Query) -> Result<(Vec<ScoredPoint>, Ex
     let fetch = Fetch::new(WithPayload::Bool(false), WithVector::Bool(false))?;
     let mut least = Duration::MAX;
     for _ in 1..ROUNDS {
-        let started = thread_time();
+        let started = Instant::now();
         collection.query(query, &fetch)?;
-        least = least.min(thread_time() - started);
+        least = least.min(started.elapsed());
     }
-    let started = thread_time();
+    let started = Instant::now();
     let (points, explanation) = collection.query(query, &fetch)?;
-    Ok((points, explanation, least.min(thread_time() - started)))
+    Ok((points, explanation, least.min(started.elapsed())))
 }
 
 fn measure(collection: &Collection, queries: &[Embedding], filter: Option<&Filter>) -> Result<Measured> {
