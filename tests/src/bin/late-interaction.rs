@@ -23,7 +23,7 @@ use twofold_tests::measure::rss_megabytes;
 use twofold_types::api::{WithPayload, WithVector};
 use twofold_types::{
     CollectionConfig, CollectionName, Comparator, Datatype, Distance, Embedding, EmbeddingSpace, Filter,
-    MultivectorConfig, Payload, PointId, Role, ScoredPoint, VectorParams,
+    MultivectorConfig, Payload, PayloadSchemaType, PointId, Role, ScoredPoint, VectorParams,
 };
 
 // As in the server's binary.
@@ -38,6 +38,9 @@ const K: usize = 10;
 
 /// Rounds over all queries; of the times of a query, the least counts.
 const ROUNDS: usize = 3;
+
+/// `hnsw_ef` of searches; 128 is the default.
+const EFFORTS: [usize; 3] = [128, 512, 1024];
 
 /// Components of vectors that come from words, and what they share with the words on either side and have by chance.
 const DIMENSIONS: usize = 128;
@@ -125,6 +128,7 @@ fn fill(store: &Store, name: &CollectionName, datatype: Datatype, verses: &[Text
         ..CollectionConfig::default()
     };
     let collection = store.create_collection(name, &config)?;
+    collection.create_payload_index("book", PayloadSchemaType::Keyword)?;
     for (batch, verses) in verses.chunks(BATCH).enumerate() {
         let texts: Vec<&str> = verses.iter().map(|verse| verse.text.as_str()).collect();
         let embeddings = source.encode(&texts, Role::Document)?;
@@ -165,7 +169,7 @@ fn timed(collection: &Collection, query: &Query) -> Result<(Vec<ScoredPoint>, Ex
     Ok((points, explanation, least.min(started.elapsed())))
 }
 
-fn measure(collection: &Collection, queries: &[Embedding], filter: Option<&Filter>) -> Result<Measured> {
+fn measure(collection: &Collection, queries: &[Embedding], filter: Option<&Filter>, ef: usize) -> Result<Measured> {
     let mut measured = Measured::default();
     for query in queries {
         let query = Query {
@@ -183,6 +187,7 @@ fn measure(collection: &Collection, queries: &[Embedding], filter: Option<&Filte
             ..query.clone()
         };
         let (nearest, _, exact) = timed(collection, &exactly)?;
+        let query = Query { ef: Some(ef), ..query };
         let (found, explanation, quick) = timed(collection, &query)?;
         ensure!(explanation.plan != Plan::MaxSim, "every point was compared");
         ensure!(
@@ -227,7 +232,7 @@ fn main() -> Result<()> {
         json!({"must": {"key": "book", "match": {"any": ["Matt", "Mark", "Luke", "John", "Acts", "Rom"]}}});
     let filter: Filter = serde_json::from_value(new_testament)?;
 
-    println!("components  filter  memory MB  exact ms  two stages ms  times  recall@{K}  vectors compared");
+    println!("components  filter  hnsw_ef  memory MB  exact ms  two stages ms  times  recall@{K}  vectors compared");
     for (name, datatype) in [("float32", Datatype::Float32), ("float16", Datatype::Float16)] {
         let name: CollectionName = name.parse()?;
         if store.collection(&name).is_err() {
@@ -243,11 +248,12 @@ fn main() -> Result<()> {
         let started = Instant::now();
         collection.update_indexes(&AtomicBool::new(false))?;
         let training = started.elapsed();
-        for filter in [None, Some(&filter)] {
-            let measured = measure(&collection, &asked, filter)?;
+        let settings = [None, Some(&filter)].map(|filter| EFFORTS.map(|ef| (filter, ef)));
+        for (filter, ef) in settings.into_iter().flatten() {
+            let measured = measure(&collection, &asked, filter, ef)?;
             let milliseconds = |time: Duration| time.as_secs_f64() * 1e3 / asked.len() as f64;
             println!(
-                "{name:<11} {:<7} {:>9} {:>9.2} {:>14.2} {:>6.1} {:>10.3} {:>17}",
+                "{name:<11} {:<7} {ef:>7} {:>10} {:>9.2} {:>14.2} {:>6.1} {:>10.3} {:>17}",
                 if filter.is_some() { "books" } else { "none" },
                 collection.bytes_beside_vectors() >> 20,
                 milliseconds(measured.exact),
