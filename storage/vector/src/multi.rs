@@ -30,8 +30,9 @@ const BLOCK: usize = 128;
 /// The vectors of points next to each other.
 type Block = [Option<Rows>; BLOCK];
 
-/// How many points are compared vector by vector at the usual effort, and for each that is wanted.
-const CANDIDATES: f32 = 256.0;
+/// How many points are compared vector by vector: per square root of the number of points at the usual effort, and at least for each
+/// that is wanted.
+const CANDIDATES_PER_ROOT: f32 = 16.0;
 const CANDIDATES_PER_WANTED: usize = 8;
 
 /// Vectors of a query that the first stage looks at, evenly spread where there are more.
@@ -158,7 +159,7 @@ impl MultiArena {
     /// The nearest of `mask` in two stages; none where comparing every one is as quick. `effort` is relative to the usual one,
     /// which is 1: more compares more points vector by vector.
     pub fn search(&self, query: &[f32], k: usize, mask: &Bitmap, effort: f32) -> Option<(Vec<Neighbour>, Effort)> {
-        let candidates = (CANDIDATES * effort) as usize;
+        let candidates = (CANDIDATES_PER_ROOT * (self.present.len() as f32).sqrt() * effort) as usize;
         let candidates = candidates.max(k.saturating_mul(CANDIDATES_PER_WANTED));
         let coarse = self.coarse.as_ref()?;
         if mask.len() <= WORTH_WHILE * candidates as u64 {

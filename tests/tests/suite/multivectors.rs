@@ -41,6 +41,8 @@ fn nearest(collection: &Collection, text: &Embedding, exact: bool, half: Option<
     let target = Example::Vector(text.clone());
     let query = Query {
         exact,
+        // Of so few points the usual effort would compare all that half of them leave.
+        ef: Some(40),
         filter: half.map(|half| from_json(json!({"must": {"key": "half", "match": {"value": half}}}))),
         ..Query::by(Ranking::Nearest { target, mmr: None }, 10)
     };

@@ -57,7 +57,7 @@ fn recall(arena: &MultiArena, mask: &Bitmap) -> f64 {
     for query in 0..50 {
         let query = text(1_000_000 + query, 12);
         let (nearest, _) = arena.exact(&query, 10, mask);
-        let (fast, effort) = arena.search(&query, 10, mask, 1.0).expect("the mask is large enough");
+        let (fast, effort) = arena.search(&query, 10, mask, 0.4).expect("the mask is large enough");
         assert_eq!(fast.len(), 10);
         assert!(effort.rows < arena.vectors() / 2);
         found += offsets(&fast)
