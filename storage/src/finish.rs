@@ -17,7 +17,7 @@ use crate::operation::{
     document_point_id,
 };
 use crate::outbox::announce;
-use crate::queue::{TASK_BODY, newest_of};
+use crate::queued::{TASK_BODY, newest_of};
 use crate::record::{DiskRecord, DocumentRecord, from_json};
 use crate::rocks::{Batch, Cf};
 use crate::task::{End, RetryRecord, TaskRecord, Version, WaitingRecord};
