@@ -153,10 +153,9 @@ pub(crate) fn bias(byte: i8) -> u8 {
 
 /// Writes the steps of each component and says what a step is worth.
 pub(crate) fn quantise(components: &[f32], bytes: &mut [i8]) -> f32 {
-    let most = components
-        .iter()
-        .fold(0.0f32, |most, x| most.max(x.abs()))
-        .max(f32::MIN_POSITIVE);
+    // Of numbers that are not negative, the largest has the largest bits.
+    let most = components.iter().map(|x| x.abs().to_bits()).max();
+    let most = f32::from_bits(most.unwrap_or(0)).max(f32::MIN_POSITIVE);
     let factor = (127.0 / most).min(f32::MAX);
     kernels().quantise(components, factor, bytes);
     1.0 / factor

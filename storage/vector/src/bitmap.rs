@@ -175,7 +175,23 @@ impl Chunk {
         }
     }
 
+    /// Whether each member is one of the other.
+    fn is_within(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Sparse(list), other) => list.iter().all(|&low| other.contains(low)),
+            (Self::Dense { .. }, Self::Sparse(_)) => false,
+            (Self::Dense { words: mine, .. }, Self::Dense { words: theirs, .. }) => {
+                let beyond = mine.iter().zip(theirs.iter());
+                Arc::ptr_eq(mine, theirs) || beyond.fold(0, |beyond, (mine, theirs)| beyond | (mine & !theirs)) == 0
+            }
+        }
+    }
+
     fn and(&mut self, other: &Self) {
+        // Often nothing is to be left out, and the chunk stays shared.
+        if self.is_within(other) {
+            return;
+        }
         match (&mut *self, other) {
             (Self::Sparse(list), other) => Self::retain(list, |low| other.contains(low)),
             (mine, Self::Sparse(list)) => {

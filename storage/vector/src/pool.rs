@@ -117,7 +117,10 @@ pub(crate) struct Candidates<'a> {
     arena: &'a Arena,
     code: &'a QueryCode,
     k: usize,
-    batch: Vec<u64>,
+    /// Those that are compared now, with what they may be worth.
+    batch: Vec<(f32, u32)>,
+    /// Of the columns in which worths are laid out to find the best of them.
+    highest: Vec<f32>,
     /// What is near already: a vector may be found in both of its lists, or in the overlay.
     seen: HashSet<u32, BuildHasherDefault<OffsetHasher>>,
     /// The nearest by byte codes.
@@ -137,7 +140,8 @@ impl<'a> Candidates<'a> {
             arena,
             code,
             k,
-            batch: Vec::with_capacity(512),
+            batch: Vec::with_capacity(64),
+            highest: Vec::new(),
             seen: HashSet::with_capacity_and_hasher(256, BuildHasherDefault::default()),
             best: Best::new(wanted),
             near: Vec::with_capacity(256),
@@ -150,37 +154,73 @@ impl<'a> Candidates<'a> {
         self.best.worst()
     }
 
-    /// Adds a candidate to the batch.
+    /// Compares what may be among the wanted ones of candidates, given by what each may be worth; `counted` says its offset, or that
+    /// it does not count.
     #[inline]
-    pub(crate) fn offer(&mut self, worth: f32, offset: u32) {
-        self.batch.push(key(worth, offset));
+    pub(crate) fn offer(&mut self, worths: &[f32], counted: impl Fn(usize) -> Option<u32>, effort: &mut Effort) {
+        // The likely best first: with the threshold that they leave, most others need not be compared.
+        let likely = match self.best.is_full() {
+            true => f32::NEG_INFINITY,
+            false => self.about(2 * self.k, worths),
+        };
+        self.compare_those(worths, |worth| worth >= likely, &counted, effort);
+        if likely > f32::NEG_INFINITY {
+            self.compare_those(worths, |worth| worth < likely, &counted, effort);
+        }
     }
 
-    /// Compares the batch by byte codes.
-    pub(crate) fn settle(&mut self, effort: &mut Effort) {
+    /// A worth that about so many have, or few more.
+    fn about(&mut self, count: usize, worths: &[f32]) -> f32 {
+        let columns = 2 * count;
+        if worths.len() <= columns {
+            return f32::NEG_INFINITY;
+        }
+        // As many columns are this high, and in few of them is more than one as high.
+        let highest = &mut self.highest;
+        highest.clear();
+        highest.resize(columns, f32::NEG_INFINITY);
+        for row in worths.chunks(columns) {
+            let columns = highest.iter_mut().zip(row);
+            columns.for_each(|(highest, &worth)| *highest = if worth > *highest { worth } else { *highest });
+        }
+        let (_, about, _) = highest.select_nth_unstable_by(count - 1, |a, b| b.total_cmp(a));
+        *about
+    }
+
+    fn compare_those(
+        &mut self,
+        worths: &[f32],
+        picked: impl Fn(f32) -> bool,
+        counted: impl Fn(usize) -> Option<u32>,
+        effort: &mut Effort,
+    ) {
+        let threshold = self.threshold();
         let mut batch = std::mem::take(&mut self.batch);
-        // The likely best first: with the threshold that they leave, most others need not be compared.
-        let first = 2 * self.k;
-        if batch.len() > 2 * first && !self.best.is_full() {
-            batch.select_nth_unstable_by(first, |a, b| b.cmp(a));
+        batch.clear();
+        for (place, &worth) in worths.iter().enumerate() {
+            if picked(worth)
+                && worth > threshold
+                && let Some(offset) = counted(place)
+            {
+                batch.push((worth, offset));
+            }
         }
         let arena = self.arena;
         batch
             .iter()
             .take(AHEAD)
-            .for_each(|&key| arena.prefetch_code(offset_of(key)));
-        for (i, &key) in batch.iter().enumerate() {
-            if let Some(&ahead) = batch.get(i + AHEAD)
-                && worth_of(ahead) >= self.threshold()
+            .for_each(|&(_, offset)| arena.prefetch_code(offset));
+        for (i, &(worth, offset)) in batch.iter().enumerate() {
+            if let Some(&(ahead, offset)) = batch.get(i + AHEAD)
+                && ahead > self.threshold()
             {
-                arena.prefetch_code(offset_of(ahead));
+                arena.prefetch_code(offset);
             }
-            if worth_of(key) >= self.threshold() {
+            if worth > self.threshold() {
                 effort.bytes += 1;
-                self.compare(offset_of(key));
+                self.compare(offset);
             }
         }
-        batch.clear();
         self.batch = batch;
     }
 
@@ -222,7 +262,6 @@ impl<'a> Candidates<'a> {
     pub(crate) fn nearest(mut self, query: &[f32], effort: &mut Effort) -> Vec<Neighbour> {
         /// How far ahead of the comparison memory is asked for.
         const AHEAD: usize = 4;
-        self.settle(effort);
         let mut near = std::mem::take(&mut self.near);
         near.sort_unstable_by(|a, b| b.cmp(a));
         let nearness = nearness(self.arena.distance());

@@ -161,21 +161,15 @@ impl Ivf {
             let flat = subset.flat(|mask| sketches.list(self.origin.len() / SLICE, mask));
             let query_scan = kernels().scan_query(&beyond.vector).raised(margin);
             let mut scan = Scan::new(&query_scan, &mut candidates, &mut effort);
-            scan.list(flat, base, |_| true, |_| ());
+            scan.list(flat, base, |_| true);
             return (candidates.nearest(query, &mut effort), effort);
         }
         let beyond = planes(&beyond.vector);
         let mut offsets = Vec::with_capacity(mask.len() as usize);
         mask.for_each(|offset| offsets.push(offset));
         effort.codes = offsets.len();
-        sketches.estimate(&beyond, margin, &offsets, |offsets, estimates| {
-            let least = candidates.threshold() - base;
-            for (&offset, &estimate) in offsets.iter().zip(estimates) {
-                if estimate > least {
-                    candidates.offer(base + estimate, offset);
-                }
-            }
-            candidates.settle(&mut effort);
+        sketches.estimate(&beyond, base, margin, &offsets, |offsets, worths| {
+            candidates.offer(worths, |place| Some(offsets[place]), &mut effort);
         });
         (candidates.nearest(query, &mut effort), effort)
     }
@@ -266,19 +260,14 @@ impl Ivf {
             match subset {
                 Some(subset) => {
                     let part = subset.list(self, list);
-                    scan.list(part, base, |_| true, |_| ());
+                    scan.list(part, base, |_| true);
                     near.saw(self.lists[list].len(), part.len());
                 }
-                None => scan.list(
-                    &self.lists[list],
-                    base,
-                    |offset| mask.contains(offset),
-                    |offset| {
-                        if filtered {
-                            near.saw(1, mask.contains(offset).into());
-                        }
-                    },
-                ),
+                None => {
+                    let counts = |offset| mask.contains(offset);
+                    let nearer = |offset| near.saw(1, counts(offset).into());
+                    scan.list_seeing(&self.lists[list], base, counts, filtered.then_some(nearer));
+                }
             }
             anywhere |= near.is_avoided();
         }
@@ -303,26 +292,36 @@ impl<'s, 'a> Scan<'s, 'a> {
         }
     }
 
-    /// Offers what a list holds that may be among the nearest and counts; and says of which codes that is still so after they
-    /// were compared further, whether they count or not.
+    /// Compares what a list holds that may be among the nearest and counts.
     #[inline]
-    fn list(&mut self, list: &List, base: f32, counts: impl Fn(u32) -> bool, mut nearer: impl FnMut(u32)) {
+    fn list(&mut self, list: &List, base: f32, counts: impl Fn(u32) -> bool) {
+        self.list_seeing(list, base, counts, None::<fn(u32)>);
+    }
+
+    /// The same, and says of which codes it may still be so after they were compared further, whether they count or not.
+    #[inline]
+    fn list_seeing(
+        &mut self,
+        list: &List,
+        base: f32,
+        counts: impl Fn(u32) -> bool,
+        mut nearer: Option<impl FnMut(u32)>,
+    ) {
         let (codes, offsets) = (list.codes(), list.offsets());
         self.effort.codes += list.len();
         let mut block = 0;
         while block * BLOCK < offsets.len() {
             let threshold = self.candidates.threshold();
             block = kernels().scan(codes, self.query, base, threshold, block, &mut self.passed);
-            for (worth, place) in self.passed.iter() {
-                let offset = offsets[place];
-                if counts(offset) {
-                    self.candidates.offer(worth, offset);
-                }
+            let (worths, places) = self.passed.as_slices();
+            let offset = |place: usize| offsets[places[place] as usize];
+            let counted = |place| Some(offset(place)).filter(|&offset| counts(offset));
+            self.candidates.offer(worths, counted, self.effort);
+            if let Some(nearer) = &mut nearer {
+                let threshold = self.candidates.threshold();
+                let near = (0..worths.len()).filter(|&place| worths[place] >= threshold);
+                near.for_each(|place| nearer(offset(place)));
             }
-            self.candidates.settle(self.effort);
-            let threshold = self.candidates.threshold();
-            let passed = self.passed.iter().filter(|&(worth, _)| worth >= threshold);
-            passed.for_each(|(_, place)| nearer(offsets[place]));
             self.passed.len = 0;
         }
     }

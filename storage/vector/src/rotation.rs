@@ -69,11 +69,8 @@ impl Rotation {
         rotated[..vector.len()].copy_from_slice(vector);
         rotated[vector.len()..].fill(0.0);
         for (round, signs) in self.signs.chunks_exact(self.size).enumerate() {
-            rotated
-                .iter_mut()
-                .zip(signs)
-                .for_each(|(component, sign)| *component *= sign);
-            kernels().hadamard(&mut rotated[place(self.size, self.window, round)]);
+            let first = place(self.size, self.window, round).start;
+            kernels().spread(rotated, signs, first, self.window);
         }
     }
 }

@@ -69,11 +69,12 @@ impl Sketches {
         write(&mut chunk[row * lines..(row + 1) * lines], bits, scale, add);
     }
 
-    /// Calls `visit` with a batch of offsets, which ascend, after the other and what the vectors there may be worth beside the
-    /// mean, if estimates are wrong by so many scales of their codes. The query is what it has beyond the mean, in planes.
+    /// Calls `visit` with a batch of offsets, which ascend, after the other and what the vectors there may be worth, if the mean is
+    /// worth `base` and estimates are wrong by so many scales of their codes. The query is what it has beyond the mean, in planes.
     pub(crate) fn estimate(
         &self,
         query: &ScanQuery,
+        base: f32,
         margin: f32,
         offsets: &[u32],
         mut visit: impl FnMut(&[u32], &[f32]),
@@ -87,7 +88,7 @@ impl Sketches {
             kernels().products(query, &rows, estimates);
             for (estimate, row) in estimates.iter_mut().zip(&rows) {
                 let [scale, add] = factors(row);
-                *estimate = scale * (*estimate + margin) + add;
+                *estimate = base + scale * (*estimate + margin) + add;
             }
             visit(offsets, estimates);
         }

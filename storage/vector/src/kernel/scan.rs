@@ -84,9 +84,8 @@ impl Passed {
     }
 
     /// Estimates and places.
-    pub(crate) fn iter(&self) -> impl Iterator<Item = (f32, usize)> {
-        let passed = self.estimates.iter().zip(self.places.iter()).take(self.len);
-        passed.map(|(&estimate, &place)| (estimate, place as usize))
+    pub(crate) fn as_slices(&self) -> (&[f32], &[u32]) {
+        (&self.estimates[..self.len], &self.places[..self.len])
     }
 
     fn has_room(&self) -> bool {

@@ -4,6 +4,54 @@ use std::arch::x86_64::*;
 
 use super::*;
 
+/// A query as tables, as [`tables_body`] makes them.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx2,fma")]
+pub(in super::super) fn scan_query(query: &[f32]) -> ScanQuery {
+    /// A bit for every entry that has the bit.
+    const HAVING: [u16; GROUP] = [0xaaaa, 0xcccc, 0xf0f0, 0xff00];
+    let mut spans = vec![0.0f32; query.len()];
+    let (mut most, mut total) = (_mm512_setzero_ps(), _mm512_setzero_ps());
+    for (x, span) in query.as_chunks::<16>().0.iter().zip(spans.as_chunks_mut::<16>().0) {
+        // SAFETY: both have sixteen components.
+        unsafe {
+            let x = _mm512_abs_ps(_mm512_loadu_ps(x.as_ptr()));
+            total = _mm512_add_ps(total, x);
+            let pairs = _mm512_add_ps(x, _mm512_permute_ps::<0b10_11_00_01>(x));
+            let groups = _mm512_add_ps(pairs, _mm512_permute_ps::<0b01_00_11_10>(pairs));
+            most = _mm512_max_ps(most, groups);
+            _mm512_storeu_ps(span.as_mut_ptr(), groups);
+        }
+    }
+    let step = 2.0 * _mm512_reduce_max_ps(most) / LARGEST;
+    let inverse = _mm512_set1_ps(if step > 0.0 { 1.0 / step } else { 0.0 });
+    let signs = HAVING.map(|having| _mm512_mask_sub_ps(inverse, !having, _mm512_setzero_ps(), inverse));
+    let mut bytes = vec![0; query.len() / GROUP * 16];
+    let groups = query.as_chunks::<{ 8 * GROUP }>().0.iter();
+    let groups = groups.zip(spans.as_chunks::<{ 8 * GROUP }>().0);
+    for ((groups, spans), tables) in groups.zip(bytes.as_chunks_mut::<128>().0) {
+        for number in 0..8 {
+            let place = GROUP * number;
+            let mut sums = _mm512_mul_ps(_mm512_set1_ps(spans[place]), inverse);
+            for bit in 0..GROUP {
+                sums = _mm512_fmadd_ps(_mm512_set1_ps(groups[place + bit]), signs[bit], sums);
+            }
+            let (byte, half) = (number / 2, number % 2);
+            let table = &mut tables[64 * half + 16 * byte..][..16];
+            let entries = _mm512_cvtepi32_epi8(_mm512_cvtps_epi32(sums));
+            // SAFETY: a table has sixteen bytes.
+            unsafe { _mm_storeu_si128(table.as_mut_ptr().cast(), entries) };
+        }
+    }
+    ScanQuery {
+        bytes,
+        low: -_mm512_reduce_add_ps(total),
+        step,
+    }
+}
+
+/// How many slices ahead memory is asked for.
+const AHEAD: usize = 16;
+
 /// The sums of the sixteen codes of a block.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx2")]
@@ -13,19 +61,26 @@ fn sums(bits: &[Slice], tables: &[[u8; 128]]) -> __m512i {
     for (bits, tables) in bits.chunks(SUMMED).zip(tables.chunks(SUMMED)) {
         // Sums of codes with even numbers plus 256 times those with odd ones, and the latter alone.
         let (mut both, mut odd) = (_mm512_setzero_si512(), _mm512_setzero_si512());
-        for (slice, tables) in bits.iter().zip(tables) {
-            // SAFETY: a slice has 64 bytes and its tables 128.
-            let (code, lower, upper) = unsafe {
-                (
-                    _mm512_load_si512(slice.0.as_ptr().cast()),
-                    _mm512_loadu_si512(tables.as_ptr().cast()),
-                    _mm512_loadu_si512(tables.as_ptr().add(64).cast()),
+        let pairs = bits.as_chunks::<2>().0.iter().zip(tables.as_chunks::<2>().0);
+        for (slices, tables) in pairs {
+            let [first, second] = [0, 1].map(|i| {
+                let (slice, tables) = (&slices[i], &tables[i]);
+                // SAFETY: a slice has 64 bytes and its tables 128; a prefetch reads nothing.
+                let (code, lower, upper) = unsafe {
+                    let code = slice.0.as_ptr().cast::<u8>();
+                    _mm_prefetch::<_MM_HINT_T0>(code.wrapping_add(AHEAD * size_of::<Slice>()).cast());
+                    (
+                        _mm512_load_si512(code.cast()),
+                        _mm512_loadu_si512(tables.as_ptr().cast()),
+                        _mm512_loadu_si512(tables.as_ptr().add(64).cast()),
+                    )
+                };
+                _mm512_add_epi8(
+                    _mm512_shuffle_epi8(lower, _mm512_and_si512(code, nibble)),
+                    _mm512_shuffle_epi8(upper, _mm512_and_si512(_mm512_srli_epi16::<4>(code), nibble)),
                 )
-            };
-            let sum = _mm512_add_epi8(
-                _mm512_shuffle_epi8(lower, _mm512_and_si512(code, nibble)),
-                _mm512_shuffle_epi8(upper, _mm512_and_si512(_mm512_srli_epi16::<4>(code), nibble)),
-            );
+            });
+            let sum = _mm512_add_epi8(first, second);
             both = _mm512_add_epi16(both, sum);
             odd = _mm512_add_epi16(odd, _mm512_srli_epi16::<8>(sum));
         }
