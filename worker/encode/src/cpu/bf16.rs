@@ -4,6 +4,8 @@
 
 #![expect(unsafe_code, reason = "tiles are computed on pointers")]
 
+use std::mem::MaybeUninit;
+
 use super::{
     instructions::{Bf16Kernel, Instructions, run_bf16},
     kernels,
@@ -79,8 +81,8 @@ impl Bf16Linear {
     }
 
     /// As [`Linear::forward`](super::Linear::forward).
-    pub fn forward(&self, x: &[f32], then: Then<'_>, y: &mut [f32]) {
-        by_threads([self.inputs, self.outputs], x, then, y, |x, then, y| {
+    pub fn forward(&self, x: &[f32], then: Then<'_>) -> Vec<f32> {
+        let work = |x: &[f32], then: Then<'_>, y: &mut [MaybeUninit<f32>]| {
             run_bf16(
                 self.instructions,
                 Product {
@@ -90,7 +92,9 @@ impl Bf16Linear {
                     y,
                 },
             );
-        });
+        };
+        // SAFETY: a product writes all of y.
+        unsafe { by_threads([self.inputs, self.outputs], x, then, work) }
     }
 }
 
@@ -106,7 +110,7 @@ struct Product<'a> {
     linear: &'a Bf16Linear,
     x: &'a [f32],
     then: Then<'a>,
-    y: &'a mut [f32],
+    y: &'a mut [MaybeUninit<f32>],
 }
 
 impl Bf16Kernel for Product<'_> {
@@ -165,9 +169,9 @@ impl Bf16Kernel for Product<'_> {
                     let y = &mut y[at + r * outputs..][..width];
                     if width == COLUMNS {
                         // SAFETY: the caller's; both are two vectors long.
-                        unsafe { S::copy_two(tile.as_ptr(), y.as_mut_ptr()) };
+                        unsafe { S::copy_two(tile.as_ptr(), y.as_mut_ptr().cast()) };
                     } else {
-                        y.copy_from_slice(&tile[..width]);
+                        y.write_copy_of_slice(&tile[..width]);
                     }
                 }
             }
@@ -258,8 +262,7 @@ mod tests {
                         residual: Some(&residual),
                         activation: Some(Activation::Relu),
                     };
-                    let mut y = vec![f32::NAN; n * outputs];
-                    linear.forward(&x, then, &mut y);
+                    let y = linear.forward(&x, then);
                     for (i, row) in x.chunks_exact(inputs).enumerate() {
                         for (j, weights) in weight.chunks_exact(inputs).enumerate() {
                             let product: f64 = row.iter().zip(weights).map(|(&x, &w)| widened(x) * widened(w)).sum();

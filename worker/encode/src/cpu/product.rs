@@ -7,6 +7,8 @@
 
 #![expect(unsafe_code, reason = "tiles are parts of rows that others write as well")]
 
+use std::mem::MaybeUninit;
+
 use rayon::prelude::*;
 
 use super::{
@@ -124,9 +126,9 @@ impl Linear {
         weight
     }
 
-    /// `x` is `[n, inputs]`; writes all of `y`, `[n, outputs]`.
-    pub fn forward(&self, x: &[f32], then: Then<'_>, y: &mut [f32]) {
-        by_threads([self.inputs, self.outputs], x, then, y, |x, then, y| {
+    /// `[n, inputs]` to `[n, outputs]`.
+    pub fn forward(&self, x: &[f32], then: Then<'_>) -> Vec<f32> {
+        let work = |x: &[f32], then: Then<'_>, y: &mut [MaybeUninit<f32>]| {
             run(
                 self.instructions,
                 Product {
@@ -136,32 +138,38 @@ impl Linear {
                     y,
                 },
             );
-        });
+        };
+        // SAFETY: a product writes all of y.
+        unsafe { by_threads([self.inputs, self.outputs], x, then, work) }
     }
 }
 
-/// Calls `work` for blocks of rows of x and y, `[n, inputs]` and `[n, outputs]`, shared among the threads of the calling
-/// thread's pool.
-pub(super) fn by_threads(
+/// Calls `work` for blocks of rows of x and of what is made of it, `[n, inputs]` and `[n, outputs]`, shared among the threads of the
+/// calling thread's pool.
+///
+/// # Safety
+///
+/// `work` writes every number of its rows.
+pub(super) unsafe fn by_threads(
     [inputs, outputs]: [usize; 2],
     x: &[f32],
     then: Then<'_>,
-    y: &mut [f32],
-    work: impl Fn(&[f32], Then<'_>, &mut [f32]) + Sync,
-) {
-    let n = y.len() / outputs;
-    assert_eq!(
-        (x.len(), y.len()),
-        (n * inputs, n * outputs),
-        "[n, inputs] to [n, outputs]"
-    );
+    work: impl Fn(&[f32], Then<'_>, &mut [MaybeUninit<f32>]) + Sync,
+) -> Vec<f32> {
+    let n = x.len() / inputs;
+    assert_eq!(x.len(), n * inputs, "whole rows");
     assert!(
-        then.residual.is_none_or(|residual| residual.len() == y.len()),
+        then.residual.is_none_or(|residual| residual.len() == n * outputs),
         "a residual of the same shape"
     );
+    let mut y = Vec::with_capacity(n * outputs);
+    let unwritten = &mut y.spare_capacity_mut()[..n * outputs];
+    if cfg!(debug_assertions) {
+        unwritten.fill(MaybeUninit::new(f32::NAN));
+    }
     let threads = rayon::current_num_threads();
     let rows = n.div_ceil(n.div_ceil(ROWS).next_multiple_of(threads).max(1)).max(6);
-    let block = |(i, y): (usize, &mut [f32])| {
+    let block = |(i, y): (usize, &mut [MaybeUninit<f32>])| {
         let then = Then {
             residual: then.residual.map(|residual| &residual[i * rows * outputs..][..y.len()]),
             ..then
@@ -169,10 +177,13 @@ pub(super) fn by_threads(
         work(&x[i * rows * inputs..][..y.len() / outputs * inputs], then, y);
     };
     if threads == 1 {
-        y.chunks_mut(rows * outputs).enumerate().for_each(block);
+        unwritten.chunks_mut(rows * outputs).enumerate().for_each(block);
     } else {
-        y.par_chunks_mut(rows * outputs).enumerate().for_each(block);
+        unwritten.par_chunks_mut(rows * outputs).enumerate().for_each(block);
     }
+    // SAFETY: all of it was written.
+    unsafe { y.set_len(n * outputs) };
+    y
 }
 
 /// First input and number of inputs of each block, blocks being of about one size.
@@ -188,7 +199,7 @@ struct Product<'a> {
     linear: &'a Linear,
     x: &'a [f32],
     then: Then<'a>,
-    y: &'a mut [f32],
+    y: &'a mut [MaybeUninit<f32>],
 }
 
 impl Kernel for Product<'_> {
@@ -213,13 +224,13 @@ impl Kernel for Product<'_> {
                     let rows = (n - row).div_ceil((n - row).div_ceil(S::ROWS));
                     let at = row * outputs + column;
                     let target = if width == columns {
-                        (y[at..].as_mut_ptr(), outputs)
+                        (y[at..].as_mut_ptr().cast(), outputs)
                     } else {
                         (edge.as_mut_ptr(), columns)
                     };
                     let addend = match (block, then.residual) {
                         (0, residual) => residual.map(|residual| (residual[at..].as_ptr(), outputs)),
-                        _ => Some((y[at..].as_ptr(), outputs)),
+                        _ => Some((y[at..].as_ptr().cast(), outputs)),
                     };
                     let addend = match addend {
                         Some((from, _)) if width < columns => {
@@ -251,8 +262,10 @@ impl Kernel for Product<'_> {
                     for r in 0..rows {
                         let y = &mut y[at + r * outputs..][..width];
                         if width < columns {
-                            y.copy_from_slice(&edge[r * columns..][..width]);
+                            y.write_copy_of_slice(&edge[r * columns..][..width]);
                         }
+                        // SAFETY: the tile was written there.
+                        let y = unsafe { y.assume_init_mut() };
                         if let Some(activation) = then.activation
                             && block + len == inputs
                         {
@@ -280,8 +293,7 @@ mod tests {
                 residual: Some(&residual),
                 activation: Some(Activation::Relu),
             };
-            let mut y = vec![f32::NAN; n * outputs];
-            linear.forward(x, then, &mut y);
+            let y = linear.forward(x, then);
             for (i, row) in x.chunks_exact(inputs).enumerate() {
                 for (j, weights) in weight.chunks_exact(inputs).enumerate() {
                     let sum = |f: fn(f64, f64) -> f64| {
@@ -333,9 +345,7 @@ mod tests {
         let linear = Linear::pack(&weight, None, outputs, Instructions::chosen());
         let [one, three] = [1, 3].map(|threads| {
             let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-            let mut y = vec![f32::NAN; n * outputs];
-            pool.install(|| linear.forward(&x, Then::default(), &mut y));
-            y
+            pool.install(|| linear.forward(&x, Then::default()))
         });
         assert_eq!(one, three);
     }

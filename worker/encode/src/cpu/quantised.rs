@@ -12,6 +12,8 @@
 
 #![expect(unsafe_code, reason = "tiles are computed on pointers")]
 
+use std::mem::MaybeUninit;
+
 use super::{
     instructions::{Instructions, IntegerKernel, run_integers},
     integers::{Integers, quads},
@@ -105,8 +107,8 @@ impl QuantisedLinear {
     }
 
     /// As [`Linear::forward`](super::Linear::forward).
-    pub fn forward(&self, x: &[f32], then: Then<'_>, y: &mut [f32]) {
-        by_threads([self.inputs, self.outputs], x, then, y, |x, then, y| {
+    pub fn forward(&self, x: &[f32], then: Then<'_>) -> Vec<f32> {
+        let work = |x: &[f32], then: Then<'_>, y: &mut [MaybeUninit<f32>]| {
             run_integers(
                 self.instructions,
                 Product {
@@ -116,7 +118,9 @@ impl QuantisedLinear {
                     y,
                 },
             );
-        });
+        };
+        // SAFETY: a product writes all of y.
+        unsafe { by_threads([self.inputs, self.outputs], x, then, work) }
     }
 }
 
@@ -151,7 +155,7 @@ struct Product<'a> {
     linear: &'a QuantisedLinear,
     x: &'a [f32],
     then: Then<'a>,
-    y: &'a mut [f32],
+    y: &'a mut [MaybeUninit<f32>],
 }
 
 impl IntegerKernel for Product<'_> {
@@ -197,9 +201,9 @@ impl IntegerKernel for Product<'_> {
                     let y = &mut y[at + r * outputs..][..width];
                     if width == columns {
                         // SAFETY: the caller's; both are two vectors long.
-                        unsafe { I::Floats::copy_two(tile.as_ptr(), y.as_mut_ptr()) };
+                        unsafe { I::Floats::copy_two(tile.as_ptr(), y.as_mut_ptr().cast()) };
                     } else {
-                        y.copy_from_slice(&tile[..width]);
+                        y.write_copy_of_slice(&tile[..width]);
                     }
                 }
                 row += rows;
@@ -338,8 +342,7 @@ mod tests {
                         residual: Some(&residual),
                         activation: Some(Activation::Relu),
                     };
-                    let mut y = vec![f32::NAN; n * outputs];
-                    linear.forward(&x, then, &mut y);
+                    let y = linear.forward(&x, then);
                     by_set.push(y);
                 }
                 for (i, row) in x.chunks_exact(inputs).enumerate() {
@@ -371,8 +374,7 @@ mod tests {
         x[0] = 0.0;
         for instructions in Instructions::supported() {
             let linear = QuantisedLinear::pack(&weight, None, 1, &vec![1.0; inputs], instructions);
-            let mut y = [0.0];
-            linear.forward(&x, Then::default(), &mut y);
+            let y = linear.forward(&x, Then::default());
             let exact = 0.3 * (inputs - 1) as f32;
             assert!(
                 (y[0] - exact).abs() < 0.02 * exact,
@@ -387,8 +389,7 @@ mod tests {
         let weight = uneven(3 * 20, 1);
         for instructions in Instructions::supported() {
             let linear = QuantisedLinear::pack(&weight, Some(&[1.0, 2.0, 3.0]), 3, &[0.0; 20], instructions);
-            let mut y = [f32::NAN; 3];
-            linear.forward(&[0.0; 20], Then::default(), &mut y);
+            let y = linear.forward(&[0.0; 20], Then::default());
             assert_eq!(y, [1.0, 2.0, 3.0]);
         }
     }
@@ -400,9 +401,7 @@ mod tests {
         let linear = QuantisedLinear::pack(&weight, None, outputs, &magnitudes(&x, inputs), Instructions::chosen());
         let [one, three] = [1, 3].map(|threads| {
             let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-            let mut y = vec![f32::NAN; n * outputs];
-            pool.install(|| linear.forward(&x, Then::default(), &mut y));
-            y
+            pool.install(|| linear.forward(&x, Then::default()))
         });
         assert_eq!(one, three);
     }

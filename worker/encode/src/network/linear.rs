@@ -166,24 +166,23 @@ impl OnCpu<'_> {
     fn compute(&self, x: &CpuStorage, layout: &Layout, residual: Option<&[f32]>) -> Result<(CpuStorage, Shape)> {
         let (n, inputs) = layout.shape().dims2()?;
         let shape = Shape::from((n, self.linear.outputs()?));
-        let mut y = vec![0.0; shape.elem_count()];
         let then = Then {
             residual,
             activation: self.activation,
         };
         let x = numbers(x, layout)?;
-        match self.linear {
-            Linear::Packed(linear) => linear.forward(x, then, &mut y),
+        let y = match self.linear {
+            Linear::Packed(linear) => linear.forward(x, then),
             Linear::Observed(linear, squares) => {
                 if let Ok(mut squares) = squares.lock() {
                     squares.add(x, inputs);
                 }
-                linear.forward(x, then, &mut y);
+                linear.forward(x, then)
             }
-            Linear::Bf16(linear) => linear.forward(x, then, &mut y),
-            Linear::Quantised(linear) => linear.forward(x, then, &mut y),
+            Linear::Bf16(linear) => linear.forward(x, then),
+            Linear::Quantised(linear) => linear.forward(x, then),
             Linear::Tensors(..) => bail!("a layer of another device"),
-        }
+        };
         Ok((CpuStorage::F32(y), shape))
     }
 }
