@@ -20,12 +20,12 @@ TEST := $(CARGO) --config .config/test-profile.toml
 export TWOFOLD := $(CARGO_TARGET_DIR)/release/twofold
 
 .DEFAULT_GOAL := help
-.PHONY: help demo setup build model test fmt lint unit doc conformance frameworks differential schemathesis deny crash recall bench bench-encode bench-latency bench-search bench-filters bench-many bench-late bench-bm25 scale evaluate nave-colbert mpnet mteb env
+.PHONY: help demo setup build model test fmt lint unit doc conformance frameworks differential schemathesis deny crash recall bench bench-encode bench-latency bench-search bench-filters bench-many bench-late bench-bm25 scale evaluate nave-colbert nave-cross-encoder mpnet mteb env
 # Cargo builds in parallel by itself.
 .NOTPARALLEL:
 
 help: ## List what there is
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: build model ## Build, fetch the model, ingest the documentation and ask it three questions
 	@scripts/demo.sh
@@ -106,7 +106,10 @@ evaluate: build model ## Measure retrieval quality on the Nave judgements (NAVE=
 	@scripts/evaluate.sh $(CACHE)/evaluate docs/retrieval
 
 nave-colbert: model ## Train a ColBERT model on the Nave judgements (NAVE=DIRECTORY)
-	@scripts/nave_colbert.sh
+	@scripts/nave_models.sh colbert
+
+nave-cross-encoder: model ## Train a cross-encoder on the Nave judgements (NAVE=DIRECTORY)
+	@scripts/nave_models.sh cross-encoder
 
 mpnet: build ## Fetch all-mpnet-base-v2
 	@scripts/mpnet.sh

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Measures how well the ways to an answer find what people judged relevant: the four Gospels and queries of Nave's Topical
-# Bible. NAVE=DIRECTORY has the data, QUERIES=N how many queries are asked, RERANK=MODEL a cross-encoder.
+# Bible. NAVE=DIRECTORY has the data, QUERIES=N how many queries are asked, RERANK=MODEL a cross-encoder other than our own.
 # usage: scripts/evaluate.sh CACHE-DIRECTORY OUT-DIRECTORY
 set -euo pipefail
 cache=$1 out=$2
@@ -22,12 +22,16 @@ mean_length=$("$venv/bin/python" scripts/bm25_peer.py "$cache/data" --mean-lengt
 minilm=sentence-transformers/all-MiniLM-L6-v2
 mpnet=sentence-transformers/all-mpnet-base-v2
 colbert=twofold/nave-colbert
+cross_encoder=twofold/nave-cross-encoder
 models=${TWOFOLD_MODELS_DIR:-${TWOFOLD_CACHE:?}/models}
 encoders=(--encoder "minilm=$minilm" --encoder "bm25={\"model\": \"Qdrant/bm25\", \"options\": {\"avg_len\": $mean_length}}")
 stages=(--stage bm25 --stage minilm)
 if [ -d "$models/$mpnet" ]; then
     encoders+=(--encoder "mpnet=$mpnet")
     stages+=(--stage mpnet --stage bm25,mpnet)
+fi
+if [ -z "${RERANK:-}" ] && [ -d "$models/$cross_encoder" ]; then
+    RERANK=$cross_encoder
 fi
 rerank=(${RERANK:+--rerank "$RERANK"})
 if [ -d "$models/$colbert" ]; then

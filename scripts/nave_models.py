@@ -1,13 +1,18 @@
-"""Trains a ColBERT model on a part of the Nave judgements, beginning with all-MiniLM-L6-v2, and writes it in the layout of
-colbert-ir/colbertv2.0, which Twofold loads. It is as well an example of how to train a model on judgements of your own.
+"""Trains a model on a part of the Nave judgements, and writes it in a layout that Twofold loads. It is as well an example of how to
+train models on judgements of your own.
+
+`colbert` begins with all-MiniLM-L6-v2 and becomes `twofold/nave-colbert`, in the layout of colbert-ir/colbertv2.0. `cross-encoder` begins
+with the network of that one, which teaches it too, and becomes `twofold/nave-cross-encoder`: BertForSequenceClassification with one label.
 
 What `make evaluate` asks is held back: all queries whose judged verses all lie in the Gospels, and all others of the same topics.
 Verses are not held back: those of the Gospels are judged for other topics too.
 
     pip install -r scripts/requirements-bench-encode.txt
-    python scripts/nave_colbert.py NAVE-DIRECTORY MINILM-DIRECTORY MODELS-DIRECTORY
+    python scripts/nave_models.py colbert NAVE-DIRECTORY MODELS-DIRECTORY
+    python scripts/nave_models.py cross-encoder NAVE-DIRECTORY MODELS-DIRECTORY
 
-Queries of 40 more topics choose nothing: they only show, after every 50 steps, how far it has come.
+Queries of 40 more topics show, after every 50 steps, how far it has come. They have chosen rate, beginning and frozen layers of the
+cross-encoder, and nothing of the ColBERT model.
 """
 
 import collections
@@ -23,11 +28,13 @@ import time
 
 import numpy
 import torch
-from safetensors.torch import save_file
-from transformers import AutoModel, AutoTokenizer
+from safetensors.torch import load_file, save_file
+from transformers import AutoModel, AutoModelForSequenceClassification, AutoTokenizer
 
 from nave_subset import complete_queries, judgements, lines
 
+MINILM = "sentence-transformers/all-MiniLM-L6-v2"
+OURS = "twofold"  # publisher of what is trained here
 DEPTH = 50  # hits of either kind from which wrong answers are drawn
 SHOWN = 40  # topics whose queries show the progress
 EVERY = 4  # MiniLM looks for wrong answers in one verse of so many: that is most of what is done before training
@@ -109,13 +116,25 @@ class Colbert(torch.nn.Module):
     name, batch, wrong, steps, rate = "nave-colbert", 24, 1, 240, 1e-4
     markers, query_length, dimensions = ("[unused0]", "[unused1]"), 32, 128
 
-    def __init__(self, minilm):
+    def __init__(self, folder):
         super().__init__()
-        self.tokenizer = AutoTokenizer.from_pretrained(minilm)
-        self.model = AutoModel.from_pretrained(minilm, add_pooling_layer=False)
+        self.tokenizer = AutoTokenizer.from_pretrained(folder)
+        self.model = AutoModel.from_pretrained(folder, add_pooling_layer=False)
         self.linear = torch.nn.Linear(self.model.config.hidden_size, self.dimensions, bias=False)
         torch.nn.init.orthogonal_(self.linear.weight)
         self.skipped = torch.tensor(self.tokenizer.convert_tokens_to_ids(list(string.punctuation)))
+
+    @classmethod
+    def begin(cls, models, data):
+        return cls(models / MINILM)
+
+    @classmethod
+    def trained(cls, models):
+        folder = models / OURS / cls.name
+        model = cls(folder)
+        model.linear.weight.data = load_file(folder / "model.safetensors")["linear.weight"]
+        model.model.set_attn_implementation("eager")  # the faster one on a CPU
+        return model.eval()
 
     def vectors(self, texts, marker, longest, fill):
         """Unit vectors `[n, tokens, dimensions]`, and which of them count."""
@@ -132,11 +151,17 @@ class Colbert(torch.nn.Module):
         tokens = self.linear(self.model(ids, attention_mask=seen).last_hidden_state).float()
         return torch.nn.functional.normalize(tokens, dim=-1), seen.bool() & ~torch.isin(ids, self.skipped)
 
+    def of_queries(self, queries):
+        # Masks fill up a query and stand for words that it might have had; they count.
+        return self.vectors(queries, self.markers[0], self.query_length, self.tokenizer.mask_token_id)[0]
+
+    def of_verses(self, verses):
+        return self.vectors(verses, self.markers[1], LONGEST, self.tokenizer.pad_token_id)
+
     def scores(self, queries, verses):
         """`[queries, verses]`."""
-        # Masks fill up a query and stand for words that it might have had; they count.
-        queries, _ = self.vectors(queries, self.markers[0], self.query_length, self.tokenizer.mask_token_id)
-        verses, kept = self.vectors(verses, self.markers[1], LONGEST, self.tokenizer.pad_token_id)
+        queries = self.of_queries(queries)
+        verses, kept = self.of_verses(verses)
         matches = torch.einsum("qid,vjd->qvij", queries, verses)
         return matches.masked_fill(~kept[None, :, None], -1).amax(-1).sum(-1)
 
@@ -172,6 +197,85 @@ class Colbert(torch.nn.Module):
         (folder / "artifact.metadata").write_text(json.dumps(metadata, indent=1) + "\n")
 
 
+class Teacher:
+    """What a ColBERT model thinks of verses; every text is encoded once."""
+
+    def __init__(self, colbert, data):
+        queries = {query: data.texts[query] for query in data.training}
+        of_verses = lambda texts: (vectors[kept] for vectors, kept in zip(*colbert.of_verses(texts)))
+        self.queries = dict(zip(queries, self.encoded(colbert.of_queries, list(queries.values()))))
+        self.verses = dict(zip(data.verses, self.encoded(of_verses, list(data.verses.values()))))
+
+    @staticmethod
+    def encoded(encode, texts):
+        """The vectors of every text."""
+        vectors = [None] * len(texts)
+        by_length = sorted(range(len(texts)), key=lambda place: len(texts[place]))
+        for at in range(0, len(texts), 64):
+            places = by_length[at : at + 64]
+            with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+                for place, of_text in zip(places, encode([texts[place] for place in places])):
+                    vectors[place] = of_text.bfloat16()
+        return vectors
+
+    def scores(self, query, verses):
+        """MaxSim of every verse."""
+        return torch.stack([(self.queries[query] @ self.verses[verse].T).float().amax(1).sum() for verse in verses])
+
+
+class CrossEncoder(torch.nn.Module):
+    """Reads a query and a verse together; the score is what a linear layer makes of the first token."""
+
+    name, batch, wrong, steps, rate = "nave-cross-encoder", 16, 7, 450, 1e-4
+    judged = 0.3  # how much the judgement counts in what is learned; the rest is the teacher's opinion
+    frozen = 2  # lowest layers that stay as the ColBERT model has them
+    together = 32  # pairs of similar lengths that go through the network together
+
+    def __init__(self, folder, teacher):
+        super().__init__()
+        self.teacher = teacher
+        self.tokenizer = AutoTokenizer.from_pretrained(folder)
+        # Without dropout, and with attention written out, a step takes half of the time on a CPU.
+        self.model = AutoModelForSequenceClassification.from_pretrained(
+            folder, num_labels=1, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0, attn_implementation="eager"
+        )
+        torch.nn.init.orthogonal_(self.model.classifier.weight)
+        for part in (self.model.bert.embeddings, *self.model.bert.encoder.layer[: self.frozen]):
+            part.requires_grad_(False)
+
+    @classmethod
+    def begin(cls, models, data):
+        # What the ColBERT model has learned of headings and verses need not be learned again.
+        return cls(models / OURS / Colbert.name, Teacher(Colbert.trained(models), data))
+
+    def scores(self, pairs):
+        by_length = sorted(range(len(pairs)), key=lambda place: sum(map(len, pairs[place])))
+        parts = []
+        for at in range(0, len(pairs), self.together):
+            queries, verses = zip(*(pairs[place] for place in by_length[at : at + self.together]))
+            tokens = self.tokenizer(queries, verses, padding=True, truncation=True, max_length=2 * LONGEST, return_tensors="pt")
+            parts.append(self.model(**tokens).logits[:, 0].float())
+        return torch.cat(parts)[torch.tensor(by_length).argsort()]
+
+    def loss(self, data, examples):
+        """Cross-entropy with a distribution over a query's verses: between what was judged and what the teacher thinks."""
+        groups = [(query, [right, *wrong]) for query, right, wrong in examples]
+        scores = self.scores([(data.texts[query], data.verses[verse]) for query, verses in groups for verse in verses])
+        taught = torch.stack([self.teacher.scores(query, verses) for query, verses in groups]).softmax(1)
+        judged = torch.zeros_like(taught)
+        judged[:, 0] = 1
+        return torch.nn.functional.cross_entropy(scores.view_as(taught), self.judged * judged + (1 - self.judged) * taught)
+
+    def of_candidates(self, query, verses):
+        return self.scores([(query, verse) for verse in verses])
+
+    def write(self, folder):
+        """The layout of cross-encoder/ms-marco-MiniLM-L6-v2; scores stay as they are, they are no probabilities."""
+        self.model.config.sentence_transformers = {"activation_fn": "torch.nn.modules.linear.Identity"}
+        self.model.save_pretrained(folder)
+        self.tokenizer.save_pretrained(folder)
+
+
 def ndcg(ranked, relevant):
     gain = lambda hits: sum(1 / math.log2(rank + 2) for rank, hit in enumerate(hits[:10]) if hit)
     return gain([verse in relevant for verse in ranked]) / gain([True] * len(relevant))
@@ -192,8 +296,8 @@ def watched(model, data, queries):
 
 def train(model, data):
     # The table of words stays: it has most of the weights, and few of the words are in the judgements.
-    table = model.model.get_input_embeddings().weight.requires_grad_(False)
-    learned = [weights for weights in model.parameters() if weights is not table]
+    model.model.get_input_embeddings().weight.requires_grad_(False)
+    learned = [weights for weights in model.parameters() if weights.requires_grad]
     optimizer = torch.optim.AdamW(learned, lr=model.rate, weight_decay=0.01)
     rise = model.steps // 10
     schedule = torch.optim.lr_scheduler.LambdaLR(
@@ -221,12 +325,12 @@ def train(model, data):
 
 
 def main():
-    nave, minilm, models = map(pathlib.Path, sys.argv[1:4])
+    kind, nave, models = sys.argv[1], *map(pathlib.Path, sys.argv[2:4])
     torch.manual_seed(1)
-    data = Data(nave, minilm)
-    model = Colbert(minilm)
+    data = Data(nave, models / MINILM)
+    model = {"colbert": Colbert, "cross-encoder": CrossEncoder}[kind].begin(models, data)
     train(model, data)
-    folder = models / "twofold" / model.name
+    folder = models / OURS / model.name
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     model.write(folder)
