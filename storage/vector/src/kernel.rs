@@ -13,7 +13,7 @@
 mod bytes;
 mod late;
 mod scan;
-mod spread;
+mod transform;
 
 use std::sync::LazyLock;
 
@@ -28,7 +28,7 @@ use late::{raise_body, sum_largest_body};
 #[cfg(target_arch = "x86_64")]
 use scan::tables_body;
 use scan::{planes_body, products_body, scan_planes_body};
-use spread::spread_body;
+use transform::transform_body;
 
 /// Sixteen numbers that are handled together, one for each code of a block or each vector of a query.
 #[derive(Debug, Clone, Copy, PartialEq, bytemuck::Pod, bytemuck::Zeroable)]
@@ -96,7 +96,7 @@ pub struct Kernels {
     manhattan: unsafe fn(&[f32], &[f32]) -> f32,
     dot_bytes: unsafe fn(&[u8], &[i8], i32) -> i32,
     dots_bytes: DotsBytes,
-    spread: unsafe fn(&mut [f32], &[f32], usize, usize),
+    transform: unsafe fn(&mut [f32], &[f32], usize, usize),
     quantise: unsafe fn(&[f32], f32, &mut [i8]),
     products: unsafe fn(&ScanQuery, &[&[u8]], &mut [f32]),
     scan_query: unsafe fn(&[f32]) -> ScanQuery,
@@ -119,8 +119,8 @@ macro_rules! kernels {
             $(#[$attribute])? fn dots_bytes(code: &[u8], rows: &[i8], excess: &[i32], sums: &mut [i32]) {
                 dots_bytes_body(code, rows, excess, sums)
             }
-            $(#[$attribute])? fn spread(x: &mut [f32], signs: &[f32], first: usize, window: usize) {
-                spread_body(x, signs, first, window)
+            $(#[$attribute])? fn transform(x: &mut [f32], signs: &[f32], first: usize, window: usize) {
+                transform_body(x, signs, first, window)
             }
             $(#[$attribute])? fn quantise(x: &[f32], factor: f32, bytes: &mut [i8]) { quantise_body(x, factor, bytes) }
             $(#[$attribute])? fn products(query: &ScanQuery, rows: &[&[u8]], products: &mut [f32]) {
@@ -142,7 +142,7 @@ macro_rules! kernels {
             #[allow(unused_mut, reason = "only some sets have kernels of their own")]
             pub(super) const KERNELS: Kernels = {
                 let mut kernels = Kernels {
-                    name: $name, dot, squared_euclid, manhattan, dot_bytes, dots_bytes, spread, quantise, products,
+                    name: $name, dot, squared_euclid, manhattan, dot_bytes, dots_bytes, transform, quantise, products,
                     scan_query, scan, raise, sum_largest,
                 };
                 $(kernels.$own = $path;)*
@@ -169,7 +169,7 @@ kernels!(avx512, "avx512", tables_body, [target_feature(enable = "avx512f,avx512
     products: scan::popcnt::products,
     scan: scan::avx512::scan,
     scan_query: scan::avx512::scan_query,
-    spread: spread::avx512::spread,
+    transform: transform::avx512::transform,
     raise: late::avx512::raise
 });
 
@@ -221,9 +221,9 @@ impl Kernels {
     }
 
     /// Multiplies by signs, and has a Hadamard transform spread what a window of the components says; it is not scaled.
-    pub(crate) fn spread(&self, x: &mut [f32], signs: &[f32], first: usize, window: usize) {
+    pub(crate) fn transform(&self, x: &mut [f32], signs: &[f32], first: usize, window: usize) {
         // SAFETY: see `dot`.
-        unsafe { (self.spread)(x, signs, first, window) }
+        unsafe { (self.transform)(x, signs, first, window) }
     }
 
     pub(crate) fn quantise(&self, x: &[f32], factor: f32, bytes: &mut [i8]) {

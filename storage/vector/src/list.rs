@@ -60,7 +60,7 @@ impl Entry {
 }
 
 /// The codes of one centroid, in blocks of sixteen.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub(crate) struct List {
     offsets: Vec<u32>,
     bits: Vec<Slice>,
@@ -75,9 +75,18 @@ const NEVER: Lanes = Lanes([f32::NEG_INFINITY; BLOCK]);
 
 impl List {
     pub(crate) fn new(slices: usize) -> Self {
+        Self::with_capacity(slices, 0)
+    }
+
+    /// An empty list with room for so many codes.
+    pub(crate) fn with_capacity(slices: usize, codes: usize) -> Self {
+        let blocks = codes.div_ceil(BLOCK);
         Self {
+            offsets: Vec::with_capacity(codes),
+            bits: Vec::with_capacity(blocks * slices),
+            factors: Vec::with_capacity(2 * blocks),
             slices,
-            ..Self::default()
+            spread: 0.0,
         }
     }
 
@@ -125,70 +134,59 @@ impl List {
     }
 
     pub(crate) fn push(&mut self, entry: &Entry) {
-        let (block, lane) = self.next_place();
+        let place = self.next_place();
+        self.write(place, entry);
+        self.offsets.push(entry.offset);
+        // What leaves does not change the mean: as good as any guess.
+        self.spread += (entry.squared - self.spread) / self.offsets.len() as f32;
+    }
+
+    fn write(&mut self, (block, lane): (usize, usize), entry: &Entry) {
         let rows = self.bits[block * self.slices..]
             .iter_mut()
             .flat_map(|slice| &mut slice.0);
         rows.zip(&entry.bits).for_each(|(row, &bits)| row[lane] = bits);
         self.factors[2 * block].0[lane] = entry.scale;
         self.factors[2 * block + 1].0[lane] = entry.add;
-        self.offsets.push(entry.offset);
-        // What leaves does not change the mean: as good as any guess.
-        self.spread += (entry.squared - self.spread) / self.offsets.len() as f32;
+    }
+
+    /// What was pushed as the one of this number; the mean stands for the length of its residual.
+    fn entry(&self, number: usize) -> Entry {
+        let (block, lane) = (number / BLOCK, number % BLOCK);
+        let slices = &self.bits[block * self.slices..(block + 1) * self.slices];
+        let rows = slices.iter().flat_map(|slice| &slice.0);
+        Entry {
+            offset: self.offsets[number],
+            bits: rows.map(|row| row[lane]).collect(),
+            scale: self.factors[2 * block].0[lane],
+            add: self.factors[2 * block + 1].0[lane],
+            squared: self.spread,
+        }
     }
 
     /// Its entries that a mask lets through.
     pub(crate) fn masked(&self, mask: &Bitmap) -> Self {
-        let masked = |&(_, &offset): &(usize, &u32)| mask.contains(offset);
-        let entries: Vec<(usize, &u32)> = self.offsets.iter().enumerate().filter(masked).collect();
-        let blocks = entries.len().div_ceil(BLOCK);
-        let mut part = Self {
-            offsets: Vec::with_capacity(entries.len()),
-            bits: Vec::with_capacity(blocks * self.slices),
-            factors: Vec::with_capacity(2 * blocks),
-            slices: self.slices,
-            spread: self.spread,
-        };
-        for (place, &offset) in entries {
-            let to = part.next_place();
-            let from = (place / BLOCK, place % BLOCK);
-            let slices = part.bits[to.0 * self.slices..]
-                .iter_mut()
-                .zip(&self.bits[from.0 * self.slices..]);
-            for (to_rows, from_rows) in slices {
-                let rows = to_rows.0.iter_mut().zip(&from_rows.0);
-                rows.for_each(|(to_row, from_row)| to_row[to.1] = from_row[from.1]);
-            }
-            for factor in 0..2 {
-                part.factors[2 * to.0 + factor].0[to.1] = self.factors[2 * from.0 + factor].0[from.1];
-            }
-            part.offsets.push(offset);
-        }
+        let numbers = (0..self.len()).filter(|&number| mask.contains(self.offsets[number]));
+        let numbers: Vec<usize> = numbers.collect();
+        let mut part = Self::with_capacity(self.slices, numbers.len());
+        numbers.into_iter().for_each(|number| part.push(&self.entry(number)));
         part
     }
 
     /// Removes an offset; the last entry takes its place.
     pub(crate) fn remove(&mut self, offset: u32) {
-        let Some(place) = self.offsets.iter().position(|&other| other == offset) else {
+        let Some(number) = self.offsets.iter().position(|&other| other == offset) else {
             return;
         };
-        let last = self.offsets.len() - 1;
-        let (to, from) = ((place / BLOCK, place % BLOCK), (last / BLOCK, last % BLOCK));
-        for slice in 0..self.slices {
-            for byte in 0..SLICE / 8 {
-                self.bits[to.0 * self.slices + slice].0[byte][to.1] =
-                    self.bits[from.0 * self.slices + slice].0[byte][from.1];
-            }
-        }
-        for factor in 0..2 {
-            self.factors[2 * to.0 + factor].0[to.1] = self.factors[2 * from.0 + factor].0[from.1];
-        }
-        self.offsets.swap_remove(place);
-        if from.1 == 0 {
-            self.bits.truncate(from.0 * self.slices);
-            self.factors.truncate(2 * from.0);
+        let last = self.entry(self.len() - 1);
+        self.write((number / BLOCK, number % BLOCK), &last);
+        self.offsets.swap_remove(number);
+        let (block, lane) = (self.len() / BLOCK, self.len() % BLOCK);
+        if lane == 0 {
+            self.bits.truncate(block * self.slices);
+            self.factors.truncate(2 * block);
         } else {
-            self.factors[2 * from.0 + 1].0[from.1] = f32::NEG_INFINITY;
+            self.factors[2 * block + 1].0[lane] = f32::NEG_INFINITY;
         }
     }
 

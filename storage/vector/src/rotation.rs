@@ -70,7 +70,7 @@ impl Rotation {
         rotated[vector.len()..].fill(0.0);
         for (round, signs) in self.signs.chunks_exact(self.size).enumerate() {
             let first = place(self.size, self.window, round).start;
-            kernels().spread(rotated, signs, first, self.window);
+            kernels().transform(rotated, signs, first, self.window);
         }
     }
 }

@@ -96,7 +96,7 @@ impl Sketches {
 
     /// The sketches of a mask as a list, of so many slices.
     pub(crate) fn list(&self, slices: usize, mask: &Bitmap) -> List {
-        let mut list = List::new(slices);
+        let mut list = List::with_capacity(slices, mask.len() as usize);
         mask.for_each(|offset| {
             if offset < self.end() {
                 let row = self.row(offset);

@@ -2,7 +2,7 @@
 
 /// Multiplies by signs; then transforms `window` components from `first` on, a power of two and at least sixteen.
 #[inline(always)]
-pub(super) fn spread_body(x: &mut [f32], signs: &[f32], first: usize, window: usize) {
+pub(super) fn transform_body(x: &mut [f32], signs: &[f32], first: usize, window: usize) {
     x.iter_mut().zip(signs).for_each(|(x, sign)| *x *= sign);
     let x = &mut x[first..first + window];
     // Within eight neighbours at once: pairs, pairs of pairs, halves.
@@ -47,7 +47,7 @@ pub(super) mod avx512 {
     use super::*;
 
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx2,fma")]
-    pub(in super::super) fn spread(x: &mut [f32], signs: &[f32], first: usize, window: usize) {
+    pub(in super::super) fn transform(x: &mut [f32], signs: &[f32], first: usize, window: usize) {
         x.iter_mut().zip(signs).for_each(|(x, sign)| *x *= sign);
         let x = &mut x[first..first + window];
         // Of two that are combined, the one with the lower number gets the sum, and the other what that has less the other.
@@ -93,9 +93,9 @@ mod tests {
                 columns.map(|(column, x)| if (row & column).count_ones() % 2 == 1 { -x } else { *x }).sum()
             };
             for set in supported() {
-                let mut spread = x.clone();
-                set.spread(&mut spread, &signs, first, window);
-                for (place, &y) in spread.iter().enumerate() {
+                let mut ours = x.clone();
+                set.transform(&mut ours, &signs, first, window);
+                for (place, &y) in ours.iter().enumerate() {
                     let inside = (first..first + window).contains(&place);
                     let expected = if inside { transformed(place - first) } else { signed[place] };
                     prop_assert!((f64::from(y) - expected).abs() < 1e-4, "{} {place}", set.name);
