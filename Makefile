@@ -25,7 +25,7 @@ export TWOFOLD := $(CARGO_TARGET_DIR)/release/twofold
 .NOTPARALLEL:
 
 help: ## List what there is
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: build model ## Build, fetch the model, ingest the documentation and ask it three questions
 	@scripts/demo.sh

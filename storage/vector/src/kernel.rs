@@ -1,7 +1,7 @@
 //! Similarities and code scans, with the widest instructions that the processor has.
 //!
 //! Most kernels are one portable loop over independent lanes that is compiled once for every instruction set; where the
-//! compiler does not find the instruction that matters (`vpdpbusd`, `vpmaddubsw`, `vpshufb`), a set has a version of its own.
+//! compiler does not find the instructions that matter (`vpdpbusd`, `vpmaddubsw`, `vpshufb`), a set has a version of its own.
 //! What runs is decided once, by what the processor reports; `TWOFOLD_SIMD=avx2` or `portable` masks what is wider. Every
 //! set that a processor has is tested against plain arithmetic.
 
@@ -15,6 +15,7 @@ mod late;
 mod scan;
 mod transform;
 
+use std::ops::Range;
 use std::sync::LazyLock;
 
 use twofold_types::Distance;
@@ -96,7 +97,7 @@ pub struct Kernels {
     manhattan: unsafe fn(&[f32], &[f32]) -> f32,
     dot_bytes: unsafe fn(&[u8], &[i8], i32) -> i32,
     dots_bytes: DotsBytes,
-    transform: unsafe fn(&mut [f32], &[f32], usize, usize),
+    transform: unsafe fn(&mut [f32], &[f32], Range<usize>),
     quantise: unsafe fn(&[f32], f32, &mut [i8]),
     products: unsafe fn(&ScanQuery, &[&[u8]], &mut [f32]),
     scan_query: unsafe fn(&[f32]) -> ScanQuery,
@@ -119,9 +120,7 @@ macro_rules! kernels {
             $(#[$attribute])? fn dots_bytes(code: &[u8], rows: &[i8], excess: &[i32], sums: &mut [i32]) {
                 dots_bytes_body(code, rows, excess, sums)
             }
-            $(#[$attribute])? fn transform(x: &mut [f32], signs: &[f32], first: usize, window: usize) {
-                transform_body(x, signs, first, window)
-            }
+            $(#[$attribute])? fn transform(x: &mut [f32], signs: &[f32], window: Range<usize>) { transform_body(x, signs, window) }
             $(#[$attribute])? fn quantise(x: &[f32], factor: f32, bytes: &mut [i8]) { quantise_body(x, factor, bytes) }
             $(#[$attribute])? fn products(query: &ScanQuery, rows: &[&[u8]], products: &mut [f32]) {
                 products_body(query, rows, products)
@@ -221,9 +220,9 @@ impl Kernels {
     }
 
     /// Multiplies by signs, and has a Hadamard transform spread what a window of the components says; it is not scaled.
-    pub(crate) fn transform(&self, x: &mut [f32], signs: &[f32], first: usize, window: usize) {
+    pub(crate) fn transform(&self, x: &mut [f32], signs: &[f32], window: Range<usize>) {
         // SAFETY: see `dot`.
-        unsafe { (self.transform)(x, signs, first, window) }
+        unsafe { (self.transform)(x, signs, window) }
     }
 
     pub(crate) fn quantise(&self, x: &[f32], factor: f32, bytes: &mut [i8]) {

@@ -187,6 +187,7 @@ impl<'a> Candidates<'a> {
         *about
     }
 
+    /// Compares the candidates that are picked by their worth, as long as they may be among the wanted ones.
     fn compare_those(
         &mut self,
         worths: &[f32],

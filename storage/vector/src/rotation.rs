@@ -69,8 +69,7 @@ impl Rotation {
         rotated[..vector.len()].copy_from_slice(vector);
         rotated[vector.len()..].fill(0.0);
         for (round, signs) in self.signs.chunks_exact(self.size).enumerate() {
-            let first = place(self.size, self.window, round).start;
-            kernels().transform(rotated, signs, first, self.window);
+            kernels().transform(rotated, signs, place(self.size, self.window, round));
         }
     }
 }

@@ -1,10 +1,12 @@
 //! What a component says, spread over all: random signs and the fast Walsh-Hadamard transform, without its scale.
 
-/// Multiplies by signs; then transforms `window` components from `first` on, a power of two and at least sixteen.
+use std::ops::Range;
+
+/// Multiplies by signs; then transforms the components of a window, a power of two and at least sixteen.
 #[inline(always)]
-pub(super) fn transform_body(x: &mut [f32], signs: &[f32], first: usize, window: usize) {
+pub(super) fn transform_body(x: &mut [f32], signs: &[f32], window: Range<usize>) {
     x.iter_mut().zip(signs).for_each(|(x, sign)| *x *= sign);
-    let x = &mut x[first..first + window];
+    let x = &mut x[window];
     // Within eight neighbours at once: pairs, pairs of pairs, halves.
     for x in x.as_chunks_mut::<8>().0 {
         let [a, b, c, d, e, f, g, h] = *x;
@@ -47,9 +49,9 @@ pub(super) mod avx512 {
     use super::*;
 
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx2,fma")]
-    pub(in super::super) fn transform(x: &mut [f32], signs: &[f32], first: usize, window: usize) {
+    pub(in super::super) fn transform(x: &mut [f32], signs: &[f32], window: Range<usize>) {
         x.iter_mut().zip(signs).for_each(|(x, sign)| *x *= sign);
-        let x = &mut x[first..first + window];
+        let x = &mut x[window];
         // Of two that are combined, the one with the lower number gets the sum, and the other what that has less the other.
         let signs = [0x5555, 0x3333, 0x0f0f, 0x00ff].map(|lower| signs_of(lower));
         for x in x.as_chunks_mut::<16>().0 {
@@ -85,18 +87,18 @@ mod tests {
         fn a_window_is_multiplied_by_the_matrix_of_the_transform(
             x in proptest::collection::vec(-1.0f32..1.0, 192), power in 4u32..8, first in 0usize..65, flipped in any::<u64>(),
         ) {
-            let window = 1 << power;
+            let window = first..first + (1 << power);
             let signs: Vec<f32> = (0..x.len()).map(|i| if flipped >> (i % 64) & 1 == 1 { -1.0 } else { 1.0 }).collect();
             let signed: Vec<f64> = x.iter().zip(&signs).map(|(x, sign)| f64::from(x * sign)).collect();
             let transformed = |row: usize| -> f64 {
-                let columns = signed[first..first + window].iter().enumerate();
+                let columns = signed[window.clone()].iter().enumerate();
                 columns.map(|(column, x)| if (row & column).count_ones() % 2 == 1 { -x } else { *x }).sum()
             };
             for set in supported() {
                 let mut ours = x.clone();
-                set.transform(&mut ours, &signs, first, window);
+                set.transform(&mut ours, &signs, window.clone());
                 for (place, &y) in ours.iter().enumerate() {
-                    let inside = (first..first + window).contains(&place);
+                    let inside = window.contains(&place);
                     let expected = if inside { transformed(place - first) } else { signed[place] };
                     prop_assert!((f64::from(y) - expected).abs() < 1e-4, "{} {place}", set.name);
                 }
