@@ -147,7 +147,7 @@ unsafe fn two(x: *const u16, panel: *const u16, steps: usize, tile: *mut f32) {
     }
 }
 
-/// Sixteen rows.
+/// Sixteen rows. So few wait for weights, so each step asks for as much of the next panel as it takes of this one.
 ///
 /// # Safety
 /// See [`Tiles::multiply`].
@@ -160,6 +160,9 @@ unsafe fn one(x: *const u16, panel: *const u16, steps: usize, tile: *mut f32) {
             "tilezero tmm1",
             "2:",
             "tileloadd tmm4, [{x} + {narrow}]",
+            ".irp line,0,1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16,17,18,19,20,21,22,23,24,25,26,27,28,29,30,31",
+            "prefetcht1 [{panel} + {ahead} + 64 * \\line]",
+            ".endr",
             "tileloadd tmm6, [{panel} + {wide}]",
             "tileloadd tmm7, [{panel} + {wide} + 64]",
             "tdpbf16ps tmm0, tmm4, tmm6",
@@ -174,6 +177,7 @@ unsafe fn one(x: *const u16, panel: *const u16, steps: usize, tile: *mut f32) {
             narrow = in(reg) ROW,
             panel = inout(reg) panel => _,
             wide = in(reg) STRIDE,
+            ahead = in(reg) steps * STEP_BYTES,
             steps = inout(reg) steps => _,
             tile = in(reg) tile,
             x_step = const X_STEP,

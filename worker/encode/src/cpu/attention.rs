@@ -17,10 +17,15 @@ use super::{
 };
 
 /// Keys whose scores are held at a time: with 24 queries they fill 48 KiB.
-const KEYS: usize = 512;
+const KEYS: usize = 16 * kernels::LANES;
 
 /// Tiles of queries that share a pass over the keys.
 const TILES: usize = 4;
+
+/// Queries of a tile: two vectors of keys, or of values, to a row.
+const fn rows<S: Simd>() -> usize {
+    S::SUMS / 2
+}
 
 /// Less than any score, and finite: the difference of two of them is a number.
 const LEAST: f32 = -1e30;
@@ -165,8 +170,8 @@ impl Kernel for Piece<'_> {
             // SAFETY: the caller's.
             unsafe { pass.pack::<S>(key_head) };
             for head in key_head * group..(key_head + 1) * group {
-                for from in (0..queries).step_by(TILES * S::ROWS) {
-                    let count = (queries - from).min(TILES * S::ROWS);
+                for from in (0..queries).step_by(TILES * rows::<S>()) {
+                    let count = (queries - from).min(TILES * rows::<S>());
                     let to = &mut self.attended[from * heads * width..][..count * heads * width];
                     // SAFETY: the caller's.
                     unsafe { pass.attend::<S>(head, self.first + from, to) };
@@ -240,8 +245,8 @@ impl Pass<'_> {
         let (row, columns) = (self.attention.row(), 2 * S::WIDTH);
         let (len, queries) = (self.qkv.len() / row, attended.len() / (heads * width));
         let wide = width.next_multiple_of(columns);
-        let buffer = self.scratch.scores.at_least(TILES * S::ROWS * (KEYS + wide));
-        let (scores, sums) = buffer.split_at_mut(TILES * S::ROWS * KEYS);
+        let buffer = self.scratch.scores.at_least(TILES * rows::<S>() * (KEYS + wide));
+        let (scores, sums) = buffer.split_at_mut(TILES * rows::<S>() * KEYS);
         let (keys, values) = (self.scratch.keys.numbers(), self.scratch.values.numbers());
         let mut totals = [Total { max: LEAST, sum: 0.0 }; TILES * 12];
 
@@ -252,7 +257,7 @@ impl Pass<'_> {
             let count = KEYS.min(end - block);
             let tiles = |from: &mut usize| {
                 let left = queries - *from;
-                let rows = left.div_ceil(left.div_ceil(S::ROWS).max(1));
+                let rows = left.div_ceil(left.div_ceil(rows::<S>()).max(1));
                 *from += rows;
                 (*from - rows, rows)
             };
@@ -265,6 +270,7 @@ impl Pass<'_> {
                         stride: row,
                         panel: keys[(block + column) * width..][..columns * width].as_ptr(),
                         count: width,
+                        ahead: std::ptr::null(),
                     };
                     let y = scores[top * KEYS + column..].as_mut_ptr();
                     let to = Target {
@@ -274,12 +280,13 @@ impl Pass<'_> {
                         addend: None,
                     };
                     // SAFETY: the queries are rows of the text; a row of scores has room for whole panels.
-                    unsafe { tile::<S>(rows, operands, to) };
+                    unsafe { tile::<S, 2, 0>(rows, operands, to) };
                 }
             }
             for (i, total) in totals[..queries].iter_mut().enumerate() {
-                let scores = &mut scores[i * KEYS..][..count];
-                let scale = self.attention.place::<S>(head, query + i, block, scores);
+                let scores = &mut scores[i * KEYS..][..count.next_multiple_of(kernels::LANES)];
+                let scale = self.attention.place::<S>(head, query + i, block, &mut scores[..count]);
+                scores[count..].fill(LEAST);
                 let max = kernels::larger(total.max, kernels::max(scores));
                 let sum = kernels::exponentials::<S>(scores, scale, max);
                 let carried = kernels::exponential::<S>(scale * (total.max - max));
@@ -300,6 +307,7 @@ impl Pass<'_> {
                         stride: KEYS,
                         panel: values[column * len + block * columns..][..count * columns].as_ptr(),
                         count,
+                        ahead: std::ptr::null(),
                     };
                     let y = sums[top * wide + column..].as_mut_ptr();
                     let addend = started.then_some((y.cast_const(), wide));
@@ -310,7 +318,7 @@ impl Pass<'_> {
                         addend,
                     };
                     // SAFETY: `sums` has a row of whole panels for every query.
-                    unsafe { tile::<S>(rows, operands, to) };
+                    unsafe { tile::<S, 2, 0>(rows, operands, to) };
                 }
             }
             started = true;

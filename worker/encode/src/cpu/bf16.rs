@@ -33,7 +33,7 @@ pub(super) trait Tiles {
     unsafe fn new() -> Self;
 
     /// Writes the products of `rows` rows, at most `ROWS`, with a panel to `tile`, `[ROWS, COLUMNS]`. `x` is
-    /// `[steps, ROWS, STEP]` with one step at least.
+    /// `[steps, ROWS, STEP]` with one step at least. The panel behind it is asked for meanwhile where there are few rows.
     ///
     /// # Safety
     /// The processor has the instructions; `x` and `tile` have room for `ROWS` rows, whatever is in those beyond `rows`.

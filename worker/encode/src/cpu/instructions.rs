@@ -112,7 +112,21 @@ impl Instructions {
         }
     }
 
-    /// Numbers in two vectors: the columns that a panel of packed weights holds side by side.
+    /// Inputs and columns of a panel of packed weights in f32, at most.
+    pub fn panel(self) -> [usize; 2] {
+        const fn of<S: Simd>() -> [usize; 2] {
+            [S::BLOCK, S::ROW * S::WIDTH]
+        }
+        match self {
+            #[cfg(target_arch = "x86_64")]
+            Self::Amx | Self::Avx512Vnni | Self::Avx512 => of::<Avx512>(),
+            #[cfg(target_arch = "x86_64")]
+            Self::AvxVnni | Self::Avx2 => of::<Avx2>(),
+            Self::Portable => of::<Portable>(),
+        }
+    }
+
+    /// Numbers in two vectors: the columns that a panel of weights in whole numbers holds side by side.
     pub fn columns(self) -> usize {
         match self {
             #[cfg(target_arch = "x86_64")]

@@ -5,7 +5,7 @@ use super::simd::Simd;
 use crate::network::Activation;
 
 /// Independent sums, enough to keep two registers of the widest set busy.
-const LANES: usize = 32;
+pub(super) const LANES: usize = 32;
 
 #[inline(always)]
 pub(crate) fn activate<S: Simd>(row: &mut [f32], activation: Activation) {

@@ -1,9 +1,9 @@
 //! `y = x W + b` and what follows it, with weights that were packed once.
 //!
-//! W is cut into blocks of inputs and those into panels of two vectors of columns, in the order in which they are read: a
-//! panel of a block stays in the first cache while all rows pass by, and the rows, of which so many are taken that they
-//! stay in the second one, are read as they lie. The bias and the residual are where the sums start; the activation is
-//! applied to a tile while it is still in the cache.
+//! W is cut into blocks of inputs and those into panels of a few vectors of columns, in the order in which they are read: a
+//! panel of a block stays in a near cache while all rows pass by and the next one is asked for, and the rows, of which so
+//! many are taken that they stay in the second cache, are read as they lie. The bias and the residual are where the sums
+//! start; the activation is applied to a tile while it is still in the cache.
 
 #![expect(unsafe_code, reason = "tiles are parts of rows that others write as well")]
 
@@ -18,15 +18,15 @@ use super::{
     quantised::QuantisedLinear,
     scratch::Lines,
     simd::Simd,
-    tile::{Operands, Target, tile},
+    tile::{LINE, Operands, Target, tile},
 };
 use crate::network::Activation;
 
-/// A block of inputs: a panel of it and a tile's rows fill most of a first cache of 32 KiB.
-const BLOCK: usize = 256;
+/// Rows that pass by a panel: with 384 numbers each they fill 144 KiB of the second cache.
+const ROWS: usize = 96;
 
-/// Rows that pass by a panel: with 256 numbers each they fill half of a second cache of 512 KiB.
-const ROWS: usize = 168;
+/// Lines of the next panel that a tile asks for at each step where there are but few tiles, for then weights are waited for.
+const AT_ONCE: usize = 8;
 
 /// A linear layer's weights and bias, packed for one instruction set.
 pub(crate) struct Linear {
@@ -51,11 +51,11 @@ impl Linear {
     /// Packs `weight`, `[outputs, inputs]` as checkpoints have it, and `bias`, `[outputs]`.
     pub fn pack(weight: &[f32], bias: Option<&[f32]>, outputs: usize, instructions: Instructions) -> Self {
         let inputs = weight.len() / outputs.max(1);
-        let columns = instructions.columns();
+        let [block, columns] = instructions.panel();
         let padded = outputs.next_multiple_of(columns);
         let mut panels = Lines::zeroes(inputs * padded);
         let numbers = panels.numbers_mut();
-        for (first, len) in blocks(inputs) {
+        for (first, len) in blocks(inputs, block) {
             for (output, weights) in weight.chunks_exact(inputs).enumerate() {
                 let panel = first * padded + output / columns * columns * len;
                 for (k, &weight) in weights[first..first + len].iter().enumerate() {
@@ -112,10 +112,10 @@ impl Linear {
 
     /// `[outputs, inputs]`, as it was packed.
     fn unpacked(&self) -> Vec<f32> {
-        let columns = self.instructions.columns();
+        let [block, columns] = self.instructions.panel();
         let padded = self.outputs.next_multiple_of(columns);
         let mut weight = vec![0.0; self.outputs * self.inputs];
-        for (first, len) in blocks(self.inputs) {
+        for (first, len) in blocks(self.inputs, block) {
             for (output, weights) in weight.chunks_exact_mut(self.inputs.max(1)).enumerate() {
                 let panel = first * padded + output / columns * columns * len;
                 for (k, weight) in weights[first..first + len].iter_mut().enumerate() {
@@ -187,8 +187,8 @@ pub(super) unsafe fn by_threads(
 }
 
 /// First input and number of inputs of each block, blocks being of about one size.
-fn blocks(inputs: usize) -> impl Iterator<Item = (usize, usize)> {
-    let size = inputs.div_ceil(inputs.div_ceil(BLOCK).max(1)).max(1);
+fn blocks(inputs: usize, most: usize) -> impl Iterator<Item = (usize, usize)> {
+    let size = inputs.div_ceil(inputs.div_ceil(most).max(1)).max(1);
     (0..inputs)
         .step_by(size)
         .map(move |first| (first, size.min(inputs - first)))
@@ -209,19 +209,21 @@ impl Kernel for Product<'_> {
     unsafe fn run<S: Simd>(self) {
         let Self { linear, x, then, y } = self;
         let (inputs, outputs) = (linear.inputs, linear.outputs);
-        let columns = 2 * S::WIDTH;
+        let columns = S::ROW * S::WIDTH;
         let padded = outputs.next_multiple_of(columns);
         let n = y.len() / outputs;
         let (panels, bias) = (linear.panels.numbers(), linear.bias.numbers());
+        let few = n <= 4 * S::SUMS / S::ROW;
+        let lines = if few { AT_ONCE } else { 1 };
         // The last panel may be wider than what is left of y: its tiles are computed here.
-        let mut edge = [0.0f32; 12 * 32];
-        for (block, len) in blocks(inputs) {
+        let mut edge = [0.0f32; 24 * 16];
+        for (block, len) in blocks(inputs, S::BLOCK) {
             for column in (0..padded).step_by(columns) {
                 let panel = &panels[block * padded + column * len..][..columns * len];
                 let width = columns.min(outputs - column);
-                let mut row = 0;
+                let (mut row, mut asked) = (0, 0);
                 while row < n {
-                    let rows = (n - row).div_ceil((n - row).div_ceil(S::ROWS));
+                    let rows = (n - row).div_ceil((n - row).div_ceil(S::SUMS / S::ROW));
                     let at = row * outputs + column;
                     let target = if width == columns {
                         (y[at..].as_mut_ptr().cast(), outputs)
@@ -250,15 +252,25 @@ impl Kernel for Product<'_> {
                         stride: inputs,
                         panel: panel.as_ptr(),
                         count: len,
+                        ahead: panel.as_ptr().wrapping_add(panel.len() + asked),
                     };
+                    asked = (asked + len / 4 * lines * LINE) % panel.len();
                     let to = Target {
                         y: target.0,
                         stride: target.1,
                         bias: (block == 0).then(|| bias[column..].as_ptr()),
                         addend,
                     };
-                    // SAFETY: rows of x and y are there to the last, a panel and the padded bias have two vectors.
-                    unsafe { tile::<S>(rows, operands, to) };
+                    // SAFETY: rows of x and y are there to the last, a panel and the padded bias have `ROW` vectors.
+                    unsafe {
+                        match (S::ROW, few) {
+                            (2, false) => tile::<S, 2, 1>(rows, operands, to),
+                            (2, true) => tile::<S, 2, AT_ONCE>(rows, operands, to),
+                            (4, false) => tile::<S, 4, 1>(rows, operands, to),
+                            (4, true) => tile::<S, 4, AT_ONCE>(rows, operands, to),
+                            _ => unreachable!("a row has two or four vectors"),
+                        }
+                    }
                     for r in 0..rows {
                         let y = &mut y[at + r * outputs..][..width];
                         if width < columns {

@@ -285,6 +285,9 @@ unsafe fn rows_of<I: Integers, const R: usize>(
         let (rows, panel) = (quantised.as_ptr(), panel.as_ptr());
         for k in (0..stride).step_by(GROUP) {
             let group = panel.add(k * 2 * width);
+            for line in (0..2 * width * GROUP).step_by(64) {
+                I::Floats::prefetch(group.wrapping_add(2 * width * stride + line).cast());
+            }
             for (r, sums) in sums.iter_mut().enumerate() {
                 let row = rows.add(r * stride + k);
                 for (v, sums) in sums.iter_mut().enumerate() {

@@ -13,8 +13,13 @@
 pub(crate) trait Simd: Copy {
     /// Numbers in a vector.
     const WIDTH: usize;
-    /// Rows of a tile: with two vectors to a row, its sums fill the registers.
-    const ROWS: usize;
+    /// Vectors of sums that a tile has in registers.
+    const SUMS: usize;
+    /// Vectors in a row of a product's tile: a wide tile loads fewer numbers for as many sums.
+    const ROW: usize;
+    /// Inputs of a product that a panel covers at most. With AVX2 the panel and the rows of a tile fill a first cache of 32 KiB; the
+    /// larger ones of AVX-512, of 96 KiB, are read from the second cache while the first has the rows.
+    const BLOCK: usize;
     type Floats: Copy;
 
     unsafe fn splat(x: f32) -> Self::Floats;
@@ -24,6 +29,9 @@ pub(crate) trait Simd: Copy {
     unsafe fn multiply(a: Self::Floats, b: Self::Floats) -> Self::Floats;
     /// `a * b + c`.
     unsafe fn multiply_add(a: Self::Floats, b: Self::Floats, c: Self::Floats) -> Self::Floats;
+
+    /// Asks for the line of memory at `at`, which may be anywhere, to be brought into the second cache.
+    unsafe fn prefetch(at: *const f32);
 
     /// Copies two vectors: sooner done than a function for so few numbers is called.
     #[inline(always)]
@@ -45,7 +53,9 @@ pub(crate) struct Portable;
 
 impl Simd for Portable {
     const WIDTH: usize = 4;
-    const ROWS: usize = 6;
+    const SUMS: usize = 12;
+    const ROW: usize = 2;
+    const BLOCK: usize = 256;
     type Floats = [f32; 4];
 
     #[inline(always)]
@@ -81,6 +91,9 @@ impl Simd for Portable {
     }
 
     #[inline(always)]
+    unsafe fn prefetch(_: *const f32) {}
+
+    #[inline(always)]
     fn fused(a: f32, b: f32, c: f32) -> f32 {
         a * b + c
     }
@@ -102,7 +115,9 @@ mod x86 {
     // SAFETY of all blocks: the caller answers for the instruction set and for the pointers.
     impl Simd for Avx2 {
         const WIDTH: usize = 8;
-        const ROWS: usize = 6;
+        const SUMS: usize = 12;
+        const ROW: usize = 2;
+        const BLOCK: usize = 256;
         type Floats = __m256;
 
         #[inline(always)]
@@ -136,6 +151,11 @@ mod x86 {
         }
 
         #[inline(always)]
+        unsafe fn prefetch(at: *const f32) {
+            unsafe { _mm_prefetch::<_MM_HINT_T1>(at.cast()) }
+        }
+
+        #[inline(always)]
         fn fused(a: f32, b: f32, c: f32) -> f32 {
             a.mul_add(b, c)
         }
@@ -148,7 +168,9 @@ mod x86 {
     // SAFETY of all blocks: the caller answers for the instruction set and for the pointers.
     impl Simd for Avx512 {
         const WIDTH: usize = 16;
-        const ROWS: usize = 12;
+        const SUMS: usize = 24;
+        const ROW: usize = 4;
+        const BLOCK: usize = 384;
         type Floats = __m512;
 
         #[inline(always)]
@@ -179,6 +201,11 @@ mod x86 {
         #[inline(always)]
         unsafe fn multiply_add(a: __m512, b: __m512, c: __m512) -> __m512 {
             unsafe { _mm512_fmadd_ps(a, b, c) }
+        }
+
+        #[inline(always)]
+        unsafe fn prefetch(at: *const f32) {
+            unsafe { _mm_prefetch::<_MM_HINT_T1>(at.cast()) }
         }
 
         #[inline(always)]
