@@ -63,13 +63,6 @@ impl EmbeddingCache {
         }
     }
 
-    /// Writes everything to disk that is not there yet.
-    pub fn flush(&self) {
-        if let Err(error) = self.rocks.flush_cached(Cf::Embeddings) {
-            tracing::warn!(%error, "the newest embeddings are not kept");
-        }
-    }
-
     /// How the cache does.
     pub fn info(&self) -> EmbeddingCacheInfo {
         EmbeddingCacheInfo {
@@ -131,7 +124,7 @@ mod tests {
             assert_eq!(cache.get(&[key(n)], *space), [None]);
             cache.put([(&key(n), embedding)]);
         }
-        cache.flush();
+        rocks.flush().unwrap();
         drop((rocks, cache));
         let (_, cache) = open(dir.path(), 1 << 20);
         let cache = cache.unwrap();
@@ -182,7 +175,7 @@ mod tests {
                 cache.put([(&key(n), &large)]);
             }
         }
-        cache.flush();
+        rocks.flush().unwrap();
         let within = |rocks: &Rocks, bytes: u64| {
             let started = Instant::now();
             while rocks.bytes(Cf::Embeddings) > bytes && started.elapsed() < Duration::from_secs(20) {

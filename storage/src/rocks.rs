@@ -6,8 +6,8 @@ use std::sync::OnceLock;
 
 use rocksdb::{
     BlockBasedOptions, Cache, ColumnFamily, ColumnFamilyDescriptor, DB, DBCompactionStyle, DBCompressionType,
-    Direction, FifoCompactOptions, IteratorMode, Options as DbOptions, ReadOptions, WriteBatch, WriteOptions,
-    properties,
+    Direction, FifoCompactOptions, FlushOptions, IteratorMode, Options as DbOptions, ReadOptions, WriteBatch,
+    WriteOptions, properties,
 };
 
 use crate::error::{Result, StorageError};
@@ -215,9 +215,10 @@ impl Rocks {
         values.map(|value| value.ok().flatten()).collect()
     }
 
-    /// Writes what is in memory of a cache to disk.
-    pub(crate) fn flush_cached(&self, cf: Cf) -> Result<()> {
-        Ok(self.db.flush_cf(self.family(cf))?)
+    /// Writes what is in memory into files: of caches, which have no log, and of all else, whose log then need not be read again.
+    pub(crate) fn flush(&self) -> Result<()> {
+        let families: Vec<_> = Cf::ALL.iter().map(|&cf| self.family(cf)).collect();
+        Ok(self.db.flush_cfs_opt(&families, &FlushOptions::default())?)
     }
 
     /// Bytes of a family on disk and in memory.

@@ -139,6 +139,14 @@ impl Store {
         self.embedding_cache.as_ref()
     }
 
+    /// Writes what is in memory into files, before the store is closed: without that the newest embeddings of the cache are lost, and
+    /// opening takes seconds longer.
+    pub fn flush(&self) {
+        if let Err(error) = self.rocks.flush() {
+            tracing::warn!(%error, "the newest embeddings are not kept, and opening will take longer");
+        }
+    }
+
     /// A collection by its name, or by one of its aliases.
     pub fn collection(&self, name: &CollectionName) -> Result<Arc<Collection>> {
         let collections = self.collections.read();

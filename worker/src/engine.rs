@@ -298,9 +298,7 @@ impl Engine {
                 tracing::error!(thread = name, "a thread had panicked");
             }
         }
-        if let Some(cache) = self.store.embedding_cache() {
-            cache.flush();
-        }
+        self.store.flush();
     }
 }
 
