@@ -79,6 +79,11 @@ impl Column {
         self.recent.forget();
     }
 
+    /// Makes the unions of all nodes, which otherwise the first ranges to need them make.
+    pub(crate) fn make_unions(&self) {
+        self.root.make_unions();
+    }
+
     /// How many postings there are: of every point as many as it has values.
     pub(crate) fn postings(&self) -> u64 {
         self.root.postings()

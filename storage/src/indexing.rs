@@ -241,6 +241,7 @@ impl Collection {
         }
         self.compact_sparse(cancel)?;
         self.train_multis(cancel)?;
+        self.make_unions(cancel);
         self.save_columns(cancel)
     }
 

@@ -272,6 +272,13 @@ pub(crate) enum FieldKind {
     Text,
 }
 
+impl FieldKind {
+    /// Whether ranges of values are looked up; those of places are of the cells that they lie in.
+    pub(crate) fn has_ranges(self) -> bool {
+        matches!(self, Self::Integer | Self::Float | Self::Datetime | Self::Geo)
+    }
+}
+
 impl From<PayloadSchemaType> for FieldKind {
     fn from(schema: PayloadSchemaType) -> Self {
         match schema {

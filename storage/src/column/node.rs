@@ -1,8 +1,7 @@
 //! The tree of a column: values in order in the leaves, and in every node that is worth it the union of what lies below.
 //!
 //! A range is the union of a few whole nodes on every level and of single values at its two ends. Nodes are shared between
-//! the states of a collection; a write copies those on one path and keeps or drops their unions, which come back when
-//! somebody asks.
+//! the states of a collection; a write copies those on one path and keeps their unions in step.
 
 use std::convert::Infallible;
 use std::ops::ControlFlow;
@@ -219,9 +218,26 @@ impl Node {
             }
         }
         self.postings -= 1;
-        // The point may have another value here, so it cannot simply be taken out.
-        self.union.take();
+        let gone = self.union.get().is_some() && !self.parts_contain(offset);
+        if gone && let Some(union) = self.union.get_mut() {
+            union.remove(offset);
+        }
         true
+    }
+
+    fn contains(&self, offset: u32) -> bool {
+        match self.union.get() {
+            Some(union) => union.contains(offset),
+            None => self.parts_contain(offset),
+        }
+    }
+
+    /// Whether a value has the point: it may have several.
+    fn parts_contain(&self, offset: u32) -> bool {
+        match &self.content {
+            Content::Leaf(entries) => entries.iter().any(|entry| entry.points.contains(offset)),
+            Content::Branch(nodes) => nodes.iter().any(|node| node.contains(offset)),
+        }
     }
 
     /// The points of a value.
@@ -279,9 +295,24 @@ impl Node {
         })
     }
 
-    pub(super) fn add_to(&self, union: &mut Union) {
+    /// Makes the union of a node that has none, and those below it.
+    pub(super) fn make_unions(&self) {
+        if !self.keeps_union() || self.union.get().is_some() {
+            return;
+        }
+        if let Content::Branch(nodes) = &self.content {
+            nodes.iter().for_each(|node| node.make_unions());
+        }
+        self.union();
+    }
+
+    fn keeps_union(&self) -> bool {
         let has_one_value = matches!(&self.content, Content::Leaf(entries) if entries.len() == 1);
-        if self.postings >= KEPT && !has_one_value {
+        self.postings >= KEPT && !has_one_value
+    }
+
+    pub(super) fn add_to(&self, union: &mut Union) {
+        if self.keeps_union() {
             self.union().add_to(union);
         } else {
             self.add_parts_to(union);

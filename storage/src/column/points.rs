@@ -36,6 +36,14 @@ impl Points {
         }
     }
 
+    pub(super) fn contains(&self, offset: u32) -> bool {
+        match self {
+            Self::One(one) => *one == offset,
+            Self::List(list) => list.binary_search(&offset).is_ok(),
+            Self::Many(points) => points.contains(offset),
+        }
+    }
+
     /// How many of them are in a set.
     pub(super) fn len_in(&self, set: &Bitmap) -> u64 {
         match self {

@@ -143,9 +143,34 @@ impl Chunk {
             let words = Arc::new(*words);
             return Self::Dense { words, len };
         }
-        let mut list = Vec::with_capacity(len as usize);
-        for_each_bit(words, |low| list.push(low));
-        Self::Sparse(Arc::new(list))
+        Self::Sparse(Arc::new(Self::list(words, len as usize)))
+    }
+
+    /// The `len` bits that are set. Of every word three are written, whether it has them or not, since how many it has is hard to
+    /// predict.
+    fn list(words: &Words, len: usize) -> Vec<u16> {
+        const AT_ONCE: usize = 3;
+        let mut list = vec![0; len + AT_ONCE];
+        let mut end = 0;
+        for (word, base) in words.iter().zip((0u16..).step_by(64)) {
+            let mut rest = *word;
+            let mut next = || {
+                let low = rest.trailing_zeros() as u16;
+                rest &= rest.wrapping_sub(1);
+                base.wrapping_add(low)
+            };
+            let count = word.count_ones() as usize;
+            list[end..][..AT_ONCE].fill_with(&mut next);
+            if count > AT_ONCE {
+                list[end..][..count]
+                    .iter_mut()
+                    .skip(AT_ONCE)
+                    .for_each(|low| *low = next());
+            }
+            end += count;
+        }
+        list.truncate(len);
+        list
     }
 
     /// Combines the bits of a chunk with others, in place where no clone shares them.

@@ -349,7 +349,17 @@ impl Ivf {
         let half_norm = self.counted(|| factors.half_norm);
         let mut rotated = vec![0.0; code.len()];
         decode(&self.row(arena, offset), &mut rotated);
-        Entry::new(offset, &rotated, half_norm, &self.origin, &self.origin)
+        Entry::new(offset, &self.expand(&rotated), half_norm, &self.origin, &self.origin)
+    }
+
+    /// The sketches of a mask as a list around the origin.
+    pub(crate) fn flat(&self, arena: &Arena, mask: &Bitmap) -> List {
+        let mut list = List::with_capacity(self.origin.len() / SLICE, mask.len() as usize);
+        match &self.sketches {
+            Some(sketches) => sketches.add_to(&mut list, mask),
+            None => mask.for_each(|offset| list.push(&self.sketch(arena, offset))),
+        }
+        list
     }
 
     /// The lists that offsets belong to, with their codes there.

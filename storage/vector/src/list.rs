@@ -190,6 +190,10 @@ impl List {
         }
     }
 
+    pub(crate) fn slices(&self) -> usize {
+        self.slices
+    }
+
     /// The parts that have to be kept: offsets, bits, factors.
     pub(crate) fn parts(&self) -> (&[u32], &[Slice], &[Lanes]) {
         (&self.offsets, &self.bits, &self.factors)

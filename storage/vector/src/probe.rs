@@ -22,7 +22,7 @@ use crate::calibrate::{MOST_CALIBRATED, Reach};
 use crate::centroids::Row;
 use crate::exact::gather;
 use crate::ivf::Ivf;
-use crate::kernel::{BLOCK, Passed, SLICE, ScanQuery, kernels, planes, prefetch};
+use crate::kernel::{BLOCK, Passed, ScanQuery, kernels, planes, prefetch};
 use crate::list::List;
 use crate::pool::{Candidates, ordered, unordered};
 use crate::subset::Subset;
@@ -130,7 +130,8 @@ impl Ivf {
         (candidates.nearest(query, &mut effort), effort)
     }
 
-    /// The same by comparing every masked vector: by its sketch, the best by byte codes, the best of these in full precision.
+    /// The same by comparing every masked vector: by its sketch, the best by byte codes, the best of these in full precision. Short
+    /// vectors have sketches only where a mask comes again: byte codes are as soon fetched.
     pub fn gather(&self, arena: &Arena, query: &[f32], probe: Probe<'_>) -> (Vec<Neighbour>, Effort) {
         self.gather_within(arena, query, probe, self.subsets.of(self, probe.mask).as_deref())
     }
@@ -143,34 +144,32 @@ impl Ivf {
         subset: Option<&Subset>,
     ) -> (Vec<Neighbour>, Effort) {
         let Probe { k, mask, .. } = probe;
-        let Some(sketches) = self
-            .sketches
-            .as_ref()
-            .filter(|_| k > 0 && mask.len() > SKETCHED + 4 * k as u64)
-        else {
+        let few = k == 0 || mask.len() <= SKETCHED + 4 * k as u64;
+        let copied = subset.filter(|_| !few);
+        let copied = copied.map(|subset| subset.flat(|mask| self.flat(arena, mask)));
+        let sketches = self.sketches.as_ref().filter(|_| !few);
+        if copied.is_none() && sketches.is_none() {
             return gather(arena, query, k, mask);
-        };
+        }
         let code = self.query_code(query);
         let beyond = self.beyond(&code);
         let margin = margin(probe.effort) * beyond.deviation;
-        let base = kernels().dot(&self.origin, &code.rotated);
+        let base = kernels().dot(&self.origin, &self.expand(&code.rotated));
         let mut effort = Effort::default();
         let mut candidates = Candidates::new(arena, &code, k);
         candidates.compare_all(&masked_overlay(probe), &mut effort);
-        if let Some(subset) = subset {
-            let flat = subset.flat(|mask| sketches.list(self.origin.len() / SLICE, mask));
+        if let Some(copied) = copied {
             let query_scan = kernels().scan_query(&beyond.vector).raised(margin);
-            let mut scan = Scan::new(&query_scan, &mut candidates, &mut effort);
-            scan.list(flat, base, |_| true);
-            return (candidates.nearest(query, &mut effort), effort);
+            Scan::new(&query_scan, &mut candidates, &mut effort).list(copied, base, |_| true);
+        } else if let Some(sketches) = sketches {
+            let beyond = planes(&beyond.vector);
+            let mut offsets = Vec::with_capacity(mask.len() as usize);
+            mask.for_each(|offset| offsets.push(offset));
+            effort.codes = offsets.len();
+            sketches.estimate(&beyond, base, margin, &offsets, |offsets, worths| {
+                candidates.offer(worths, |place| Some(offsets[place]), &mut effort);
+            });
         }
-        let beyond = planes(&beyond.vector);
-        let mut offsets = Vec::with_capacity(mask.len() as usize);
-        mask.for_each(|offset| offsets.push(offset));
-        effort.codes = offsets.len();
-        sketches.estimate(&beyond, base, margin, &offsets, |offsets, worths| {
-            candidates.offer(worths, |place| Some(offsets[place]), &mut effort);
-        });
         (candidates.nearest(query, &mut effort), effort)
     }
 

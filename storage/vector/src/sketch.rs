@@ -94,23 +94,22 @@ impl Sketches {
         }
     }
 
-    /// The sketches of a mask as a list, of so many slices.
-    pub(crate) fn list(&self, slices: usize, mask: &Bitmap) -> List {
-        let mut list = List::with_capacity(slices, mask.len() as usize);
+    /// Adds the sketches of a mask to a list.
+    pub(crate) fn add_to(&self, list: &mut List, mask: &Bitmap) {
+        let size = list.slices() * SLICE / 8;
         mask.for_each(|offset| {
             if offset < self.end() {
                 let row = self.row(offset);
                 let [scale, add] = factors(row);
                 list.push(&Entry {
                     offset,
-                    bits: row[..slices * SLICE / 8].to_vec(),
+                    bits: row[..size].to_vec(),
                     scale,
                     add,
                     squared: 0.0,
                 });
             }
         });
-        list
     }
 
     /// Bytes on the heap.
@@ -141,10 +140,8 @@ mod tests {
     use crate::ivf::Ivf;
     use crate::probe::Probe;
 
-    const DIMENSIONS: usize = 300;
-
     /// Vectors around forty directions, always the same.
-    fn vector(number: u32, distance: Distance) -> Vec<f32> {
+    fn vector(number: u32, dimensions: usize, distance: Distance) -> Vec<f32> {
         let mut state = u64::from(number) + 1;
         let mut uniform = || {
             state = state
@@ -153,7 +150,7 @@ mod tests {
             (state >> 40) as f32 / (1u64 << 24) as f32 - 0.5
         };
         uniform();
-        let mut vector: Vec<f32> = (0..DIMENSIONS)
+        let mut vector: Vec<f32> = (0..dimensions)
             .map(|i| uniform() + ((i as u32 * (number % 40 + 3)) % 17) as f32 / 17.0)
             .collect();
         if distance == Distance::Cosine {
@@ -166,7 +163,7 @@ mod tests {
     fn recall(index: &Ivf, arena: &Arena, mask: &Bitmap, overlay: &Bitmap) -> f64 {
         let (mut hits, mut wanted) = ([0, 0], 0);
         for query in 0..40 {
-            let query = vector(1_000_000 + query, arena.distance());
+            let query = vector(1_000_000 + query, arena.dimensions(), arena.distance());
             let (truth, _) = exact(arena, &query, 10, mask);
             let probe = Probe {
                 k: 10,
@@ -190,9 +187,10 @@ mod tests {
 
     #[test]
     fn sketches_find_what_a_filter_leaves_and_follow_every_change() {
+        const DIMENSIONS: usize = 300;
         for distance in [Distance::Cosine, Distance::Dot, Distance::Euclid] {
             let mut arena = Arena::new(DIMENSIONS, distance, true);
-            (0..3_000).for_each(|offset| arena.set(offset, &vector(offset, distance)));
+            (0..3_000).for_each(|offset| arena.set(offset, &vector(offset, DIMENSIONS, distance)));
             let index = Ivf::build(&arena, 1, &|| false).unwrap();
             let nothing = Bitmap::new();
             let half: Bitmap = (0..3_000).step_by(2).collect();
@@ -201,11 +199,11 @@ mod tests {
             // Vectors that the index has not followed come from the overlay, gone ones are masked.
             let mut changed = Bitmap::new();
             for offset in (0..3_000).step_by(3) {
-                arena.set(offset, &vector(offset + 50_000, distance));
+                arena.set(offset, &vector(offset + 50_000, DIMENSIONS, distance));
                 changed.insert(offset);
             }
             (3_000..3_300).for_each(|offset| {
-                arena.set(offset, &vector(offset, distance));
+                arena.set(offset, &vector(offset, DIMENSIONS, distance));
                 changed.insert(offset);
             });
             (0..30).for_each(|offset| {
@@ -222,6 +220,33 @@ mod tests {
                 recall(&index, &arena, &mask, &nothing) >= 0.98,
                 "{distance:?} after following"
             );
+        }
+    }
+
+    #[test]
+    fn short_vectors_are_copied_where_a_mask_comes_again() {
+        const DIMENSIONS: usize = 50;
+        for distance in [Distance::Cosine, Distance::Dot, Distance::Euclid, Distance::Manhattan] {
+            let mut arena = Arena::new(DIMENSIONS, distance, true);
+            (0..3_000).for_each(|offset| arena.set(offset, &vector(offset, DIMENSIONS, distance)));
+            let index = Ivf::build(&arena, 1, &|| false).unwrap();
+            let (half, nothing): (Bitmap, Bitmap) = ((0..3_000).step_by(2).collect(), Bitmap::new());
+            let mut hits = 0;
+            for number in 0..40 {
+                let query = vector(1_000_000 + number, DIMENSIONS, distance);
+                let (truth, _) = exact(&arena, &query, 10, &half);
+                let probe = Probe {
+                    k: 10,
+                    mask: &half,
+                    overlay: &nothing,
+                    effort: 1.0,
+                };
+                let (found, effort) = index.gather(&arena, &query, probe);
+                let codes = if number == 0 { 0 } else { half.len() };
+                assert_eq!(effort.codes as u64, codes, "{distance:?}");
+                hits += found.iter().filter(|near| truth.contains(near)).count();
+            }
+            assert!(hits >= 392, "{distance:?}: {hits} of 400");
         }
     }
 }
