@@ -1,16 +1,21 @@
 //! How long queries take from text to results, alone and while ingestion keeps the encoder busy, alternating in one process.
 //!
-//! `query-latency FILE MODELS-DIR [QUERIES] [ROUNDS]` takes a file with one text a line. Half of the texts are in the collection; queries
-//! are made of the others, each asked once, one after the other. Caches of embeddings are off.
+//! `query-latency FILE MODELS-DIR [QUERIES] [ROUNDS] [VECTORS COUNT]` takes a file with one text a line. Half of the texts are in the
+//! collection; queries are made of the others, each asked once, one after the other. Caches of embeddings are off. With `VECTORS`, a
+//! file of embeddings by the same model, there are `COUNT` points more, each near one of these.
 
-use std::path::PathBuf;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use serde_json::json;
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
+use serde_json::{Map, json};
 use twofold_encode::DeviceSpec;
-use twofold_storage::{Collection, Options as StorageOptions};
+use twofold_storage::{Collection, NewPoint, Operation, Options as StorageOptions};
 use twofold_tests::MODEL;
+use twofold_tests::measure::{Vectors, rss_megabytes};
 use twofold_types::{Document, Priority, TaskId};
 use twofold_worker::{Engine, Options};
 
@@ -40,6 +45,34 @@ fn finish(engine: &Engine, task: TaskId) -> Result<()> {
     Ok(())
 }
 
+/// Adds `count` points, each near one of the embeddings of a file, and waits until they are indexed.
+fn add_neighbours(collection: &Collection, file: &Path, count: u64) -> Result<()> {
+    const BATCH: u64 = 2_000;
+    /// Largest difference of a component; one of a unit vector of 384 is 0.05 in the mean.
+    const NOISE: f32 = 0.03;
+    let embeddings = Vectors::read(file)?;
+    let rows: Vec<&[f32]> = embeddings.iter().collect();
+    let mut rng = StdRng::seed_from_u64(1);
+    for first in (0..count).step_by(BATCH as usize) {
+        let points = (first..(first + BATCH).min(count)).map(|id| {
+            let near = rows[rng.random_range(0..rows.len())];
+            let vector: Vec<f32> = near.iter().map(|x| x + rng.random_range(-NOISE..NOISE)).collect();
+            NewPoint {
+                id: id.into(),
+                vectors: BTreeMap::from([(String::new(), vector.into())]),
+                payload: Map::from_iter([("number".to_owned(), json!(id))]),
+            }
+        });
+        collection.apply(Operation::Upsert(points.collect()))?;
+    }
+    // An index follows writes by the hundreds.
+    while collection.indexed_vectors() + 1_000 < count {
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    println!("{count} points more: {} MB of memory", rss_megabytes());
+    Ok(())
+}
+
 /// How long each query takes, in milliseconds, the fastest first.
 fn ask(engine: &Engine, collection: &Collection, queries: &[String]) -> Result<Vec<f64>> {
     let mut times = Vec::with_capacity(queries.len());
@@ -60,7 +93,7 @@ fn percentile(times: &[f64], percent: usize) -> f64 {
 
 fn main() -> Result<()> {
     let mut args = std::env::args_os().skip(1);
-    let usage = "usage: query-latency FILE MODELS-DIR [QUERIES] [ROUNDS]";
+    let usage = "usage: query-latency FILE MODELS-DIR [QUERIES] [ROUNDS] [VECTORS COUNT]";
     let file = PathBuf::from(args.next().context(usage)?);
     let models = PathBuf::from(args.next().context(usage)?);
     let mut number = |default| {
@@ -69,6 +102,11 @@ fn main() -> Result<()> {
             .unwrap_or(default)
     };
     let (queries, rounds) = (number(300), number(3));
+    let neighbours = match (args.next(), args.next()) {
+        (Some(file), Some(count)) => Some((PathBuf::from(file), count.to_str().context(usage)?.parse()?)),
+        (None, _) => None,
+        _ => anyhow::bail!(usage),
+    };
     let texts: Vec<String> = std::fs::read_to_string(&file)?.lines().map(str::to_owned).collect();
     let (stored, others) = texts.split_at(texts.len() / 2);
     ensure!(!others.is_empty(), "{} has too few texts", file.display());
@@ -95,6 +133,9 @@ fn main() -> Result<()> {
     let load = engine.create_collection(&"load".parse()?, request()?)?;
     let base = documents("base", stored.iter().cloned());
     finish(&engine, engine.add_documents(&collection, base, Priority::Normal)?)?;
+    if let Some((file, count)) = neighbours {
+        add_neighbours(&collection, &file, count)?;
+    }
     ask(&engine, &collection, &(0..30).map(query).collect::<Vec<_>>())?;
 
     let (mut alone, mut beside) = (Vec::new(), Vec::new());

@@ -2,7 +2,7 @@
 //!
 //! `search-scale COUNT DIMENSIONS [PLACEMENT]` makes vectors around random centres (with a few strong directions, as embeddings
 //! have), always the same, and prints a line of JSON. `PLACEMENT` is `memory` (the default), `mapped` or `disk`. What opening
-//! takes, and memory after it, is measured in a process of its own, which is this program with `reopen DIRECTORY COUNT DIMENSIONS`.
+//! takes until the indexes have caught up, and memory after it, is measured in a process of its own, which is this program with `reopen DIRECTORY COUNT DIMENSIONS`.
 
 use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
@@ -148,6 +148,10 @@ fn reopen(dir: &Path, count: u64, dimensions: u64) -> Result<Value> {
     let store = Store::open(Options::new(dir))?;
     let open = started.elapsed();
     let collection = store.collection(&"scale".parse()?)?;
+    // What was written since the last checkpoint.
+    let started = Instant::now();
+    collection.update_indexes(&AtomicBool::new(false))?;
+    let caught_up = started.elapsed();
     let (own, all) = (own_megabytes(), rss_megabytes());
     let searches = (0..1_000).map(|query| search(cloud.vector(count + 2_000_000 + query), None, false));
     let searches = searches.collect::<Result<Vec<_>>>()?;
@@ -161,6 +165,7 @@ fn reopen(dir: &Path, count: u64, dimensions: u64) -> Result<Value> {
     Ok(json!({
         "placement": memory.placement.as_str(),
         "open_s": open.as_secs_f64(),
+        "caught_up_s": caught_up.as_secs_f64(),
         "own_mb": own,
         "rss_mb": all,
         "vectors_mb": memory.heap_bytes >> 20,
@@ -307,6 +312,7 @@ fn main() -> Result<()> {
         Ok(line)
     })?;
     report.insert("beside_writes".into(), beside);
+    store.flush();
     drop((collection, store));
     let reopened = Command::new(std::env::current_exe()?)
         .arg("reopen")
