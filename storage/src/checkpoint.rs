@@ -55,6 +55,7 @@ impl Collection {
         write_checkpoint(&path, arena, index.map(|(ivf, _)| ivf), seq.0).map_err(failed)?;
         fail::fail_point!("index::after_checkpoint");
         slot.saved_touched.store(state.touched, Ordering::Relaxed);
+        slot.retrained.store(false, Ordering::Relaxed);
         let old = slot.saved.swap(seq.0, Ordering::Relaxed);
         if old != 0 && old != seq.0 {
             ann::remove(&slot.dir.join(format!("{CHECKPOINT}{old}")));

@@ -1,4 +1,4 @@
-//! How indexes follow their collection: when to build, follow and save, and the trimming of the log.
+//! How indexes follow their collection, and the trimming of the log.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -14,14 +14,12 @@ use crate::collection::{Collection, index_dir};
 use crate::error::{Result, StorageError};
 use crate::index::{Cancel, Followed, MemoryIndex, VectorIndex};
 use crate::key::SeqNo;
+use crate::need::{Need, Standing, need};
 use crate::options::Options;
 use crate::placement::Placement;
 use crate::record::VectorRecord;
 use crate::rocks::Cf;
 use crate::state::State;
-
-/// A checkpoint is written again when one vector in this many has changed since the last, and as many more as the options say.
-pub(crate) const SAVED_SHARE: u64 = 5;
 
 /// How often an index does what it needs before others have their turn: one that is written to without a pause always needs
 /// something.
@@ -40,6 +38,8 @@ pub(crate) struct IndexSlot {
     pub(crate) saved: AtomicU64,
     /// What [`State::touched`] was at the checkpoint.
     pub(crate) saved_touched: AtomicU64,
+    /// The index was trained after the checkpoint.
+    pub(crate) retrained: AtomicBool,
 }
 
 /// What was found of one vector's index at open.
@@ -47,52 +47,6 @@ pub(crate) struct Restored {
     pub(crate) slot: IndexSlot,
     pub(crate) checkpoint: Option<Checkpoint>,
     pub(crate) index: Option<Arc<dyn VectorIndex>>,
-}
-
-/// What an index needs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Need {
-    Nothing,
-    /// Follow what has changed.
-    Follow,
-    /// Be built anew.
-    Build,
-    /// Be saved.
-    Save,
-}
-
-/// Numbers that decide what an index needs.
-#[derive(Debug, Clone, Copy)]
-struct Standing {
-    /// Vectors there are.
-    present: u64,
-    /// Vectors from which on an index is worth its while.
-    threshold: u64,
-    /// Offsets that changed since the index followed, and how many may; none without an index.
-    pending: Option<(u64, u64)>,
-    /// It failed, or its data has become different.
-    unfit: bool,
-    /// Rows are read from a checkpoint even if there is no index to save with them.
-    mapped: bool,
-    /// Offsets that changed since the checkpoint, and how many may besides a share.
-    unsaved: u64,
-    unsaved_least: u64,
-}
-
-fn need(standing: Standing) -> Need {
-    let small = standing.present <= standing.threshold;
-    match standing.pending {
-        None if !small => Need::Build,
-        Some(_) if standing.unfit && !small => Need::Build,
-        Some((pending, allowed)) if pending > allowed => Need::Follow,
-        pending
-            if (pending.is_some() || standing.mapped)
-                && standing.unsaved > standing.present / SAVED_SHARE + standing.unsaved_least =>
-        {
-            Need::Save
-        }
-        _ => Need::Nothing,
-    }
 }
 
 /// An arena for one vector.
@@ -156,6 +110,7 @@ impl IndexSlot {
             next_generation: AtomicU32::new(record.next_generation),
             saved: AtomicU64::new(saved),
             saved_touched: AtomicU64::new(0),
+            retrained: AtomicBool::new(false),
         };
         Restored {
             slot,
@@ -196,6 +151,8 @@ impl IndexSlot {
                 None => u64::MAX,
             },
             unsaved_least: options.checkpoint_changes,
+            retrained: self.retrained.load(Ordering::Relaxed),
+            at_rest,
         }
     }
 }
@@ -379,6 +336,7 @@ impl Collection {
         if let Some(ivf) = built? {
             let applied = state.seq;
             self.put_index(number, Some(Arc::new(MemoryIndex { ivf, applied })))?;
+            slot.retrained.store(true, Ordering::Relaxed);
             slot.broken.store(false, Ordering::Relaxed);
         }
         Ok(())
@@ -522,52 +480,5 @@ impl Collection {
             .flatten()
             .map(|index| index.len().unwrap_or(0))
             .sum()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_index_is_built_when_it_pays_follows_when_it_lags_and_is_saved_when_much_has_changed() {
-        let standing = Standing {
-            present: 1_000,
-            threshold: 1_000,
-            pending: None,
-            unfit: false,
-            mapped: false,
-            unsaved: u64::MAX,
-            unsaved_least: 100,
-        };
-        assert_eq!(need(standing), Need::Nothing);
-        let large = Standing {
-            threshold: 999,
-            ..standing
-        };
-        assert_eq!(need(large), Need::Build);
-        let saved = Standing {
-            pending: Some((100, 100)),
-            unsaved: 0,
-            ..large
-        };
-        assert_eq!(need(saved), Need::Nothing);
-        assert_eq!(
-            need(Standing {
-                pending: Some((101, 100)),
-                ..saved
-            }),
-            Need::Follow
-        );
-        assert_eq!(need(Standing { unfit: true, ..saved }), Need::Build);
-        assert_eq!(need(Standing { unsaved: 301, ..saved }), Need::Save);
-        assert_eq!(need(Standing { unsaved: 300, ..saved }), Need::Nothing);
-        let mapped = Standing {
-            mapped: true,
-            unsaved: 301,
-            ..standing
-        };
-        assert_eq!(need(mapped), Need::Save);
-        assert_eq!(need(Standing { unsaved: 300, ..mapped }), Need::Nothing);
     }
 }

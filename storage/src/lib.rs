@@ -60,6 +60,7 @@ mod key;
 mod label;
 mod lift;
 mod nameless;
+mod need;
 mod operation;
 mod options;
 mod original;

@@ -23,8 +23,8 @@ pub struct Options {
     /// searches slow while there are writes; too low spends time on following them one by one. (An index on disk follows when
     /// a tenth of its vectors has changed.)
     pub index_lag: u64,
-    /// A checkpoint of vectors and their index is written again when a fifth of the vectors and this many more have changed.
-    /// Default: 10,000. Too high makes a start read much of the log, too low writes the same again and again.
+    /// A checkpoint of vectors and their index is written again when a fifth of the vectors (a fiftieth where nobody writes) and this
+    /// many more have changed. Default: 10,000. Too high makes a start read much of the log, too low writes the same again and again.
     pub checkpoint_changes: u64,
     /// Above how many vector components (points times dimensions) vectors on disk (`on_disk: true`) get an index. Default:
     /// 10,000,000, some 5 ms. Too high makes searches slow, too low makes them approximate without need.
