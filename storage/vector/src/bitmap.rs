@@ -4,289 +4,16 @@
 //! Roaring bitmap). Chunks are shared between clones until one of them changes, so that every published state of a
 //! collection can hold its own set, and tests of single offsets in a scan cost two loads.
 
+mod chunk;
+
 use std::ops::{BitAndAssign, BitOrAssign, RangeInclusive, SubAssign};
-use std::sync::Arc;
 
-const WORDS: usize = 1024;
-
-/// Members up to which a chunk is a list. Up to twice as many would take less memory in a list, but are combined and looked up
-/// much faster in bits.
-const SPARSE_LIMIT: usize = 2048;
-
-type Words = [u64; WORDS];
-
-#[derive(Debug, Clone)]
-enum Chunk {
-    /// Sorted and without doubles.
-    Sparse(Arc<Vec<u16>>),
-    Dense {
-        words: Arc<Words>,
-        len: u32,
-    },
-}
+use self::chunk::{Chunk, WORDS};
 
 /// A set of point offsets.
 #[derive(Debug, Clone, Default)]
 pub struct Bitmap {
     chunks: Vec<Chunk>,
-}
-
-impl PartialEq for Chunk {
-    fn eq(&self, other: &Self) -> bool {
-        match (self, other) {
-            (Self::Sparse(mine), Self::Sparse(theirs)) => Arc::ptr_eq(mine, theirs) || mine == theirs,
-            (Self::Dense { words: mine, .. }, Self::Dense { words: theirs, .. }) => {
-                Arc::ptr_eq(mine, theirs) || mine == theirs
-            }
-            (list @ Self::Sparse(members), bits) | (bits, list @ Self::Sparse(members)) => {
-                list.len() == bits.len() && members.iter().all(|&low| bits.contains(low))
-            }
-        }
-    }
-}
-
-impl Default for Chunk {
-    fn default() -> Self {
-        Self::Sparse(Arc::default())
-    }
-}
-
-const fn bit(low: u16) -> (usize, u64) {
-    ((low >> 6) as usize, 1 << (low & 63))
-}
-
-impl Chunk {
-    fn len(&self) -> usize {
-        match self {
-            Self::Sparse(list) => list.len(),
-            Self::Dense { len, .. } => *len as usize,
-        }
-    }
-
-    fn contains(&self, low: u16) -> bool {
-        match self {
-            Self::Sparse(list) => list.binary_search(&low).is_ok(),
-            Self::Dense { words, .. } => {
-                let (word, mask) = bit(low);
-                words[word] & mask != 0
-            }
-        }
-    }
-
-    fn insert(&mut self, low: u16) -> bool {
-        match self {
-            Self::Sparse(list) => match list.binary_search(&low) {
-                Ok(_) => false,
-                Err(_) if list.len() == SPARSE_LIMIT => {
-                    *self = Self::from_words(&self.to_words());
-                    self.insert(low)
-                }
-                Err(place) => {
-                    Arc::make_mut(list).insert(place, low);
-                    true
-                }
-            },
-            Self::Dense { words, len } => {
-                let (word, mask) = bit(low);
-                let new = words[word] & mask == 0;
-                if new {
-                    Arc::make_mut(words)[word] |= mask;
-                    *len += 1;
-                }
-                new
-            }
-        }
-    }
-
-    fn remove(&mut self, low: u16) -> bool {
-        match self {
-            Self::Sparse(list) => {
-                let place = list.binary_search(&low);
-                if let Ok(place) = place {
-                    Arc::make_mut(list).remove(place);
-                }
-                place.is_ok()
-            }
-            Self::Dense { words, len } => {
-                let (word, mask) = bit(low);
-                let member = words[word] & mask != 0;
-                if member {
-                    Arc::make_mut(words)[word] &= !mask;
-                    *len -= 1;
-                    if *len as usize <= SPARSE_LIMIT / 2 {
-                        *self = Self::from_words(words);
-                    }
-                }
-                member
-            }
-        }
-    }
-
-    fn to_words(&self) -> Words {
-        match self {
-            Self::Sparse(list) => {
-                let mut words = [0; WORDS];
-                for &low in list.iter() {
-                    let (word, mask) = bit(low);
-                    words[word] |= mask;
-                }
-                words
-            }
-            Self::Dense { words, .. } => Words::clone(words),
-        }
-    }
-
-    /// In the shape that suits how many bits are set.
-    fn from_words(words: &Words) -> Self {
-        let len = words.iter().map(|word| word.count_ones()).sum::<u32>();
-        if len as usize > SPARSE_LIMIT / 2 {
-            let words = Arc::new(*words);
-            return Self::Dense { words, len };
-        }
-        Self::Sparse(Arc::new(Self::list(words, len as usize)))
-    }
-
-    /// The `len` bits that are set. Of every word three are written, whether it has them or not, since how many it has is hard to
-    /// predict.
-    fn list(words: &Words, len: usize) -> Vec<u16> {
-        const AT_ONCE: usize = 3;
-        let mut list = vec![0; len + AT_ONCE];
-        let mut end = 0;
-        for (word, base) in words.iter().zip((0u16..).step_by(64)) {
-            let mut rest = *word;
-            let mut next = || {
-                let low = rest.trailing_zeros() as u16;
-                rest &= rest.wrapping_sub(1);
-                base.wrapping_add(low)
-            };
-            let count = word.count_ones() as usize;
-            list[end..][..AT_ONCE].fill_with(&mut next);
-            if count > AT_ONCE {
-                list[end..][..count]
-                    .iter_mut()
-                    .skip(AT_ONCE)
-                    .for_each(|low| *low = next());
-            }
-            end += count;
-        }
-        list.truncate(len);
-        list
-    }
-
-    /// Combines the bits of a chunk with others, in place where no clone shares them.
-    fn combine(&mut self, combine: impl Fn(&mut Words)) {
-        let shape = match self {
-            Self::Sparse(_) => {
-                let mut words = self.to_words();
-                combine(&mut words);
-                Some(Self::from_words(&words))
-            }
-            Self::Dense { words, len } => {
-                let words = Arc::make_mut(words);
-                combine(words);
-                *len = words.iter().map(|word| word.count_ones()).sum();
-                (*len as usize <= SPARSE_LIMIT / 2).then(|| Self::from_words(words))
-            }
-        };
-        if let Some(shape) = shape {
-            *self = shape;
-        }
-    }
-
-    fn retain(list: &mut Arc<Vec<u16>>, keep: impl Fn(u16) -> bool) {
-        match Arc::get_mut(list) {
-            Some(list) => list.retain(|&low| keep(low)),
-            None => *list = Arc::new(list.iter().copied().filter(|&low| keep(low)).collect()),
-        }
-    }
-
-    /// Whether each member is one of the other.
-    fn is_within(&self, other: &Self) -> bool {
-        match (self, other) {
-            (Self::Sparse(list), other) => list.iter().all(|&low| other.contains(low)),
-            (Self::Dense { .. }, Self::Sparse(_)) => false,
-            (Self::Dense { words: mine, .. }, Self::Dense { words: theirs, .. }) => {
-                let beyond = mine.iter().zip(theirs.iter());
-                Arc::ptr_eq(mine, theirs) || beyond.fold(0, |beyond, (mine, theirs)| beyond | (mine & !theirs)) == 0
-            }
-        }
-    }
-
-    fn and(&mut self, other: &Self) {
-        // Often nothing is to be left out, and the chunk stays shared.
-        if self.is_within(other) {
-            return;
-        }
-        match (&mut *self, other) {
-            (Self::Sparse(list), other) => Self::retain(list, |low| other.contains(low)),
-            (mine, Self::Sparse(list)) => {
-                let mut list = list.clone();
-                Self::retain(&mut list, |low| mine.contains(low));
-                *self = Self::Sparse(list);
-            }
-            (mine, Self::Dense { words: theirs, .. }) => mine.combine(|words| {
-                words
-                    .iter_mut()
-                    .zip(theirs.iter())
-                    .for_each(|(mine, theirs)| *mine &= theirs);
-            }),
-        }
-    }
-
-    fn or(&mut self, other: &Self) {
-        match (&mut *self, other) {
-            (_, Self::Sparse(list)) if list.is_empty() => {}
-            (Self::Sparse(list), other) if list.is_empty() => *self = other.clone(),
-            (mine, Self::Sparse(list)) => mine.combine(|words| {
-                list.iter().for_each(|&low| {
-                    let (word, mask) = bit(low);
-                    words[word] |= mask;
-                });
-            }),
-            (mine, Self::Dense { words: theirs, .. }) => mine.combine(|words| {
-                words
-                    .iter_mut()
-                    .zip(theirs.iter())
-                    .for_each(|(mine, theirs)| *mine |= theirs);
-            }),
-        }
-    }
-
-    fn minus(&mut self, other: &Self) {
-        match (&mut *self, other) {
-            (Self::Sparse(list), other) => Self::retain(list, |low| !other.contains(low)),
-            (_, Self::Sparse(list)) if list.is_empty() => {}
-            (mine, Self::Sparse(list)) => mine.combine(|words| {
-                list.iter().for_each(|&low| {
-                    let (word, mask) = bit(low);
-                    words[word] &= !mask;
-                });
-            }),
-            (mine, Self::Dense { words: theirs, .. }) => mine.combine(|words| {
-                words
-                    .iter_mut()
-                    .zip(theirs.iter())
-                    .for_each(|(mine, theirs)| *mine &= !theirs);
-            }),
-        }
-    }
-
-    fn for_each(&self, base: u32, mut visit: impl FnMut(u32)) {
-        match self {
-            Self::Sparse(list) => list.iter().for_each(|&low| visit(base | u32::from(low))),
-            Self::Dense { words, .. } => for_each_bit(words, |low| visit(base | u32::from(low))),
-        }
-    }
-}
-
-fn for_each_bit(words: &Words, mut visit: impl FnMut(u16)) {
-    for (index, &word) in words.iter().enumerate() {
-        let mut rest = word;
-        while rest != 0 {
-            visit((index as u16) << 6 | rest.trailing_zeros() as u16);
-            rest &= rest - 1;
-        }
-    }
 }
 
 const fn split(offset: u32) -> (usize, u16) {
@@ -328,11 +55,7 @@ impl Bitmap {
 
     /// Bytes on the heap; what is shared with clones counts in each of them.
     pub fn heap_bytes(&self) -> usize {
-        let chunk = |chunk: &Chunk| match chunk {
-            Chunk::Sparse(list) => list.capacity() * size_of::<u16>(),
-            Chunk::Dense { .. } => size_of::<Words>(),
-        };
-        self.chunks.capacity() * size_of::<Chunk>() + self.chunks.iter().map(chunk).sum::<usize>()
+        self.chunks.capacity() * size_of::<Chunk>() + self.chunks.iter().map(Chunk::heap_bytes).sum::<usize>()
     }
 
     /// Whether there is no member.
@@ -380,15 +103,8 @@ impl Bitmap {
 
     /// The smallest member.
     pub fn min(&self) -> Option<u32> {
-        let (index, chunk) = self.chunks.iter().enumerate().find(|(_, chunk)| chunk.len() > 0)?;
-        let low = match chunk {
-            Chunk::Sparse(list) => list[0],
-            Chunk::Dense { words, .. } => {
-                let word = words.iter().position(|&word| word != 0)?;
-                (word as u16) << 6 | words[word].trailing_zeros() as u16
-            }
-        };
-        Some((index as u32) << 16 | u32::from(low))
+        let mut chunks = self.chunks.iter().enumerate();
+        chunks.find_map(|(index, chunk)| Some((index as u32) << 16 | u32::from(chunk.min()?)))
     }
 
     /// Whether a range holds a member.
@@ -399,17 +115,7 @@ impl Bitmap {
     /// How many members both sets have.
     pub fn intersection_len(&self, other: &Self) -> u64 {
         let pairs = self.chunks.iter().zip(&other.chunks);
-        pairs
-            .map(|(a, b)| match (a, b) {
-                (Chunk::Sparse(list), other) | (other, Chunk::Sparse(list)) => {
-                    list.iter().filter(|&&low| other.contains(low)).count() as u64
-                }
-                (Chunk::Dense { words: a, .. }, Chunk::Dense { words: b, .. }) => {
-                    let both = a.iter().zip(b.iter()).map(|(a, b)| (a & b).count_ones());
-                    u64::from(both.sum::<u32>())
-                }
-            })
-            .sum()
+        pairs.map(|(a, b)| a.intersection_len(b) as u64).sum()
     }
 }
 
@@ -430,18 +136,7 @@ impl Union {
     pub fn add(&mut self, set: &Bitmap) {
         self.reserve(set.chunks.len());
         for (words, chunk) in self.words.as_chunks_mut::<WORDS>().0.iter_mut().zip(&set.chunks) {
-            match chunk {
-                Chunk::Sparse(list) => list.iter().for_each(|&low| {
-                    let (word, mask) = bit(low);
-                    words[word] |= mask;
-                }),
-                Chunk::Dense { words: theirs, .. } => {
-                    words
-                        .iter_mut()
-                        .zip(theirs.iter())
-                        .for_each(|(mine, theirs)| *mine |= theirs);
-                }
-            }
+            chunk.add_to(words);
         }
     }
 
