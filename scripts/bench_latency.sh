@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Latency of queries from text to results, alone and while ingestion keeps the encoder busy.
-# usage: scripts/bench_latency.sh CACHE-DIRECTORY [QUERIES] [ROUNDS]
+# With VECTORS, a file of embeddings by the model, the collection has COUNT points more, each near one of these.
+# usage: scripts/bench_latency.sh CACHE-DIRECTORY [QUERIES] [ROUNDS] [VECTORS COUNT]
 set -euo pipefail
 cache=$1
 cd "$(dirname "$0")/.."

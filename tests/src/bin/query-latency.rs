@@ -65,8 +65,9 @@ fn add_neighbours(collection: &Collection, file: &Path, count: u64) -> Result<()
         });
         collection.apply(Operation::Upsert(points.collect()))?;
     }
-    // An index follows writes by the hundreds.
-    while collection.indexed_vectors() + 1_000 < count {
+    // What is left to do when nobody writes begins after some seconds.
+    std::thread::sleep(Duration::from_secs(5));
+    while collection.is_indexing() {
         std::thread::sleep(Duration::from_millis(100));
     }
     println!("{count} points more: {} MB of memory", rss_megabytes());
