@@ -158,7 +158,8 @@ impl Node {
         Some(place)
     }
 
-    /// The upper part of a node that has become too large.
+    /// The upper part of a node that has become too large. What lies below a union has unions as well, so that it is quickly known
+    /// whether a point is there.
     pub(super) fn split(&mut self, place: &Place) -> Option<Self> {
         let upper = match &mut self.content {
             Content::Leaf(entries) if entries.len() > VALUES || (self.postings > POSTINGS && entries.len() > 1) => {
@@ -184,7 +185,10 @@ impl Node {
         };
         let upper = Self::new(upper);
         self.postings -= upper.postings;
-        self.union.take();
+        if self.union.take().is_some() {
+            self.make_unions();
+            upper.make_unions();
+        }
         Some(upper)
     }
 
