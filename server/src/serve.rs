@@ -75,7 +75,7 @@ pub struct ServeOptions {
     /// Changed vectors that are compared beside an index before it follows
     #[arg(long, env = "TWOFOLD_INDEX_LAG", value_name = "N", default_value_t = StorageOptions::new("").index_lag)]
     pub index_lag: u64,
-    /// Changed vectors, besides a fifth of all, after which the index is saved again
+    /// Changed vectors, besides a fifth of all (a fiftieth where nobody writes), after which the index is saved again
     #[arg(long, env = "TWOFOLD_CHECKPOINT_CHANGES", value_name = "N", default_value_t = StorageOptions::new("").checkpoint_changes)]
     pub checkpoint_changes: u64,
     /// Components (points times dimensions) up to which vectors on disk are all compared instead of asking an index

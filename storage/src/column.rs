@@ -79,7 +79,7 @@ impl Column {
         self.recent.forget();
     }
 
-    /// Makes the unions of all nodes, which otherwise the first ranges to need them make.
+    /// Makes the unions of all nodes, if it was not done before; otherwise the first ranges that need them do.
     pub(crate) fn make_unions(&self) {
         self.root.make_unions();
     }
