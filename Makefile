@@ -20,7 +20,7 @@ TEST := $(CARGO) --config .config/test-profile.toml
 export TWOFOLD := $(CARGO_TARGET_DIR)/release/twofold
 
 .DEFAULT_GOAL := help
-.PHONY: help demo setup build model test fmt lint unit doc conformance frameworks differential schemathesis deny crash recall bench bench-encode bench-latency bench-search bench-filters bench-many bench-late bench-bm25 scale evaluate nave-colbert nave-cross-encoder mpnet mteb env
+.PHONY: help demo setup build cuda model test fmt lint unit doc conformance frameworks differential schemathesis deny crash recall bench bench-encode bench-latency bench-search bench-filters bench-many bench-late bench-bm25 scale evaluate nave-colbert nave-cross-encoder mpnet mteb env
 # Cargo builds in parallel by itself.
 .NOTPARALLEL:
 
@@ -35,6 +35,9 @@ setup: ## Install the compilers that are missing (Debian, Ubuntu), or name them
 
 build: setup ## Build the binary that is shipped
 	$(CARGO) build --release --locked -p twofold-server
+
+cuda: setup ## Build the binary for NVIDIA GPUs (no GPU needed)
+	@scripts/cuda.sh $(CACHE)
 
 model: build ## Fetch the default model
 	@scripts/model.sh

@@ -48,9 +48,9 @@ pub struct ServeOptions {
     /// A file of addresses that are told of every finished task, as docs/operating.md describes
     #[arg(long, env = "TWOFOLD_WEBHOOKS", value_name = "FILE")]
     pub webhooks: Option<PathBuf>,
-    /// What encodes: auto, cpu, cuda:N or metal
-    #[arg(long, env = "TWOFOLD_DEVICE", default_value = "auto")]
-    pub device: DeviceSpec,
+    /// What encodes: auto (all GPUs, else the CPU), cpu, metal, or one or several of cuda:N, as in cuda:0,cuda:1
+    #[arg(long, env = "TWOFOLD_DEVICE", default_value = "auto", value_delimiter = ',')]
+    pub device: Vec<DeviceSpec>,
     /// Bytes that loaded models may take before the least recently used is unloaded [default: a quarter of the memory]
     #[arg(long, env = "TWOFOLD_MODELS_MEMORY", value_name = "BYTES")]
     pub models_memory: Option<u64>,
@@ -63,7 +63,7 @@ pub struct ServeOptions {
     /// Bytes on disk of embeddings of documents that are kept, so that a text is not encoded again; 0 keeps none
     #[arg(long, env = "TWOFOLD_EMBEDDING_CACHE", value_name = "BYTES", default_value_t = StorageOptions::new("").embedding_cache_bytes)]
     pub embedding_cache: u64,
-    /// Threads that encode documents [default: the number of cores, or 1 with a GPU]
+    /// Threads that encode documents [default: the number of cores, or of GPUs]
     #[arg(long, env = "TWOFOLD_INGEST_LANES", value_name = "N")]
     pub ingest_lanes: Option<usize>,
     /// Threads that build ANN indexes [default: half of the cores]
@@ -195,7 +195,7 @@ pub async fn run(options: ServeOptions) -> anyhow::Result<()> {
             .map(Webhooks::open)
             .transpose()?
             .unwrap_or_default(),
-        device: options.device,
+        devices: options.device,
         ingest_lanes: options.ingest_lanes,
         index_threads: options.index_threads,
         retry: RetryPolicy {

@@ -12,7 +12,7 @@ use twofold_types::Role;
 
 use crate::failure::Failure;
 use crate::fingerprint::embedding_key;
-use crate::lanes::{JOB_TOKENS, Job, TextResult};
+use crate::lanes::{Job, TextResult, job_tokens};
 
 /// Texts of documents on their way through one encoder.
 pub(crate) struct Documents {
@@ -58,7 +58,13 @@ impl Documents {
                 },
             }
         }
-        let jobs = batches(encoder, Role::Document, missing, keys.as_deref(), JOB_TOKENS);
+        let jobs = batches(
+            encoder,
+            Role::Document,
+            missing,
+            keys.as_deref(),
+            job_tokens(encoder.as_ref()),
+        );
         Self { ready, jobs }
     }
 }

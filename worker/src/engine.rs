@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use crossbeam::channel::bounded;
 use parking_lot::Mutex;
-use twofold_encode::{DeviceSpec, EncodeError, Endpoints};
+use twofold_encode::{Device, DeviceSpec, EncodeError, Endpoints};
 use twofold_storage::{Options as StorageOptions, Store};
 use twofold_types::ModelId;
 
@@ -45,8 +45,8 @@ pub struct Options {
     pub endpoints: Endpoints,
     /// Who is told of every task that is finished. Default: nobody.
     pub webhooks: Webhooks,
-    /// What encodes. Default: a GPU where there is one and the build can use it, else the CPU.
-    pub device: DeviceSpec,
+    /// What encodes. Default: all GPUs where there are some and the build can use them, else the CPU.
+    pub devices: Vec<DeviceSpec>,
     /// Bytes that the weights of loaded models may take together, before the least recently used is unloaded. Default: a
     /// quarter of the memory. Too low loads models again and again, too high ends in swapping or in the process being killed.
     pub models_memory_bytes: u64,
@@ -54,7 +54,7 @@ pub struct Options {
     pub default_model: Option<ModelId>,
     /// Vectors of recent queries that are kept; 0: none. Default: 4,096, some 10 to 30 MB when it is full.
     pub query_cache: usize,
-    /// Threads that encode documents. Default: the number of cores on the CPU, 1 on a GPU. More than there are cores makes
+    /// Threads that encode documents. Default: the number of cores on the CPU, one for each GPU. More than there are cores makes
     /// everything slower, queries included.
     pub ingest_lanes: Option<usize>,
     /// Threads that build ANN indexes. Default: half of the cores, at least one.
@@ -75,7 +75,7 @@ impl Options {
             models_dir: models_dir.into(),
             endpoints: Endpoints::default(),
             webhooks: Webhooks::default(),
-            device: DeviceSpec::Auto,
+            devices: vec![DeviceSpec::Auto],
             models_memory_bytes: twofold_storage::memory_bytes().map_or(u64::MAX, |bytes| bytes / 4),
             default_model: None,
             query_cache: 4096,
@@ -129,9 +129,13 @@ impl Engine {
     /// Opens the data directory and starts the threads. Work that an earlier run left behind is taken up again.
     pub fn start(options: Options) -> Result<Self, StartError> {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        let device = options.device.open()?;
-        let on_cpu = device.is_cpu();
-        let ingest_lanes = options.ingest_lanes.unwrap_or(if on_cpu { cores } else { 1 }).max(1);
+        let devices = DeviceSpec::open_all(&options.devices)?;
+        let device_names: Vec<String> = devices.iter().map(Device::to_string).collect();
+        let on_cpu = devices.iter().any(Device::is_cpu);
+        let ingest_lanes = options
+            .ingest_lanes
+            .unwrap_or(if on_cpu { cores } else { devices.len() })
+            .max(1);
         let index_threads = options.index_threads.unwrap_or(cores / 2).max(1);
         let storage = StorageOptions {
             webhooks: options.webhooks.names(),
@@ -146,7 +150,7 @@ impl Engine {
         let models = Models::new(
             options.models_dir,
             options.endpoints,
-            device,
+            devices,
             options.models_memory_bytes,
             options.default_model,
         );
@@ -239,7 +243,7 @@ impl Engine {
         threads.push(spawn("indexer", move || indexing.run())?);
         tracing::info!(
             cores,
-            device = %options.device,
+            devices = device_names.join(","),
             encode = ingest_lanes,
             encode_query = 1,
             scheduler = 1,

@@ -26,8 +26,8 @@ use crate::heartbeat::Stage;
 use crate::stop::Stop;
 use crate::timings::{TimedStep, Timings};
 
-/// Tokens of one job of an ingest lane; every job is split further by the encoder's own budget.
-pub(crate) const JOB_TOKENS: TokenBudget = TokenBudget::new(4096);
+/// Tokens of one job of an ingest lane at least, where there are as many.
+const JOB_TOKENS: usize = 4096;
 
 /// Requests of documents that models elsewhere work on at the same time.
 const REMOTE_LANES: usize = 8;
@@ -40,6 +40,12 @@ const WAITING_QUERIES: usize = 1024;
 
 /// How long documents that a caller waits for stand before a full queue until they are refused.
 const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Tokens of one job of an ingest lane; every job is split further by the encoder's own budget. Of a GPU, two batches: it computes the
+/// second while the first is read.
+pub(crate) fn job_tokens(encoder: &dyn Encoder) -> TokenBudget {
+    TokenBudget::new(JOB_TOKENS.max(2 * encoder.budget().tokens()))
+}
 
 const PANICKED: &str = "the encoder panicked";
 
@@ -178,7 +184,7 @@ impl Lanes {
         let lengths: Vec<usize> = pairs.iter().map(Pair::len).collect();
         let mut scores = vec![0.0; pairs.len()];
         let mut scored = 0;
-        for turn in plan(&lengths, TokenBudget::default()) {
+        for turn in plan(&lengths, cross_encoder.budget()) {
             let out_of_time = || WorkerError::OutOfTime {
                 scored,
                 texts: pairs.len(),

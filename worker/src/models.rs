@@ -10,7 +10,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use twofold_encode::{
     BM25, Bm25Encoder, Checkpoint, CrossEncoder, Device, EncodeError, EncodeOptions, Encoder, Endpoints, ModelFiles,
-    RemoteEncoder, RemoteReranker, TwoTowers, known_model, settled,
+    RemoteEncoder, RemoteReranker, Replicas, TokenBudget, TwoTowers, known_model, settled,
 };
 use twofold_types::{EncoderParams, ModelId, ModelInfo, Precision};
 
@@ -24,10 +24,12 @@ pub struct Models {
     dir: ModelsDir,
     /// Services that run models for this server; their models are not in memory.
     endpoints: Endpoints,
-    device: Device,
+    /// What they run on, one at least: every encoder on each of them, cross-encoders on the first.
+    devices: Vec<Device>,
     /// The model where a request names none.
     default: Option<ModelId>,
-    checkpoints: Loaded<(ModelId, Precision), Checkpoint>,
+    /// Of every model one checkpoint for each of its devices.
+    checkpoints: Loaded<(ModelId, Precision), Vec<Arc<Checkpoint>>>,
     /// Encoders made of loaded checkpoints, so that those who ask for the same get the same one and are encoded together.
     encoders: Mutex<HashMap<EncoderParams, Arc<dyn Encoder>>>,
 }
@@ -44,14 +46,14 @@ impl Models {
     pub(crate) fn new(
         dir: PathBuf,
         endpoints: Endpoints,
-        device: Device,
+        devices: Vec<Device>,
         budget_bytes: u64,
         default: Option<ModelId>,
     ) -> Self {
         Self {
             dir: ModelsDir::new(dir),
             endpoints,
-            device,
+            devices,
             default,
             checkpoints: Loaded::new(budget_bytes),
             encoders: Mutex::new(HashMap::new()),
@@ -94,7 +96,7 @@ impl Models {
         if params.model.as_str() == BM25 || self.endpoints.of(&params.model).is_some() {
             return params;
         }
-        let precision = settled(&params, &self.device);
+        let precision = settled(&params, &self.devices[0]);
         EncoderParams { precision, ..params }
     }
 
@@ -107,8 +109,9 @@ impl Models {
     }
 
     fn cross_encoder(&self, model: &ModelId) -> Result<Arc<CrossEncoder>> {
-        let checkpoint = self.checkpoint(model, Precision::F32, ModelFiles::check_cross_encoder)?;
-        checkpoint.cross_encoder(model).map_err(because(model))
+        let devices = &self.devices[..1];
+        let checkpoints = self.load(model, Precision::F32, devices, ModelFiles::check_cross_encoder)?;
+        checkpoints[0].cross_encoder(model).map_err(because(model))
     }
 
     /// The model of a request for embeddings that names none: the configured one, else the only one in the directory that makes
@@ -144,7 +147,7 @@ impl Models {
     /// The models in the directory. Reads their small files.
     pub fn list(&self) -> Vec<ModelInfo> {
         let with_state = |info: ModelInfo| {
-            let states = [Precision::F32, Precision::Bf16, Precision::Int8].map(|precision| {
+            let states = [Precision::F32, Precision::Bf16, Precision::F16, Precision::Int8].map(|precision| {
                 let weights = (info.id.clone(), precision);
                 (precision, self.checkpoints.state(&weights))
             });
@@ -189,8 +192,10 @@ impl Models {
             tracing::info!(%model, space = %encoder.space(), "model of an endpoint opened");
             return Ok(encoder);
         }
-        let checkpoint = self.checkpoint(model, params.precision, ModelFiles::check_encoder)?;
-        checkpoint.encoder(&params).map_err(because(model))
+        let checkpoints = self.load(model, params.precision, &self.devices, ModelFiles::check_encoder)?;
+        let encoders = checkpoints.iter().map(|checkpoint| checkpoint.encoder(&params));
+        let encoders = encoders.collect::<Result<Vec<_>, _>>().map_err(because(model))?;
+        Ok(Replicas::join(encoders))
     }
 
     /// What of [`weights`] is of models that run here.
@@ -198,25 +203,26 @@ impl Models {
         weights(params).filter(|(model, _)| self.endpoints.of(model).is_none())
     }
 
-    /// A model in memory. Unless `check` accepts it, it is not loaded.
-    fn checkpoint(
+    /// A model in the memory of each of the devices. Unless `check` accepts it, it is not loaded.
+    fn load(
         &self,
         model: &ModelId,
         precision: Precision,
+        devices: &[Device],
         check: impl FnOnce(&ModelFiles) -> Result<(), EncodeError>,
-    ) -> Result<Arc<Checkpoint>> {
+    ) -> Result<Arc<Vec<Arc<Checkpoint>>>> {
         let files = ModelFiles::open(self.dir.find(model)?).map_err(because(model))?;
         check(&files).map_err(because(model))?;
-        let bytes = files.weight_bytes(precision).map_err(because(model))?;
+        let bytes = files.weight_bytes(precision, &devices[0]).map_err(because(model))? * devices.len() as u64;
         let load = || {
-            let options = EncodeOptions {
-                precision,
-                ..EncodeOptions::default()
+            let on_device = |device: &Device| {
+                let budget = TokenBudget::of(device);
+                Checkpoint::load(&files, device, EncodeOptions { budget, precision })
             };
-            let loaded = Checkpoint::load(&files, &self.device, options);
-            let checkpoint = loaded.map_err(because(model))?;
-            tracing::info!(%model, family = files.family(), max_tokens = files.max_tokens(), ?precision, bytes, "model loaded");
-            Ok(checkpoint)
+            let loaded = devices.iter().map(on_device).collect::<Result<Vec<_>, _>>();
+            let checkpoints = loaded.map_err(because(model))?;
+            tracing::info!(%model, family = files.family(), max_tokens = files.max_tokens(), ?precision, bytes, devices = devices.len(), "model loaded");
+            Ok(Arc::new(checkpoints))
         };
         let unload = |unloaded: &(ModelId, Precision)| {
             tracing::info!(model = %unloaded.0, precision = ?unloaded.1, "model unloaded to make room");
@@ -252,190 +258,4 @@ fn weights(params: &EncoderParams) -> impl Iterator<Item = (ModelId, Precision)>
 }
 
 #[cfg(test)]
-mod tests {
-    use std::num::NonZeroUsize;
-    use std::path::Path;
-
-    use twofold_encode::DeviceSpec;
-    use twofold_storage::Fault;
-    use twofold_types::{Details, Embedding, Role};
-
-    use super::*;
-
-    /// A directory with two small models, `t/bert` and `t/roberta`.
-    fn two_models(budget_bytes: u64) -> (Models, tempfile::TempDir) {
-        let dir = tempfile::tempdir().unwrap();
-        let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("encode/tests/fixtures/families");
-        for model in ["bert", "roberta"] {
-            copy(&fixtures.join(model), &dir.path().join("t").join(model));
-        }
-        let device = DeviceSpec::Cpu.open().unwrap();
-        (
-            Models::new(dir.path().to_owned(), Endpoints::default(), device, budget_bytes, None),
-            dir,
-        )
-    }
-
-    fn copy(from: &Path, to: &Path) {
-        std::fs::create_dir_all(to).unwrap();
-        for entry in std::fs::read_dir(from).unwrap().map(Result::unwrap) {
-            let to = to.join(entry.file_name());
-            if entry.path().is_dir() {
-                copy(&entry.path(), &to);
-            } else {
-                std::fs::copy(entry.path(), to).unwrap();
-            }
-        }
-    }
-
-    fn params(model: &str) -> EncoderParams {
-        EncoderParams::new(ModelId::new(model))
-    }
-
-    fn loaded(models: &Models) -> Vec<(String, bool)> {
-        let list = models.list().into_iter();
-        let with_files = list.filter(|info| info.id.as_str() != BM25);
-        with_files.map(|info| (info.id.to_string(), info.loaded)).collect()
-    }
-
-    fn embed(encoder: &dyn Encoder) -> Embedding {
-        let tokens = encoder.tokenizer(Role::Document).tokenize(&["a text"], Role::Document);
-        encoder.encode(&tokens.unwrap(), Role::Document).unwrap().remove(0)
-    }
-
-    #[test]
-    fn the_least_recently_used_model_makes_room_and_whoever_holds_it_goes_on() {
-        let (models, _dir) = two_models(1);
-        let bert = models.get(&params("t/bert")).unwrap();
-        let before = embed(bert.as_ref());
-        models.get(&params("t/roberta")).unwrap();
-        assert_eq!(
-            loaded(&models),
-            [("t/bert".to_owned(), false), ("t/roberta".to_owned(), true)]
-        );
-        assert_eq!(embed(bert.as_ref()), before);
-        let again = models.get(&params("T/Bert")).unwrap();
-        assert!(!Arc::ptr_eq(&again, &bert));
-        assert_eq!(embed(again.as_ref()), before);
-        assert_eq!(
-            loaded(&models),
-            [("t/bert".to_owned(), true), ("t/roberta".to_owned(), false)]
-        );
-    }
-
-    #[test]
-    fn encoders_of_one_model_share_its_weights() {
-        let (models, _dir) = two_models(u64::MAX);
-        let whole = models.get(&params("t/bert")).unwrap();
-        let bytes = models.loaded_bytes();
-        let short = EncoderParams {
-            dimensions: NonZeroUsize::new(8),
-            ..params("t/bert")
-        };
-        let short = models.get(&short).unwrap();
-        assert_eq!((short.space().dimensions(), models.loaded_bytes()), (Some(8), bytes));
-        let model = &models.list()[0];
-        let Some(Details::Encoder(details)) = &model.details else {
-            panic!("{model:?}")
-        };
-        assert_eq!(details.weight_bytes, bytes);
-        assert_ne!(whole.space().dimensions(), Some(8));
-        assert!(Arc::ptr_eq(&whole, &models.get(&params("t/bert")).unwrap()));
-    }
-
-    #[test]
-    fn precisions_of_one_model_are_encoders_of_their_own_and_auto_is_one_of_them() {
-        let (models, _dir) = two_models(u64::MAX);
-        let of = |precision| EncoderParams {
-            precision,
-            ..params("t/bert")
-        };
-        let get = |precision| models.get(&of(precision)).unwrap();
-        let (f32, int8, auto) = (get(Precision::F32), get(Precision::Int8), get(Precision::Auto));
-        assert!(!Arc::ptr_eq(&f32, &int8));
-        // Nobody has measured this model.
-        assert!(Arc::ptr_eq(&auto, &f32));
-        assert_eq!(models.settled(of(Precision::Auto)), of(Precision::F32));
-        assert_ne!(embed(f32.as_ref()), embed(int8.as_ref()));
-        let [bert, roberta, _] = &models.list()[..] else {
-            panic!("two models, and BM25")
-        };
-        assert!(bert.loaded && bert.precisions == [Precision::F32, Precision::Int8]);
-        assert!(!roberta.loaded && roberta.precisions.is_empty());
-    }
-
-    #[test]
-    fn whole_numbers_count_as_such() {
-        let (models, _dir) = two_models(u64::MAX);
-        let in_int8 = EncoderParams {
-            precision: Precision::Int8,
-            ..params("t/bert")
-        };
-        models.get(&params("t/bert")).unwrap();
-        let f32 = models.loaded_bytes();
-        models.get(&in_int8).unwrap();
-        let int8 = models.loaded_bytes() - f32;
-        // Words, positions and norms stay as they are.
-        assert!((f32 / 4 + 1..f32).contains(&int8), "{int8} beside {f32}");
-        let (both, _dir) = two_models(f32 + int8);
-        let (one, _dir) = two_models(f32 + int8 - 1);
-        for (models, loaded) in [(both, 2), (one, 1)] {
-            models.get(&params("t/bert")).unwrap();
-            models.get(&in_int8).unwrap();
-            assert_eq!(models.list()[0].precisions.len(), loaded);
-        }
-    }
-
-    #[test]
-    fn a_model_that_cannot_be_opened_is_listed_with_its_error() {
-        let (models, dir) = two_models(u64::MAX);
-        std::fs::remove_file(dir.path().join("t/bert/tokenizer.json")).unwrap();
-        std::fs::create_dir_all(dir.path().join(".cache/x")).unwrap();
-        std::fs::write(dir.path().join("t/roberta/tokenizer.json"), "{").unwrap();
-        let error = |models: &Models, place: usize| models.list()[place].error.clone().unwrap_or_default();
-        assert!(error(&models, 0).contains("tokenizer.json"), "{}", error(&models, 0));
-        assert_eq!(error(&models, 1), "", "its tokenizer is read when it is loaded");
-        assert!(models.get(&params("t/roberta")).is_err());
-        assert!(error(&models, 1).contains("not a tokenizer"), "{}", error(&models, 1));
-        let names: Vec<String> = models.list().iter().map(|info| info.id.to_string()).collect();
-        assert_eq!(names, ["t/bert", "t/roberta", "Qdrant/bm25"]);
-    }
-
-    #[test]
-    fn a_cross_encoder_makes_no_embeddings_and_an_encoder_no_scores() {
-        let (models, dir) = two_models(u64::MAX);
-        let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("encode/tests/fixtures/cross_encoders");
-        std::fs::remove_dir_all(dir.path().join("t/roberta")).unwrap();
-        copy(&fixtures.join("distilbert"), &dir.path().join("t/reranker"));
-        assert_eq!(models.default_model().unwrap().as_str(), "t/bert");
-        assert_eq!(models.default_cross_encoder().unwrap().as_str(), "t/reranker");
-        let error = models.get(&params("t/reranker")).err().unwrap();
-        assert!(
-            error.fault() == Fault::Caller && error.to_string().contains("it is a cross-encoder"),
-            "{error}"
-        );
-        let error = models.cross_encoder(&ModelId::new("t/bert")).err().unwrap();
-        assert!(
-            error.fault() == Fault::Caller && error.to_string().contains("no cross-encoder"),
-            "{error}"
-        );
-        assert_eq!(models.loaded_bytes(), 0, "neither was loaded for that");
-        models.cross_encoder(&ModelId::new("t/reranker")).unwrap();
-        assert_eq!(
-            loaded(&models),
-            [("t/bert".to_owned(), false), ("t/reranker".to_owned(), true)]
-        );
-    }
-
-    #[test]
-    fn a_request_that_names_no_model_gets_the_configured_or_the_only_one() {
-        let (mut models, dir) = two_models(u64::MAX);
-        let error = models.default_model().unwrap_err().to_string();
-        assert!(error.contains("t/bert, t/roberta"), "{error}");
-        models.default = Some(ModelId::new("t/roberta"));
-        assert_eq!(models.default_model().unwrap().as_str(), "t/roberta");
-        models.default = None;
-        std::fs::remove_dir_all(dir.path().join("t/roberta")).unwrap();
-        assert_eq!(models.default_model().unwrap().as_str(), "t/bert");
-    }
-}
+mod tests;

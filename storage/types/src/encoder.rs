@@ -72,9 +72,11 @@ pub enum Precision {
     /// Floating point numbers of 16 bits with the range of f32, added up in 32, where the processor (AMX) or the GPU multiplies
     /// such, else f32: faster, and the vectors are as good as those of f32 but not the same.
     Bf16,
+    /// Floating point numbers of 16 bits with a smaller range and smaller steps than bf16, on GPUs, else f32.
+    F16,
     /// Whole numbers of 8 bits, on the CPU only: faster, and the vectors are near to those of f32 but not the same.
     Int8,
-    /// The fastest of these on this machine by which the model is known to lose next to nothing: `bf16`, else `int8`, else `f32`. A
+    /// The fastest on this machine by which the model is known to lose next to nothing: `bf16`, else `int8`, else `f32`. A
     /// collection is made with one of these three and keeps it.
     #[default]
     Auto,

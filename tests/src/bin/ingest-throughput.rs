@@ -60,7 +60,7 @@ struct Took {
 fn ingestions(models: &Path, texts: &[String]) -> Result<[Took; 2]> {
     let data = tempfile::tempdir()?;
     let options = Options {
-        device: DeviceSpec::Cpu,
+        devices: vec![DeviceSpec::Cpu],
         ingest_lanes: Some(LANES),
         ..Options::new(data.path(), models)
     };

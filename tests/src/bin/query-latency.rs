@@ -120,7 +120,7 @@ fn main() -> Result<()> {
 
     let data = tempfile::tempdir()?;
     let options = Options {
-        device: DeviceSpec::Cpu,
+        devices: vec![DeviceSpec::Cpu],
         query_cache: 0,
         storage: StorageOptions {
             embedding_cache_bytes: 0,

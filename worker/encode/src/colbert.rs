@@ -3,11 +3,11 @@
 
 use std::{collections::HashSet, sync::Arc};
 
-use candle_core::Result;
+use candle_core::{Result, Tensor};
 use twofold_types::{Distance, Embedding, EmbeddingKind, EmbeddingSpace, EncoderParams, ModelId, Role};
 
 use crate::{
-    Checkpoint, EncodeError, Encoder, Identity, ModelFiles, Tokenizer, Tokens,
+    Checkpoint, EncodeError, Encoder, Identity, ModelFiles, TokenBudget, Tokenizer, Tokens,
     files::LateInteraction,
     pooling::{Stage, normalise},
     settings::refuse,
@@ -62,21 +62,26 @@ impl ColbertEncoder {
         })
     }
 
-    /// One forward pass over `texts`.
-    fn forward(&self, texts: &[&Tokens], role: Role) -> Result<Vec<Embedding>> {
+    /// One forward pass over `texts`: the vectors of all of their tokens.
+    fn forward(&self, texts: &[&Tokens]) -> Result<Tensor> {
         let ids: Vec<&[u32]> = texts.iter().map(|text| text.ids()).collect();
         let seen: Vec<usize> = texts.iter().map(|text| text.seen()).collect();
         let mut tokens = self.checkpoint.network.forward_seeing(&ids, &seen)?;
         for stage in &self.stages {
             tokens = stage.apply(&tokens)?;
         }
-        let mut vectors = normalise(&tokens)?.to_vec2::<f32>()?.into_iter();
+        normalise(&tokens)
+    }
+
+    /// The vectors of each of the texts.
+    fn embeddings(&self, texts: &[&Tokens], role: Role, vectors: &Tensor) -> Result<Vec<Embedding>> {
+        let mut vectors = vectors.to_vec2::<f32>()?.into_iter();
         let kept = |id: u32| role == Role::Query || !self.skipped.contains(&id);
-        let of_text = |ids: &&[u32]| {
-            let of_text = ids.iter().zip(vectors.by_ref());
+        let of_text = |text: &&Tokens| {
+            let of_text = text.ids().iter().zip(vectors.by_ref());
             Embedding::Multi(of_text.filter(|(id, _)| kept(**id)).map(|(_, vector)| vector).collect())
         };
-        Ok(ids.iter().map(of_text).collect())
+        Ok(texts.iter().map(of_text).collect())
     }
 }
 
@@ -93,12 +98,18 @@ impl Encoder for ColbertEncoder {
         &self.tokenizer
     }
 
+    fn budget(&self) -> TokenBudget {
+        self.checkpoint.budget()
+    }
+
     fn identity(&self) -> Option<Identity> {
         self.checkpoint.identity(&self.params)
     }
 
     fn encode(&self, batch: &[Tokens], role: Role) -> std::result::Result<Vec<Embedding>, EncodeError> {
+        let begin = |texts: &[&Tokens]| self.forward(texts);
+        let finish = |texts: &[&Tokens], vectors: Tensor| self.embeddings(texts, role, &vectors);
         self.checkpoint
-            .in_parts(&self.params.model, batch, |texts| self.forward(texts, role))
+            .in_parts(&self.params.model, batch, Tokens::len, begin, finish)
     }
 }

@@ -4,10 +4,10 @@
 
 use std::sync::Arc;
 
-use candle_core::Result;
+use candle_core::{Result, Tensor};
 use twofold_types::{ModelId, ScoreActivation, rerank::TruncationDirection};
 
-use crate::{Checkpoint, EncodeError, batch, network::Head, pair::Pair, pair::PairTokenizer};
+use crate::{Checkpoint, EncodeError, TokenBudget, network::Head, pair::Pair, pair::PairTokenizer};
 
 /// A sequence classifier with one label: the relevance of a document to a query.
 ///
@@ -71,29 +71,22 @@ impl CrossEncoder {
     /// # Errors
     /// [`EncodeError::Forward`]; then no pair has a score.
     pub fn score(&self, pairs: &[Pair]) -> std::result::Result<Vec<f32>, EncodeError> {
-        let lengths: Vec<usize> = pairs.iter().map(Pair::len).collect();
-        let mut scores = vec![0.0; pairs.len()];
-        for part in batch::plan(&lengths, self.checkpoint.options.budget) {
-            let texts: Vec<&Pair> = part.iter().map(|&i| &pairs[i]).collect();
-            let made = self.forward(&texts).map_err(|source| EncodeError::Forward {
-                model: self.model.clone(),
-                texts: part.len(),
-                longest: lengths[part[0]],
-                source: source.into(),
-            })?;
-            for (i, score) in part.into_iter().zip(made) {
-                scores[i] = score;
-            }
-        }
-        Ok(scores)
+        let begin = |pairs: &[&Pair]| self.forward(pairs);
+        let finish = |_: &[&Pair], scores: Tensor| scores.flatten_all()?.to_vec1();
+        self.checkpoint.in_parts(&self.model, pairs, Pair::len, begin, finish)
     }
 
-    /// One forward pass.
-    fn forward(&self, pairs: &[&Pair]) -> Result<Vec<f32>> {
+    /// How many tokens a forward pass has at most.
+    pub fn budget(&self) -> TokenBudget {
+        self.checkpoint.budget()
+    }
+
+    /// One forward pass: `[pairs, 1]`.
+    fn forward(&self, pairs: &[&Pair]) -> Result<Tensor> {
         let ids: Vec<&[u32]> = pairs.iter().map(|pair| pair.ids()).collect();
         let segments: Vec<&[u32]> = pairs.iter().map(|pair| pair.segments()).collect();
         let lengths: Vec<usize> = pairs.iter().map(|pair| pair.len()).collect();
         let hidden = self.checkpoint.network.forward_segments(&ids, &segments)?;
-        self.head.forward(&hidden, &lengths)?.flatten_all()?.to_vec1()
+        self.head.forward(&hidden, &lengths)
     }
 }

@@ -6,14 +6,14 @@ use candle_core::{Result, Tensor};
 use twofold_types::{Embedding, EmbeddingKind, EmbeddingSpace, EncoderParams, ModelId, Role};
 
 use crate::{
-    Checkpoint, EncodeError, Encoder, Identity, Tokenizer, Tokens,
+    Checkpoint, EncodeError, Encoder, Identity, TokenBudget, Tokenizer, Tokens,
     network::ranges,
     pooling::{Stage, normalise, pool},
     settings::{Settings, refuse},
     tokenizer::Pieces,
 };
 
-/// A sentence encoder of any family, in f32. One set of weights serves both roles.
+/// A sentence encoder of any family. One set of weights serves both roles.
 pub struct DenseEncoder {
     params: EncoderParams,
     tokenizer: Tokenizer,
@@ -35,8 +35,8 @@ impl DenseEncoder {
         })
     }
 
-    /// One forward pass over `texts`.
-    fn forward(&self, texts: &[&Tokens]) -> Result<Vec<Vec<f32>>> {
+    /// One forward pass over `texts`: `[texts, dimensions]`.
+    fn forward(&self, texts: &[&Tokens]) -> Result<Tensor> {
         let ids: Vec<&[u32]> = texts.iter().map(|text| text.ids()).collect();
         let hidden = self.checkpoint.network.forward(&ids)?;
         let lengths: Vec<usize> = ids.iter().map(|ids| ids.len()).collect();
@@ -54,7 +54,7 @@ impl DenseEncoder {
         if self.settings.truncates {
             vectors = normalise(&vectors.narrow(1, 0, self.settings.dimensions)?.contiguous()?)?;
         }
-        vectors.to_vec2()
+        Ok(vectors)
     }
 }
 
@@ -74,13 +74,20 @@ impl Encoder for DenseEncoder {
         &self.tokenizer
     }
 
+    fn budget(&self) -> TokenBudget {
+        self.checkpoint.budget()
+    }
+
     fn identity(&self) -> Option<Identity> {
         self.checkpoint.identity(&self.params)
     }
 
     fn encode(&self, batch: &[Tokens], _role: Role) -> std::result::Result<Vec<Embedding>, EncodeError> {
-        let forward = |texts: &[&Tokens]| self.forward(texts);
-        let vectors = self.checkpoint.in_parts(&self.params.model, batch, forward)?;
+        let begin = |texts: &[&Tokens]| self.forward(texts);
+        let finish = |_: &[&Tokens], vectors: Tensor| vectors.to_vec2();
+        let vectors = self
+            .checkpoint
+            .in_parts(&self.params.model, batch, Tokens::len, begin, finish)?;
         Ok(vectors.into_iter().map(Embedding::Dense).collect())
     }
 }

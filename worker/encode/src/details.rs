@@ -6,7 +6,7 @@ use twofold_types::{
 };
 
 use crate::{
-    DeviceSpec, EncodeError, ModelFiles,
+    Device, DeviceSpec, EncodeError, ModelFiles,
     colbert::late_space,
     cpu::Instructions,
     files::{Head, StageModule},
@@ -31,7 +31,7 @@ impl ModelFiles {
                 max_tokens: self.max_tokens(),
                 activation: classifier.activation,
                 licence: known.map(|known| known.licence.to_owned()),
-                weight_bytes: self.weight_bytes(Precision::F32)?,
+                weight_bytes: self.weight_bytes(Precision::F32, &DeviceSpec::Cpu.open()?)?,
             }));
         }
         let settings = Settings::resolve(self, &EncoderParams::new(model.clone()))?;
@@ -60,17 +60,17 @@ impl ModelFiles {
             },
             query_model: known.and_then(|known| known.query_model.map(ModelId::new)),
             licence: known.and_then(|known| known.licence.map(str::to_owned)),
-            weight_bytes: self.weight_bytes(Precision::F32)?,
+            weight_bytes: self.weight_bytes(Precision::F32, &DeviceSpec::Cpu.open()?)?,
         }))
     }
 
-    /// Bytes that the weights take once they are loaded to compute in that precision, whatever precision the files have.
+    /// Bytes that the weights take once they are loaded to compute in that precision on such a device, whatever precision the files
+    /// have.
     ///
     /// # Errors
     /// [`EncodeError::ReadFile`] and [`EncodeError::Weights`], naming the file.
-    pub fn weight_bytes(&self, precision: Precision) -> Result<u64, EncodeError> {
-        let device = DeviceSpec::Cpu.open()?;
-        let bytes = |weights: &WeightFiles| Ok(Weights::open(weights, &device)?.bytes());
+    pub fn weight_bytes(&self, precision: Precision, device: &Device) -> Result<u64, EncodeError> {
+        let bytes = |weights: &WeightFiles| Ok(Weights::open(weights, device)?.bytes());
         let dense = self.stages().iter().filter_map(|stage| match stage {
             // ColBERT's linear layer lies beside the network.
             StageModule::Dense(dense) if dense.weights != *self.weights() => Some(&dense.weights),
@@ -83,8 +83,9 @@ impl ModelFiles {
         // Whole numbers take a quarter, and the scales of rows and columns next to nothing; bf16 takes half.
         let saved = match precision {
             Precision::Int8 => 3 * self.description().product_weights(),
+            Precision::Bf16 | Precision::F16 if !device.is_cpu() => bytes(self.weights())? / 2,
             Precision::Bf16 if Instructions::chosen().has_bf16() => 2 * self.description().product_weights(),
-            Precision::F32 | Precision::Bf16 | Precision::Auto => 0,
+            Precision::F32 | Precision::F16 | Precision::Bf16 | Precision::Auto => 0,
         };
         Ok((files + self.tied_bytes()?).saturating_sub(saved))
     }

@@ -32,6 +32,11 @@ pub trait Encoder: Send + Sync {
         false
     }
 
+    /// How many tokens a forward pass over documents has at most; larger batches are split.
+    fn budget(&self) -> TokenBudget {
+        TokenBudget::default()
+    }
+
     /// What its embeddings of documents depend on beside the text, where they are worth keeping. None where encoding takes no longer
     /// than reading, and where a model's files cannot be read any more. The first call reads the weights.
     fn identity(&self) -> Option<Identity> {

@@ -156,6 +156,20 @@ pub enum EncodeError {
         /// The driver's answer.
         source: Source,
     },
+    /// One device was named several times.
+    #[error("device {device} is named twice")]
+    DeviceTwice {
+        /// The device.
+        device: DeviceSpec,
+    },
+    /// Several devices were named that do not work together.
+    #[error(
+        "device {device} cannot be one of several; accepted: one device, or several of the form cuda:N, as in cuda:0,cuda:1"
+    )]
+    UnlikeDevices {
+        /// One that is no CUDA device.
+        device: DeviceSpec,
+    },
     /// The tokenizer could not make tokens of a text.
     #[error("text {index} of the batch cannot be tokenised: {source}")]
     Tokenize {

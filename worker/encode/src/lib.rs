@@ -48,6 +48,7 @@ mod pair;
 mod pooling;
 mod precision;
 mod remote;
+mod replicas;
 mod settings;
 mod similarity;
 mod splade;
@@ -75,6 +76,7 @@ pub use precision::settled;
 pub use remote::{
     Endpoint, Endpoints, EndpointsError, RemoteEncoder, RemoteError, RemoteReranker, RemoteScores, http_client,
 };
+pub use replicas::Replicas;
 pub use similarity::cosine;
 pub use splade::SpladeEncoder;
 pub use tokenizer::{Tokenizer, Tokens};

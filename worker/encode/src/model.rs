@@ -4,7 +4,7 @@ use std::{path::Path, sync::Arc};
 
 use twofold_types::{Embedding, EncoderParams, ModelId, Role};
 
-use crate::{DeviceSpec, EncodeError, EncodeOptions, Encoder, ModelFiles, open_encoder};
+use crate::{DeviceSpec, EncodeError, EncodeOptions, Encoder, ModelFiles, TokenBudget, open_encoder};
 
 /// A loaded model that takes plain texts: tokeniser and encoder together.
 #[derive(Clone)]
@@ -21,13 +21,12 @@ impl Model {
     pub fn open(dir: impl AsRef<Path>, device: DeviceSpec) -> Result<Self, EncodeError> {
         let files = ModelFiles::open(dir)?;
         let id = id_of(files.dir());
-        open_encoder(
-            &files,
-            &EncoderParams::new(id),
-            &device.open()?,
-            EncodeOptions::default(),
-        )
-        .map(Self::from)
+        let device = device.open()?;
+        let options = EncodeOptions {
+            budget: TokenBudget::of(&device),
+            ..EncodeOptions::default()
+        };
+        open_encoder(&files, &EncoderParams::new(id), &device, options).map(Self::from)
     }
 
     /// One vector per text, in the order of the texts, of a dense model. A text longer than the model's maximum is cut.

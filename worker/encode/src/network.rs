@@ -8,6 +8,8 @@
 mod activation;
 mod attention;
 mod description;
+#[cfg(feature = "flash-attention")]
+mod flash;
 mod gate;
 mod head;
 mod head_norm;
@@ -20,7 +22,7 @@ mod rotary;
 mod rows;
 mod vocabulary_head;
 
-use candle_core::{Device, Result, Tensor};
+use candle_core::{DType, Device, Result, Tensor};
 
 pub(crate) use self::{
     activation::Activation,
@@ -60,12 +62,12 @@ pub(crate) struct Network {
 }
 
 impl Network {
-    /// Loads the network that the files describe.
+    /// Loads the network that the files describe, to compute in numbers of this type.
     ///
     /// # Errors
     /// [`EncodeError::ReadFile`] and [`EncodeError::Weights`], naming the file.
-    pub fn open(files: &ModelFiles, device: &crate::Device) -> std::result::Result<Self, EncodeError> {
-        let weights = Weights::open(files.weights(), device)?;
+    pub fn open(files: &ModelFiles, device: &crate::Device, dtype: DType) -> std::result::Result<Self, EncodeError> {
+        let weights = Weights::open(files.weights(), device)?.in_dtype(dtype);
         Self::load(&weights, files.description(), device.candle()).map_err(|source| files.weights().at_fault(source))
     }
 
@@ -87,7 +89,7 @@ impl Network {
                     Some(known) => known,
                     None => {
                         let (width, positions) = (description.head_width, description.max_tokens);
-                        rotaries.push(Rotary::new(base, width, positions, device)?);
+                        rotaries.push(Rotary::new(base, width, positions)?.beside(weights)?);
                         rotaries.len() - 1
                     }
                 }),
@@ -95,7 +97,7 @@ impl Network {
             let of_layer = match offsets.iter().find(|(reach, _)| *reach == kind.reach) {
                 Some((_, known)) => known.clone(),
                 None => {
-                    let made = offsets_of(weights, description, kind.reach, device)?;
+                    let made = offsets_of(weights, description, kind.reach)?;
                     offsets.push((kind.reach, made.clone()));
                     made
                 }
@@ -125,9 +127,9 @@ impl Network {
         observed.map(|linear| Ok(linear.quantised()))
     }
 
-    /// The network with its products in bf16, where the device has such.
+    /// The network with its products in bf16, where it is on a CPU that has such.
     pub fn in_bf16(self) -> Result<Self> {
-        self.map(Linear::in_bf16)
+        self.map(|linear| Ok(linear.in_bf16()))
     }
 
     fn map(self, change: impl Fn(Linear) -> Result<Linear>) -> Result<Self> {
@@ -138,7 +140,7 @@ impl Network {
         })
     }
 
-    /// The vectors of all tokens of the texts, one text after another: `[n, hidden]`.
+    /// The vectors of all tokens of the texts, one text after another, in f32: `[n, hidden]`.
     pub fn forward(&self, texts: &[&[u32]]) -> Result<Tensor> {
         self.run(texts, self.positions.rows_of(texts), &lengths(texts))
     }
@@ -165,7 +167,7 @@ impl Network {
 
     /// `rows` are those of `places`, for every token.
     fn run(&self, texts: &[&[u32]], rows: Vec<u32>, seen: &[usize]) -> Result<Tensor> {
-        let batch = Packed::new(texts, seen, &self.device)?;
+        let batch = Packed::new(texts, seen, &self.words)?;
         let mut hidden = self.embed(rows, &batch)?;
         let turns: Vec<Turns> = self
             .rotaries
@@ -175,9 +177,10 @@ impl Network {
         for layer in &self.layers {
             hidden = layer.forward(hidden, &batch, &turns)?;
         }
-        self.final_norm
-            .as_ref()
-            .map_or(Ok(hidden.clone()), |norm| norm.of(&hidden))
+        if let Some(norm) = &self.final_norm {
+            hidden = norm.over(hidden)?;
+        }
+        hidden.to_dtype(DType::F32)
     }
 
     fn embed(&self, rows: Vec<u32>, batch: &Packed) -> Result<Tensor> {
@@ -251,21 +254,76 @@ fn lengths(texts: &[&[u32]]) -> Vec<usize> {
     texts.iter().map(|text| text.len()).collect()
 }
 
-fn offsets_of(weights: &Weights, description: &Description, reach: Reach, device: &Device) -> Result<Option<Offsets>> {
+fn offsets_of(weights: &Weights, description: &Description, reach: Reach) -> Result<Option<Offsets>> {
     let Description { heads, max_tokens, .. } = *description;
-    match description.distance_bias {
-        None if reach == Reach::All => Ok(None),
-        None => Offsets::new(1, max_tokens, reach, |_, _| 0.0, device).map(Some),
+    let made = match description.distance_bias {
+        None if reach == Reach::All => return Ok(None),
+        None => Offsets::new(1, max_tokens, reach, |_, _| 0.0),
         Some(DistanceBias::Alibi) => {
             let slopes = alibi_slopes(heads);
             let bias = |head: usize, distance: isize| -slopes[head] * distance.unsigned_abs() as f32;
-            Offsets::new(heads, max_tokens, reach, bias, device).map(Some)
+            Offsets::new(heads, max_tokens, reach, bias)
         }
         Some(DistanceBias::Buckets(buckets)) => {
             let learned = weights.get(&format!("{}.weight", description.names.distances), (buckets, heads))?;
-            let learned = learned.to_vec2::<f32>()?;
+            let learned = learned.to_dtype(DType::F32)?.to_vec2::<f32>()?;
             let bias = |head: usize, distance: isize| learned[bucket(distance, buckets)][head];
-            Offsets::new(heads, max_tokens, reach, bias, device).map(Some)
+            Offsets::new(heads, max_tokens, reach, bias)
+        }
+    };
+    made?.beside(weights).map(Some)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::{DeviceSpec, cosine};
+
+    const FAMILIES: [&str; 9] = [
+        "bert",
+        "distilbert",
+        "jina",
+        "modernbert",
+        "mpnet",
+        "nomic",
+        "qwen3",
+        "roberta",
+        "xlm_roberta",
+    ];
+
+    fn open(family: &str, dtype: DType) -> Network {
+        let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/families");
+        let files = ModelFiles::open(fixtures.join(family)).unwrap();
+        Network::open(&files, &DeviceSpec::Cpu.open().unwrap(), dtype).unwrap()
+    }
+
+    /// In 16 bits all operations are those of candle that other devices have, texts side by side with a mask.
+    #[test]
+    fn candles_operations_in_16_bits_equal_ours_in_f32() {
+        let texts: Vec<Vec<u32>> = [9, 1, 17, 4]
+            .map(|len| (0..len).map(|i| (i * 31 + len) % 60 + 5).collect())
+            .into();
+        let texts: Vec<&[u32]> = texts.iter().map(Vec::as_slice).collect();
+        for family in FAMILIES {
+            let ours = open(family, DType::F32);
+            for (dtype, tolerance) in [(DType::F16, 1e-4), (DType::BF16, 5e-3)] {
+                let candles = open(family, dtype);
+                for seen in [lengths(&texts), vec![5, 1, 17, 2]] {
+                    let [ours, candles] = [&ours, &candles].map(|network| {
+                        let vectors = network.forward_seeing(&texts, &seen).unwrap();
+                        vectors.to_vec2::<f32>().unwrap()
+                    });
+                    for (token, (ours, candles)) in ours.iter().zip(&candles).enumerate() {
+                        let distance = 1.0 - cosine(ours, candles);
+                        assert!(
+                            distance <= tolerance,
+                            "{family} in {dtype:?}, token {token}: {distance}"
+                        );
+                    }
+                }
+            }
         }
     }
 }

@@ -1,6 +1,6 @@
 //! What a network computes in: which precision is taken where the choice is ours, and what it takes to quantise.
 
-use candle_core::Error;
+use candle_core::{DType, Error};
 use twofold_types::{EncoderParams, Precision};
 
 use crate::{Device, EncodeError, ModelFiles, cpu::Instructions, network::Network};
@@ -56,6 +56,15 @@ pub fn settled(params: &EncoderParams, device: &Device) -> Precision {
         }
         Precision::Auto => Precision::F32,
         named => named,
+    }
+}
+
+/// What a network is loaded as. On the CPU products alone may be in fewer bits.
+pub(crate) fn dtype(precision: Precision, device: &Device) -> DType {
+    match precision {
+        Precision::Bf16 if !device.is_cpu() => DType::BF16,
+        Precision::F16 if !device.is_cpu() => DType::F16,
+        Precision::Bf16 | Precision::F16 | Precision::F32 | Precision::Int8 | Precision::Auto => DType::F32,
     }
 }
 

@@ -3,12 +3,12 @@
 
 use std::sync::Arc;
 
-use candle_core::Result;
+use candle_core::{Result, Tensor};
 use twofold_types::{Embedding, EmbeddingKind, EmbeddingSpace, EncoderParams, ModelId, Role, SparseVector};
 
 use crate::{
-    Checkpoint, EncodeError, Encoder, Identity, Tokenizer, Tokens, network::VocabularyHead, settings::refuse,
-    tokenizer::Pieces,
+    Checkpoint, EncodeError, Encoder, Identity, TokenBudget, Tokenizer, Tokens, network::VocabularyHead,
+    settings::refuse, tokenizer::Pieces,
 };
 
 /// What embeddings of such a model are.
@@ -45,11 +45,16 @@ impl SpladeEncoder {
         })
     }
 
-    /// One forward pass over `texts`.
-    fn forward(&self, texts: &[&Tokens]) -> Result<Vec<Embedding>> {
+    /// The vectors of all tokens of `texts`.
+    fn forward(&self, texts: &[&Tokens]) -> Result<Tensor> {
         let ids: Vec<&[u32]> = texts.iter().map(|text| text.ids()).collect();
-        let lengths: Vec<usize> = ids.iter().map(|ids| ids.len()).collect();
-        let best = self.head.best(&self.checkpoint.network.forward(&ids)?, &lengths)?;
+        self.checkpoint.network.forward(&ids)
+    }
+
+    /// The terms of each of the texts.
+    fn embeddings(&self, texts: &[&Tokens], hidden: &Tensor) -> Result<Vec<Embedding>> {
+        let lengths: Vec<usize> = texts.iter().map(|text| text.len()).collect();
+        let best = self.head.best(hidden, &lengths)?;
         Ok(best.iter().map(|best| weighted(best)).collect())
     }
 }
@@ -74,12 +79,18 @@ impl Encoder for SpladeEncoder {
         &self.tokenizer
     }
 
+    fn budget(&self) -> TokenBudget {
+        self.checkpoint.budget()
+    }
+
     fn identity(&self) -> Option<Identity> {
         self.checkpoint.identity(&self.params)
     }
 
     fn encode(&self, batch: &[Tokens], _role: Role) -> std::result::Result<Vec<Embedding>, EncodeError> {
+        let begin = |texts: &[&Tokens]| self.forward(texts);
+        let finish = |texts: &[&Tokens], hidden: Tensor| self.embeddings(texts, &hidden);
         self.checkpoint
-            .in_parts(&self.params.model, batch, |texts| self.forward(texts))
+            .in_parts(&self.params.model, batch, Tokens::len, begin, finish)
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use twofold_types::{Embedding, EmbeddingSpace, ModelId, Role};
 
-use crate::{EncodeError, Encoder, Identity, Tokenizer, Tokens};
+use crate::{EncodeError, Encoder, Identity, TokenBudget, Tokenizer, Tokens};
 
 /// An encoder made of two, each for one role. Their tokenizers may differ; their vectors have one kind and one length.
 pub struct TwoTowers {
@@ -53,6 +53,10 @@ impl Encoder for TwoTowers {
 
     fn is_remote(&self, role: Role) -> bool {
         self.tower(role).is_remote(role)
+    }
+
+    fn budget(&self) -> TokenBudget {
+        self.document.budget()
     }
 
     fn identity(&self) -> Option<Identity> {

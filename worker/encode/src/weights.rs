@@ -48,12 +48,13 @@ impl WeightFiles {
     }
 }
 
-/// Opened weights, below a prefix of names. Every tensor taken from them is converted to f32 and copied to the device.
+/// Opened weights, below a prefix of names. Every tensor taken from them is copied to the device, as numbers of one type.
 #[derive(Clone)]
 pub(crate) struct Weights {
     source: Arc<Source>,
     prefix: String,
     device: Device,
+    dtype: DType,
 }
 
 enum Source {
@@ -63,7 +64,7 @@ enum Source {
 }
 
 impl Weights {
-    /// Opens the files.
+    /// Opens the files, to take tensors of f32.
     ///
     /// # Errors
     /// [`EncodeError::ReadFile`] if one cannot be opened, [`EncodeError::Weights`] if it is not what its name says.
@@ -85,7 +86,18 @@ impl Weights {
             source: Arc::new(source),
             prefix: String::new(),
             device: device.clone(),
+            dtype: DType::F32,
         })
+    }
+
+    /// The same weights as numbers of another type.
+    pub fn in_dtype(self, dtype: DType) -> Self {
+        Self { dtype, ..self }
+    }
+
+    /// The tensor where those of these weights are, as numbers of their type.
+    pub fn beside(&self, tensor: &Tensor) -> Result<Tensor> {
+        tensor.to_dtype(self.dtype)?.to_device(self.device.candle())
     }
 
     /// Bytes that all tensors take when they are loaded, as f32.
@@ -146,7 +158,7 @@ impl Weights {
             }
             .bt());
         }
-        tensor.to_dtype(DType::F32)?.to_device(self.device.candle())
+        self.beside(&tensor)
     }
 }
 

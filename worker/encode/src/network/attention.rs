@@ -5,7 +5,7 @@ use candle_core::{CpuStorage, CustomOp1, CustomOp2, D, Layout, Result, Shape, Te
 use super::{
     offsets::{Offsets, Reach},
     packed::{Packed, Padding},
-    rows::numbers,
+    rows::{is_ours, numbers},
 };
 use crate::cpu::{self, Distances, Instructions};
 
@@ -25,12 +25,16 @@ impl Attention {
     /// Queries, keys and values side by side, `[n, (heads + 2 key_heads) * width]`, to `[n, heads * width]`.
     ///
     /// On the CPU text after text costs neither padding nor copies. On a GPU a thousand small kernels would cost more than
-    /// padding does.
+    /// padding does, unless one of flash attention takes them all.
     pub fn forward(&self, qkv: &Tensor, batch: &Packed) -> Result<Tensor> {
-        match &batch.padding {
-            None => self.by_text(qkv, &batch.lengths, &batch.seen),
-            Some(padding) => self.padded(qkv, batch.lengths.len(), padding),
+        if is_ours(qkv) {
+            return self.by_text(qkv, &batch.lengths, &batch.seen);
         }
+        #[cfg(feature = "flash-attention")]
+        if self.is_flash(qkv, batch) {
+            return self.by_flash(qkv, batch);
+        }
+        self.padded(qkv, batch.lengths.len(), batch.padding()?)
     }
 
     fn by_text(&self, qkv: &Tensor, lengths: &[usize], seen: &[usize]) -> Result<Tensor> {
@@ -45,7 +49,7 @@ impl Attention {
         }
     }
 
-    fn scale(&self) -> f64 {
+    pub(super) fn scale(&self) -> f64 {
         1.0 / (self.width as f64).sqrt()
     }
 
@@ -156,7 +160,7 @@ impl CustomOp2 for OnCpu<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use candle_core::Device;
+    use candle_core::{DType, Device};
 
     fn assert_equal(attention: &Attention) {
         // Texts of more than one block and of more than any window among them.
@@ -167,7 +171,7 @@ mod tests {
         // Of the last two texts not all is seen.
         let seen = [7, 1, 600, 240, 2];
         let by_text = attention.by_text(&qkv, &lengths, &seen).unwrap();
-        let padding = Padding::new(&lengths, &seen, &Device::Cpu).unwrap();
+        let padding = Padding::new(&lengths, &seen, &Device::Cpu, DType::F32).unwrap();
         let padded = attention.padded(&qkv, lengths.len(), &padding).unwrap();
         assert_eq!(by_text.dims(), padded.dims());
         let difference = (by_text - padded).unwrap().abs().unwrap().max_all().unwrap();
@@ -181,8 +185,8 @@ mod tests {
             let bias = |head: usize, distance: isize| (head + 1) as f32 * -0.01 * distance as f32;
             for offsets in [
                 None,
-                Some(Offsets::new(4, 700, reach, bias, &Device::Cpu).unwrap()),
-                Some(Offsets::new(1, 600, reach, bias, &Device::Cpu).unwrap()),
+                Some(Offsets::new(4, 700, reach, bias).unwrap()),
+                Some(Offsets::new(1, 600, reach, bias).unwrap()),
             ] {
                 assert_equal(&Attention {
                     heads: 4,

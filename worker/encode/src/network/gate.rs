@@ -6,13 +6,13 @@ use candle_core::{CpuStorage, CustomOp1, D, Layout, Result, Shape, Tensor};
 
 use super::{
     Activation,
-    rows::{by_rows, numbers},
+    rows::{by_rows, is_ours, numbers},
 };
 use crate::cpu::kernels;
 
 /// `activation(a) * b`, where y is `[n, 2 width]`, a and b side by side: `[n, width]`.
 pub(super) fn gate(y: &Tensor, activation: Activation) -> Result<Tensor> {
-    if !y.device().is_cpu() {
+    if !is_ours(y) {
         let width = y.dim(D::Minus1)? / 2;
         return activation.by_candle(&y.narrow(D::Minus1, 0, width)?)? * y.narrow(D::Minus1, width, width)?;
     }

@@ -1,8 +1,8 @@
 //! Normalisation of every head's query and key by its root mean square (Qwen3).
 
-use candle_core::{CpuStorage, InplaceOp2, Layout, Result, Tensor};
+use candle_core::{CpuStorage, DType, InplaceOp2, Layout, Result, Tensor};
 
-use super::rows::{by_rows, numbers, numbers_mut};
+use super::rows::{by_rows, is_ours, numbers, numbers_mut};
 use crate::{
     cpu::{Portable, kernels},
     weights::Weights,
@@ -31,7 +31,7 @@ impl HeadNorms {
 
     /// qkv is `[n, (heads + 2 key heads) * width]`; values stay as they are.
     pub fn apply(&self, qkv: Tensor) -> Result<Tensor> {
-        if !qkv.device().is_cpu() {
+        if !is_ours(&qkv) {
             return self.by_candle(&qkv);
         }
         qkv.inplace_op2(&self.gammas, self)?;
@@ -42,9 +42,12 @@ impl HeadNorms {
         let (n, total) = qkv.dims2()?;
         let (heads, width) = self.gammas.dims2()?;
         let normed = qkv.narrow(1, 0, heads * width)?.reshape((n, heads, width))?;
-        let square = normed.sqr()?.mean_keepdim(2)?;
-        let normed = normed
+        // Squares may be beyond what 16 bits hold.
+        let wide = normed.to_dtype(DType::F32)?;
+        let square = wide.sqr()?.mean_keepdim(2)?;
+        let normed = wide
             .broadcast_div(&(square + f64::from(self.eps))?.sqrt()?)?
+            .to_dtype(normed.dtype())?
             .broadcast_mul(&self.gammas)?
             .reshape((n, heads * width))?;
         Tensor::cat(&[normed, qkv.narrow(1, heads * width, total - heads * width)?], 1)

@@ -1,13 +1,16 @@
 //! The linear layers: every matrix product with weights is made here, together with what follows it.
 //!
-//! On the CPU weights are packed when they are loaded, for the products of [`cpu`], and may then be rounded or quantised; on other
-//! devices products are candle's.
+//! On the CPU weights in f32 are packed when they are loaded, for the products of [`cpu`], and may then be rounded or quantised; on
+//! other devices products are candle's.
 
 use std::sync::Mutex;
 
-use candle_core::{CpuStorage, CustomOp1, CustomOp2, DType, Layout, Result, Shape, Tensor, bail};
+use candle_core::{CpuStorage, CustomOp1, CustomOp2, Layout, Result, Shape, Tensor, bail};
 
-use super::{Activation, rows::numbers};
+use super::{
+    Activation,
+    rows::{is_ours, numbers},
+};
 use crate::{
     cpu::{self, Instructions, Then},
     weights::Weights,
@@ -59,7 +62,7 @@ impl Linear {
 
     /// The layer of a weight `[out, in]` and a bias `[out]`.
     pub fn new(weight: Tensor, bias: Option<Tensor>) -> Result<Self> {
-        if !weight.device().is_cpu() {
+        if !is_ours(&weight) {
             return Ok(Self::Tensors(weight.t()?, bias));
         }
         let bias = bias.map(|bias| bias.to_vec1::<f32>()).transpose()?;
@@ -71,13 +74,12 @@ impl Linear {
         )))
     }
 
-    /// Rounds the weights to bf16, where there are products of it.
-    pub fn in_bf16(self) -> Result<Self> {
-        Ok(match self {
+    /// Rounds the weights to bf16, where there are products of it on the CPU.
+    pub fn in_bf16(self) -> Self {
+        match self {
             Self::Packed(linear) => linear.in_bf16().map_or_else(Self::Packed, Self::Bf16),
-            Self::Tensors(weight, bias) => Self::Tensors(weight.to_dtype(DType::BF16)?, bias),
             other => other,
-        })
+        }
     }
 
     /// Begins to look at inputs, where there are products in whole numbers: on the CPU.
@@ -152,7 +154,7 @@ impl Squares {
 }
 
 fn product(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
-    let y = x.to_dtype(weight.dtype())?.matmul(weight)?.to_dtype(x.dtype())?;
+    let y = x.matmul(weight)?;
     bias.map_or(Ok(y.clone()), |bias| y.broadcast_add(bias))
 }
 

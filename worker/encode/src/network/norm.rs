@@ -2,7 +2,7 @@
 
 use candle_core::{CpuStorage, InplaceOp2, Layout, Result, Tensor};
 
-use super::rows::{by_rows, numbers, numbers_mut};
+use super::rows::{by_rows, is_ours, numbers, numbers_mut};
 use crate::{
     cpu::{Portable, kernels},
     weights::Weights,
@@ -49,7 +49,7 @@ impl Norm {
 
     /// `norm(x)`: x is `[n, width]`; on the CPU in place.
     pub fn over(&self, x: Tensor) -> Result<Tensor> {
-        if !x.device().is_cpu() {
+        if !is_ours(&x) {
             return self.by_candle(&x);
         }
         x.inplace_op2(&self.stacked, &self.kind)?;
@@ -58,7 +58,7 @@ impl Norm {
 
     /// `norm(x)`: x is `[n, width]`, and stays as it is.
     pub fn of(&self, x: &Tensor) -> Result<Tensor> {
-        if !x.device().is_cpu() {
+        if !is_ours(x) {
             return self.by_candle(x);
         }
         self.over(x.copy()?)

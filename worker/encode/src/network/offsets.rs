@@ -6,6 +6,7 @@
 use candle_core::{Device, Result, Tensor};
 
 use super::packed::MASKED;
+use crate::weights::Weights;
 
 /// Which keys a query sees.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,13 +50,7 @@ pub(super) struct Offsets {
 
 impl Offsets {
     /// `bias` gives the number of a head and a distance, key minus query; what is out of reach is masked.
-    pub fn new(
-        heads: usize,
-        positions: usize,
-        reach: Reach,
-        bias: impl Fn(usize, isize) -> f32,
-        device: &Device,
-    ) -> Result<Self> {
+    pub fn new(heads: usize, positions: usize, reach: Reach, bias: impl Fn(usize, isize) -> f32) -> Result<Self> {
         let last = positions as isize - 1;
         let number = |head, distance| {
             if reach.sees(distance) {
@@ -69,8 +64,16 @@ impl Offsets {
             .map(|(head, distance)| number(head, distance))
             .collect();
         Ok(Self {
-            table: Tensor::from_vec(table, (heads, 2 * positions - 1), device)?,
+            table: Tensor::from_vec(table, (heads, 2 * positions - 1), &Device::Cpu)?,
             positions,
+        })
+    }
+
+    /// The same beside `weights`.
+    pub fn beside(&self, weights: &Weights) -> Result<Self> {
+        Ok(Self {
+            table: weights.beside(&self.table)?,
+            positions: self.positions,
         })
     }
 

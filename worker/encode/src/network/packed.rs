@@ -1,7 +1,9 @@
 //! The tokens of a batch, one text after another: nothing is padded, so every matrix product is as large as the texts are
 //! and no position but a text's own can reach its result.
 
-use candle_core::{Device, Result, Tensor};
+use std::cell::OnceCell;
+
+use candle_core::{DType, Device, Result, Tensor};
 
 /// Added to the score of a key that must not be seen: e^-30000 is 0, and the number fits f16, unlike f32's minimum.
 pub(super) const MASKED: f32 = -30_000.0;
@@ -15,8 +17,9 @@ pub(super) struct Packed {
     pub lengths: Vec<usize>,
     /// How many tokens of each text, from its first on, the others attend to.
     pub seen: Vec<usize>,
-    /// How the texts lie side by side where attention is one product for all of them: on every device but the CPU.
-    pub padding: Option<Padding>,
+    padding: OnceCell<Padding>,
+    device: Device,
+    dtype: DType,
 }
 
 /// From packed rows to rows of `[texts, longest]` and back.
@@ -31,23 +34,34 @@ pub(super) struct Padding {
 }
 
 impl Packed {
-    /// Of each text, how many of its tokens are `seen`: at least one.
-    pub fn new(texts: &[&[u32]], seen: &[usize], device: &Device) -> Result<Self> {
+    /// Of each text, how many of its tokens are `seen`: at least one. The batch is for a network with weights as `like`.
+    pub fn new(texts: &[&[u32]], seen: &[usize], like: &Tensor) -> Result<Self> {
+        let device = like.device();
         let lengths: Vec<usize> = texts.iter().map(|text| text.len()).collect();
         let positions: Vec<u32> = lengths.iter().flat_map(|&len| 0..len as u32).collect();
-        let padding = (!device.is_cpu()).then(|| Padding::new(&lengths, seen, device));
         Ok(Self {
             ids: Tensor::new(texts.concat(), device)?,
             positions: Tensor::new(positions, device)?,
-            padding: padding.transpose()?,
+            padding: OnceCell::new(),
             seen: seen.to_vec(),
             lengths,
+            device: device.clone(),
+            dtype: like.dtype(),
         })
+    }
+
+    /// How the texts lie side by side where attention is one product for all of them.
+    pub fn padding(&self) -> Result<&Padding> {
+        if let Some(padding) = self.padding.get() {
+            return Ok(padding);
+        }
+        let padding = Padding::new(&self.lengths, &self.seen, &self.device, self.dtype)?;
+        Ok(self.padding.get_or_init(|| padding))
     }
 }
 
 impl Padding {
-    pub fn new(lengths: &[usize], seen: &[usize], device: &Device) -> Result<Self> {
+    pub fn new(lengths: &[usize], seen: &[usize], device: &Device, dtype: DType) -> Result<Self> {
         let longest = lengths.iter().copied().max().unwrap_or(0);
         let (mut padded, mut packed, mut mask) = (Vec::new(), Vec::new(), Vec::new());
         for (text, (start, len)) in ranges(lengths).enumerate() {
@@ -60,7 +74,9 @@ impl Padding {
             longest,
             padded: Tensor::new(padded, device)?,
             packed: Tensor::new(packed, device)?,
-            mask: Tensor::from_vec(mask, (lengths.len(), 1, 1, longest), device)?,
+            mask: Tensor::from_vec(mask, (lengths.len(), 1, 1, longest), &Device::Cpu)?
+                .to_dtype(dtype)?
+                .to_device(device)?,
         })
     }
 }

@@ -4,8 +4,8 @@
 
 use candle_core::{CpuStorage, D, Device, InplaceOp3, Layout, Result, Tensor};
 
-use super::rows::{by_rows, numbers, numbers_mut};
-use crate::cpu::kernels;
+use super::rows::{by_rows, is_ours, numbers, numbers_mut};
+use crate::{cpu::kernels, weights::Weights};
 
 /// The angles of every position, for heads of one width.
 pub(super) struct Rotary {
@@ -22,18 +22,27 @@ pub(super) struct Turns {
 }
 
 impl Rotary {
-    pub fn new(base: f64, width: usize, positions: usize, device: &Device) -> Result<Self> {
+    pub fn new(base: f64, width: usize, positions: usize) -> Result<Self> {
         let half = width / 2;
         // In f32, as the networks were trained.
         let frequency = |i: usize| 1.0 / base.powf(2.0 * i as f64 / width as f64) as f32;
         let angles: Vec<f32> = (0..positions)
             .flat_map(|position| (0..half).map(move |i| position as f32 * frequency(i)))
             .collect();
-        let angles = Tensor::from_vec(angles, (positions, half), device)?;
+        let angles = Tensor::from_vec(angles, (positions, half), &Device::Cpu)?;
         Ok(Self {
             base,
             cos: angles.cos()?,
             sin: angles.sin()?,
+        })
+    }
+
+    /// The same beside `weights`.
+    pub fn beside(&self, weights: &Weights) -> Result<Self> {
+        Ok(Self {
+            base: self.base,
+            cos: weights.beside(&self.cos)?,
+            sin: weights.beside(&self.sin)?,
         })
     }
 
@@ -53,7 +62,7 @@ impl Rotary {
 impl Turns {
     /// Turns the first `heads` heads of every row: x is `[n, more heads * width]`.
     pub fn apply(&self, x: Tensor, heads: usize, width: usize) -> Result<Tensor> {
-        if !x.device().is_cpu() {
+        if !is_ours(&x) {
             return self.by_candle(&x, heads, width);
         }
         x.inplace_op3(&self.cos, &self.sin, &Turn { heads, width })?;
@@ -114,7 +123,7 @@ mod tests {
     #[test]
     fn the_fused_rotation_equals_candles() {
         let (n, heads, width) = (50, 3, 10);
-        let rotary = Rotary::new(10_000.0, width, 64, &Device::Cpu).unwrap();
+        let rotary = Rotary::new(10_000.0, width, 64).unwrap();
         let positions: Vec<u32> = (0..n).map(|i| (i * 7) % 64).collect();
         let turns = rotary.at(&Tensor::new(positions, &Device::Cpu).unwrap()).unwrap();
         let x = Tensor::randn(0f32, 1f32, (n as usize, (heads + 2) * width), &Device::Cpu).unwrap();

@@ -1,10 +1,15 @@
 //! Rows of numbers in candle's storage, for the steps that work on them in place on the CPU.
 
-use candle_core::{CpuStorage, Layout, Result, bail};
+use candle_core::{CpuStorage, DType, Layout, Result, Tensor, bail};
 use rayon::prelude::*;
 
 /// Numbers per task when a pool has more than one thread.
 const TASK: usize = 1 << 15;
+
+/// Whether our own operations take it: f32 on the CPU. All else is left to candle's.
+pub(super) fn is_ours(x: &Tensor) -> bool {
+    x.device().is_cpu() && x.dtype() == DType::F32
+}
 
 /// Calls `work(start, rows)` for pieces of whole rows; `start` is where a piece begins in `all`.
 pub(super) fn by_rows(all: &mut [f32], width: usize, work: impl Fn(usize, &mut [f32]) + Sync) {

@@ -15,7 +15,7 @@ use twofold_types::{Details, ModelId, ScoreActivation, rerank::TruncationDirecti
 
 use crate::{
     families,
-    support::{params, replace},
+    support::{device, params, replace},
 };
 
 const FAMILIES: [&str; 4] = ["bert", "distilbert", "modernbert", "xlm_roberta"];
@@ -52,7 +52,7 @@ fn open(family: &str, budget: TokenBudget) -> Arc<CrossEncoder> {
         budget,
         ..EncodeOptions::default()
     };
-    let checkpoint = Checkpoint::load(&files, &DeviceSpec::Cpu.open().unwrap(), options).unwrap();
+    let checkpoint = Checkpoint::load(&files, &device().open().unwrap(), options).unwrap();
     checkpoint.cross_encoder(&ModelId::new(family)).unwrap()
 }
 

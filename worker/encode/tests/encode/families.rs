@@ -8,10 +8,10 @@ use std::{
 
 use proptest::prelude::*;
 use serde::Deserialize;
-use twofold_encode::{DeviceSpec, Model};
+use twofold_encode::Model;
 use twofold_types::Role;
 
-use crate::support::{Pooled, assert_same, open_with_budget};
+use crate::support::{Pooled, assert_same, device, open_with_budget};
 
 const FAMILIES: [&str; 9] = [
     "bert",
@@ -63,7 +63,7 @@ pub fn reference_of(family: &str) -> Reference {
 }
 
 fn open(family: &str) -> Model {
-    Model::open(dir_of(family), DeviceSpec::Cpu).unwrap()
+    Model::open(dir_of(family), device()).unwrap()
 }
 
 #[test]

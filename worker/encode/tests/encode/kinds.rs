@@ -12,7 +12,7 @@ use twofold_types::{
     Details, Distance, Embedding, EmbeddingKind, EmbeddingSpace, EncoderParams, Pooling, Role, SparseVector,
 };
 
-use crate::support::{assert_same, models_dir, open_with, open_with_budget, params, replace};
+use crate::support::{assert_same, device, models_dir, open_with, open_with_budget, params, replace};
 
 #[derive(Deserialize)]
 struct Reference<T> {
@@ -48,7 +48,7 @@ fn reference_of<T: for<'de> Deserialize<'de>>(name: &str) -> Vec<T> {
 }
 
 fn open(name: &str) -> Model {
-    Model::open(dir_of(name), DeviceSpec::Cpu).unwrap()
+    Model::open(dir_of(name), device()).unwrap()
 }
 
 /// Terms whose weight is too small to be sure of may be in one of the two only.
@@ -100,7 +100,7 @@ fn splade_with_real_weights_equals_the_reference() {
         return;
     }
     let Reference { texts } = serde_json::from_str(include_str!("../fixtures/splade_reference.json")).unwrap();
-    assert_terms(&Model::open(dir, DeviceSpec::Cpu).unwrap(), &texts, 1e-3);
+    assert_terms(&Model::open(dir, device()).unwrap(), &texts, 1e-3);
 }
 
 #[track_caller]

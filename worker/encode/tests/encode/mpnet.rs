@@ -1,10 +1,10 @@
 //! all-mpnet-base-v2 with its real weights, where they are in the models directory.
 
 use serde::Deserialize;
-use twofold_encode::{DeviceSpec, Model};
+use twofold_encode::Model;
 use twofold_types::Role;
 
-use crate::support::{Text, assert_same, models_dir};
+use crate::support::{Text, assert_same, device, models_dir};
 
 /// `tests/fixtures/mpnet_reference.json`.
 #[derive(Deserialize)]
@@ -20,7 +20,7 @@ fn all_mpnet_base_v2_equals_the_reference() {
         return;
     }
     let Reference { texts } = serde_json::from_str(include_str!("../fixtures/mpnet_reference.json")).unwrap();
-    let model = Model::open(dir, DeviceSpec::Cpu).unwrap();
+    let model = Model::open(dir, device()).unwrap();
     let strings: Vec<&str> = texts.iter().map(|text| text.text.as_str()).collect();
     let tokens = model
         .encoder()

@@ -1,9 +1,9 @@
 //! Results equal sentence-transformers'.
 
-use twofold_encode::{DeviceSpec, Model, ModelFiles, cosine};
+use twofold_encode::{Model, ModelFiles, cosine};
 use twofold_types::{Distance, EmbeddingSpace, Pooling, Role};
 
-use crate::support::{MODEL, Pooled, REFERENCE, assert_same, model_dir, norm, replace, variant_of_model};
+use crate::support::{MODEL, Pooled, REFERENCE, assert_same, device, model_dir, norm, replace, variant_of_model};
 
 const NO_NORMALIZE: &str = r#"[
     {"idx": 0, "name": "0", "path": "", "type": "sentence_transformers.models.Transformer"},
@@ -72,7 +72,7 @@ fn pooling_and_normalisation_are_what_the_files_say() {
         replace(dir.path(), "1_Pooling/config.json", &format!(r#"{{"{flag}": true}}"#));
         let files = ModelFiles::open(dir.path()).unwrap();
         assert_eq!(files.pooling(), Some(pooling));
-        assert_unnormalised(&Model::open(dir.path(), DeviceSpec::Cpu).unwrap(), expected);
+        assert_unnormalised(&Model::open(dir.path(), device()).unwrap(), expected);
     }
 }
 
@@ -81,7 +81,7 @@ fn without_modules_json_the_mean_is_taken_and_not_normalised() {
     let dir = variant_of_model();
     std::fs::remove_file(dir.path().join("modules.json")).unwrap();
     assert_unnormalised(
-        &Model::open(dir.path(), DeviceSpec::Cpu).unwrap(),
+        &Model::open(dir.path(), device()).unwrap(),
         &REFERENCE.unnormalised.mean,
     );
 }
@@ -127,7 +127,7 @@ fn weights_with_the_prefix_of_a_larger_model_are_found_by_their_names() {
     ];
     std::fs::write(dir.path().join("model.safetensors"), parts.concat()).unwrap();
 
-    let model = Model::open(dir.path(), DeviceSpec::Cpu).unwrap();
+    let model = Model::open(dir.path(), device()).unwrap();
     let reference = &REFERENCE.texts[4];
     assert_same(
         &model.embed(&[&reference.text], Role::Document).unwrap()[0],
@@ -138,7 +138,7 @@ fn weights_with_the_prefix_of_a_larger_model_are_found_by_their_names() {
 
 #[test]
 fn the_encoder_says_what_it_is() {
-    let model = Model::open(model_dir(), DeviceSpec::Cpu).unwrap();
+    let model = Model::open(model_dir(), device()).unwrap();
     let encoder = model.encoder();
     let space = EmbeddingSpace::Dense {
         dimensions: 384,

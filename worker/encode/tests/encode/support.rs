@@ -53,6 +53,11 @@ impl Reference {
     }
 }
 
+/// Where models run: `TWOFOLD_TEST_DEVICE`, else the CPU.
+pub fn device() -> DeviceSpec {
+    std::env::var("TWOFOLD_TEST_DEVICE").map_or(DeviceSpec::Cpu, |name| name.parse().unwrap())
+}
+
 /// The directory of all-MiniLM-L6-v2: `TWOFOLD_TEST_MODEL`, else the user's cache.
 pub fn model_dir() -> PathBuf {
     let dir = std::env::var_os("TWOFOLD_TEST_MODEL").map_or_else(cached_model, PathBuf::from);
@@ -101,7 +106,7 @@ pub fn params() -> EncoderParams {
 /// The model in `dir` as `params` ask for it.
 pub fn open_with(dir: &Path, params: &EncoderParams, options: EncodeOptions) -> Result<Model, EncodeError> {
     let files = ModelFiles::open(dir)?;
-    open_encoder(&files, params, &DeviceSpec::Cpu.open()?, options).map(Model::from)
+    open_encoder(&files, params, &device().open()?, options).map(Model::from)
 }
 
 /// A copy of the model's directory in which every file is a link, so that a test can replace one.
