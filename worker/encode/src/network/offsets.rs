@@ -86,20 +86,16 @@ impl Offsets {
         self.positions
     }
 
-    /// The column of query `query` and key `key`.
-    fn column(&self, query: usize, key: usize) -> usize {
-        self.positions - 1 + key - query
-    }
-
     /// For every pair of positions below `len`: `[heads or 1, len, len]`.
     pub fn matrix(&self, len: usize) -> Result<Tensor> {
-        let columns: Vec<u32> = (0..len)
-            .flat_map(|query| (0..len).map(move |key| (query, key)))
-            .map(|(query, key)| self.column(query, key) as u32)
-            .collect();
-        let columns = Tensor::new(columns, self.table.device())?;
+        // Made on the device: of long texts it is large.
+        let device = self.table.device();
+        let (first, end) = (self.positions as u32 - 1, (self.positions - 1 + len) as u32);
+        let keys = Tensor::arange(first, end, device)?;
+        let queries = Tensor::arange(0, len as u32, device)?;
+        let columns = keys.unsqueeze(0)?.broadcast_sub(&queries.unsqueeze(1)?)?;
         self.table
-            .index_select(&columns, 1)?
+            .index_select(&columns.flatten_all()?, 1)?
             .reshape((self.table.dim(0)?, len, len))
     }
 }
