@@ -24,7 +24,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 const K: usize = 10;
 /// Points out of a thousand that a filter lets through; the first means no filter.
 const SHARES: [u64; 4] = [1000, 300, 100, 10];
-const EFFORTS: [usize; 14] = [4, 8, 12, 16, 24, 32, 48, 64, 80, 96, 112, 128, 160, 256];
+const EFFORTS: [usize; 16] = [4, 8, 12, 16, 24, 32, 48, 64, 80, 96, 112, 128, 160, 256, 384, 512];
 /// CPU time that a measurement takes at least.
 const LEAST: Duration = Duration::from_millis(800);
 
