@@ -19,8 +19,8 @@ from qdrant_client import QdrantClient, models
 
 MODEL = "sentence-transformers/all-MiniLM-L6-v2"
 POINTS = 4000
-# Eight a core work at a time, and twice as many wait.
-HOLDERS = 24 * os.cpu_count()
+# Eight a core work at a time, and twice as many wait; the others find no room, and ask again.
+HOLDERS = 32 * os.cpu_count()
 PATIENCE = 300
 ANSWERED = re.compile(r"^twofold_http_request_duration_seconds_count\{(.*)\} (\d+)$", re.MULTILINE)
 
