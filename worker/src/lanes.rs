@@ -41,13 +41,13 @@ const WAITING_QUERIES: usize = 1024;
 /// How long documents that a caller waits for stand before a full queue until they are refused.
 const PATIENCE: Duration = Duration::from_secs(30);
 
+const PANICKED: &str = "the encoder panicked";
+
 /// Tokens of one job of an ingest lane; every job is split further by the encoder's own budget. Of a GPU, two batches: it computes the
 /// second while the first is read.
 pub(crate) fn job_tokens(encoder: &dyn Encoder) -> TokenBudget {
     TokenBudget::new(JOB_TOKENS.max(2 * encoder.budget().tokens()))
 }
-
-const PANICKED: &str = "the encoder panicked";
 
 /// Texts of one model to encode together.
 pub(crate) struct Job {

@@ -18,7 +18,7 @@ pub(super) struct Packed {
     /// How many tokens of each text, from its first on, the others attend to.
     pub seen: Vec<usize>,
     padding: OnceCell<Padding>,
-    device: Device,
+    /// Of the network's numbers.
     dtype: DType,
 }
 
@@ -45,7 +45,6 @@ impl Packed {
             padding: OnceCell::new(),
             seen: seen.to_vec(),
             lengths,
-            device: device.clone(),
             dtype: like.dtype(),
         })
     }
@@ -55,7 +54,7 @@ impl Packed {
         if let Some(padding) = self.padding.get() {
             return Ok(padding);
         }
-        let padding = Padding::new(&self.lengths, &self.seen, &self.device, self.dtype)?;
+        let padding = Padding::new(&self.lengths, &self.seen, self.ids.device(), self.dtype)?;
         Ok(self.padding.get_or_init(|| padding))
     }
 }
