@@ -14,6 +14,6 @@ if [ "${1:-}" = --differential ]; then
 else
     "$venv/bin/python" tests/conformance.py "$url"
     "$venv/bin/python" tests/conformance_openai.py "$url"
-    "$venv/bin/python" tests/conformance_upload.py "$url"
+    "$venv/bin/python" tests/conformance_upload.py "$TWOFOLD"
     "$venv/bin/python" tests/differential.py "$url" --seed 1 --seeds 3
 fi
