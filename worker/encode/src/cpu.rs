@@ -14,6 +14,7 @@ mod integers;
 pub(crate) mod kernels;
 mod product;
 mod quantised;
+mod rows;
 mod scratch;
 mod simd;
 mod tile;
@@ -23,7 +24,8 @@ pub(crate) use bf16::Bf16Linear;
 pub(crate) use instructions::Instructions;
 pub(crate) use product::{Linear, Then};
 pub(crate) use quantised::QuantisedLinear;
-pub(crate) use simd::Portable;
+pub(crate) use rows::{RowKernel, by_rows};
+pub(crate) use simd::Simd;
 
 /// Numbers in -1..1, others for every seed.
 #[cfg(test)]

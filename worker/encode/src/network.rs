@@ -20,6 +20,7 @@ mod offsets;
 mod packed;
 mod rotary;
 mod rows;
+mod sum;
 mod vocabulary_head;
 
 use candle_core::{DType, Device, Result, Tensor};
@@ -32,6 +33,7 @@ pub(crate) use self::{
     norm::{Formula, NormKind},
     offsets::Reach,
     packed::ranges,
+    sum::sum_of_rows,
     vocabulary_head::{HeadNames, VocabularyHead},
 };
 use self::{

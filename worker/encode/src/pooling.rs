@@ -5,7 +5,7 @@ use std::sync::Arc;
 use candle_core::{D, Result, Tensor};
 use twofold_types::Pooling;
 
-use crate::network::{Activation, Linear};
+use crate::network::{Activation, Linear, sum_of_rows};
 
 /// Pools one text: `[tokens, dim]` to `[dim]`, the first `skipped` tokens left out. There is no padding among the tokens.
 pub(crate) fn pool(pooling: Pooling, tokens: &Tensor, skipped: usize) -> Result<Tensor> {
@@ -17,7 +17,7 @@ pub(crate) fn pool(pooling: Pooling, tokens: &Tensor, skipped: usize) -> Result<
     let tokens = tokens.narrow(0, skipped, count)?;
     match pooling {
         Pooling::Cls => tokens.get(0),
-        Pooling::Mean => tokens.mean(0),
+        Pooling::Mean => sum_of_rows(&tokens)? / count as f64,
         Pooling::Max => tokens.max(0),
         Pooling::LastToken => tokens.get(count - 1),
         Pooling::WeightedMean => {
@@ -27,7 +27,7 @@ pub(crate) fn pool(pooling: Pooling, tokens: &Tensor, skipped: usize) -> Result<
             let weights = Tensor::from_vec(weights, (1, count), tokens.device())?;
             weights.matmul(&tokens)?.squeeze(0)? / f64::from(total)
         }
-        Pooling::MeanSqrtLen => tokens.sum(0)? / (count as f64).sqrt(),
+        Pooling::MeanSqrtLen => sum_of_rows(&tokens)? / (count as f64).sqrt(),
     }
 }
 

@@ -30,15 +30,8 @@ pub(super) fn max(row: &[f32]) -> f32 {
     fold(row, f32::NEG_INFINITY, larger, larger)
 }
 
-/// The least and the largest number of the row.
 #[inline(always)]
-pub(super) fn range(row: &[f32]) -> (f32, f32) {
-    let smaller = |a, b| if a < b { a } else { b };
-    (fold(row, f32::INFINITY, smaller, smaller), max(row))
-}
-
-#[inline(always)]
-pub(super) fn add(row: &mut [f32], other: &[f32]) {
+pub(crate) fn add(row: &mut [f32], other: &[f32]) {
     for (x, y) in row.iter_mut().zip(other) {
         *x += y;
     }
@@ -90,7 +83,7 @@ pub(super) fn exponentials<S: Simd>(row: &mut [f32], scale: f32, max: f32) -> f3
         *x = exponential::<S>(scale * (*x - max));
         total += *x;
     }
-    sums.into_iter().fold(total, |a, b| a + b)
+    total + merged(sums, sum)
 }
 
 /// `(row - mean) / sqrt(variance + eps) * gamma + beta`.
@@ -129,7 +122,21 @@ fn fold(row: &[f32], start: f32, step: impl Fn(f32, f32) -> f32, merge: impl Fn(
         }
     }
     let rest = rest.iter().fold(start, |sum, &x| step(sum, x));
-    lanes.into_iter().fold(rest, merge)
+    merge(rest, merged(lanes, &merge))
+}
+
+/// One of all lanes, half by half: steps that the compiler turns into a few vector instructions.
+#[inline(always)]
+fn merged(mut lanes: [f32; LANES], merge: impl Fn(f32, f32) -> f32) -> f32 {
+    let mut half = LANES / 2;
+    while half > 0 {
+        let (low, high) = lanes.split_at_mut(half);
+        for (low, &mut high) in low.iter_mut().zip(high) {
+            *low = merge(*low, high);
+        }
+        half /= 2;
+    }
+    lanes[0]
 }
 
 #[inline(always)]
@@ -212,7 +219,8 @@ fn erf<S: Simd>(x: f32) -> f32 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cpu::instructions::{Instructions, Kernel, run};
+    use crate::cpu::instructions::Instructions;
+    use crate::cpu::rows::{RowKernel, on_rows};
     use candle_core::{Device, Tensor};
 
     fn grid(from: f32, to: f32) -> Vec<f32> {
@@ -240,33 +248,31 @@ mod tests {
         RmsNorm(&'a [f32]),
     }
 
-    struct Applied<'a>(Step<'a>, &'a mut [f32]);
+    /// The step, and the width of its rows.
+    struct Applied<'a>(Step<'a>, usize);
 
-    #[expect(unsafe_code, reason = "a kernel is compiled for instructions that `run` has checked")]
-    impl Kernel for Applied<'_> {
-        type Output = ();
-
+    impl RowKernel for Applied<'_> {
         #[inline(always)]
-        unsafe fn run<S: Simd>(self) {
-            let Self(step, row) = self;
-            match step {
-                Step::Activate(activation) => activate::<S>(row, activation),
-                Step::Exponential => row.iter_mut().for_each(|x| *x = exponential::<S>(*x)),
-                Step::Softmax(factor) => {
-                    let most = max(row);
-                    let total = exponentials::<S>(row, factor, most);
-                    scale(row, 1.0 / total);
+        fn on_rows<S: Simd>(&self, _: usize, rows: &mut [f32]) {
+            for row in rows.chunks_exact_mut(self.1) {
+                match self.0 {
+                    Step::Activate(activation) => activate::<S>(row, activation),
+                    Step::Exponential => row.iter_mut().for_each(|x| *x = exponential::<S>(*x)),
+                    Step::Softmax(factor) => {
+                        let most = max(row);
+                        let total = exponentials::<S>(row, factor, most);
+                        scale(row, 1.0 / total);
+                    }
+                    Step::LayerNorm(gamma, beta) => layer_norm::<S>(row, gamma, beta, 1e-5),
+                    Step::RmsNorm(gamma) => rms_norm::<S>(row, gamma, 1e-5),
                 }
-                Step::LayerNorm(gamma, beta) => layer_norm::<S>(row, gamma, beta, 1e-5),
-                Step::RmsNorm(gamma) => rms_norm::<S>(row, gamma, 1e-5),
             }
         }
     }
 
     fn applied(set: Instructions, step: Step, rows: &[f32], width: usize) -> Vec<f32> {
         let mut rows = rows.to_vec();
-        rows.chunks_exact_mut(width)
-            .for_each(|row| run(set, Applied(step, row)));
+        on_rows(set, &Applied(step, width), 0, &mut rows);
         rows
     }
 

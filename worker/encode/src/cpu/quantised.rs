@@ -170,9 +170,9 @@ impl IntegerKernel for Product<'_> {
         let quantised = scratch.quantised.at_least(n * stride);
         let smoothed = &mut scratch.row.at_least(inputs)[..inputs];
         for (row, to) in x.chunks_exact(inputs).zip(quantised.chunks_exact_mut(stride)) {
-            scratch
-                .ranges
-                .push(quantise::<I::Floats>(row, &linear.factors, smoothed, to));
+            // SAFETY: the caller's.
+            let range = unsafe { quantise::<I::Floats>(row, &linear.factors, smoothed, to) };
+            scratch.ranges.push(range);
         }
         let columns = 2 * I::Floats::WIDTH;
         // As large as the largest tile.
@@ -182,7 +182,7 @@ impl IntegerKernel for Product<'_> {
             let width = columns.min(outputs - column);
             let mut row = 0;
             while row < n {
-                let rows = (n - row).min(I::ROWS);
+                let rows = (n - row).div_ceil((n - row).div_ceil(I::ROWS));
                 let tile = &mut tile[..rows * columns];
                 let quantised = &quantised[row * stride..][..rows * stride];
                 let ranges = &scratch.ranges[row..][..rows];
@@ -214,14 +214,15 @@ impl IntegerKernel for Product<'_> {
 }
 
 /// Quantises a row to `to`; `smoothed` is for the row with its factors.
+///
+/// # Safety
+/// The processor has the instructions of `S`.
 #[inline(always)]
-fn quantise<S: Simd>(row: &[f32], factors: &[f32], smoothed: &mut [f32], to: &mut [u8]) -> Range {
+unsafe fn quantise<S: Simd>(row: &[f32], factors: &[f32], smoothed: &mut [f32], to: &mut [u8]) -> Range {
     // Adding 2^23 rounds to an integer, which then is the lowest bits of the sum.
     const ROUND: f32 = 8_388_608.0;
-    for ((to, x), factor) in smoothed.iter_mut().zip(row).zip(factors) {
-        *to = x * factor;
-    }
-    let (low, high) = kernels::range(smoothed);
+    // SAFETY: the caller's.
+    let (low, high) = unsafe { products::<S>(row, factors, smoothed) };
     let levels = f32::from(LEVELS);
     let scale = (high - low) / levels;
     let inverse = if scale > 0.0 { scale.recip() } else { 0.0 };
@@ -231,6 +232,37 @@ fn quantise<S: Simd>(row: &[f32], factors: &[f32], smoothed: &mut [f32], to: &mu
         *to = (level + ROUND).to_bits() as u8;
     }
     Range { low, scale }
+}
+
+/// Writes `a * b`; returns the least and the largest of these numbers.
+///
+/// # Safety
+/// The processor has the instructions of `S`.
+#[inline(always)]
+unsafe fn products<S: Simd>(a: &[f32], b: &[f32], to: &mut [f32]) -> (f32, f32) {
+    const WIDEST: usize = 16;
+    assert!(a.len() == to.len() && b.len() == to.len() && S::WIDTH <= WIDEST);
+    let whole = to.len() / S::WIDTH * S::WIDTH;
+    let (mut least, mut largest) = ([f32::INFINITY; WIDEST], [f32::NEG_INFINITY; WIDEST]);
+    // SAFETY: the caller's; vectors end where the rows do, or before.
+    unsafe {
+        let [mut low, mut high] = [f32::INFINITY, f32::NEG_INFINITY].map(|x| S::splat(x));
+        for k in (0..whole).step_by(S::WIDTH) {
+            let x = S::multiply(S::load(a.as_ptr().add(k)), S::load(b.as_ptr().add(k)));
+            S::store(to.as_mut_ptr().add(k), x);
+            (low, high) = (S::min(low, x), S::max(high, x));
+        }
+        S::store(least.as_mut_ptr(), low);
+        S::store(largest.as_mut_ptr(), high);
+    }
+    for ((to, a), b) in to.iter_mut().zip(a).zip(b).skip(whole) {
+        *to = a * b;
+        (least[0], largest[0]) = (least[0].min(*to), largest[0].max(*to));
+    }
+    (
+        least.into_iter().fold(f32::INFINITY, f32::min),
+        largest.into_iter().fold(f32::NEG_INFINITY, f32::max),
+    )
 }
 
 /// Computes some rows of a panel, with the bias.

@@ -2,8 +2,6 @@
 
 use candle_core::{Result, Tensor};
 
-use crate::cpu::{Portable, kernels};
-
 /// An activation, by its formula.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Activation {
@@ -31,10 +29,6 @@ impl Activation {
             "tanh" => Some(Self::Tanh),
             _ => None,
         }
-    }
-
-    pub(super) fn of_row(self, row: &mut [f32]) {
-        kernels::activate::<Portable>(row, self);
     }
 
     pub(crate) fn by_candle(self, x: &Tensor) -> Result<Tensor> {

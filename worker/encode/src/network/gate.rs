@@ -6,9 +6,9 @@ use candle_core::{CpuStorage, CustomOp1, D, Layout, Result, Shape, Tensor};
 
 use super::{
     Activation,
-    rows::{by_rows, is_ours, numbers},
+    rows::{is_ours, numbers},
 };
-use crate::cpu::kernels;
+use crate::cpu::{RowKernel, Simd, by_rows, kernels};
 
 /// `activation(a) * b`, where y is `[n, 2 width]`, a and b side by side: `[n, width]`.
 pub(super) fn gate(y: &Tensor, activation: Activation) -> Result<Tensor> {
@@ -31,15 +31,27 @@ impl CustomOp1 for Gate {
         let (n, both) = layout.shape().dims2()?;
         let width = both / 2;
         let mut gated = vec![0.0; n * width];
-        by_rows(&mut gated, width, |start, rows| {
-            let pairs = y[2 * start..].chunks_exact(both);
-            for (row, pair) in rows.chunks_exact_mut(width).zip(pairs) {
-                let (a, b) = pair.split_at(width);
-                row.copy_from_slice(a);
-                self.0.of_row(row);
-                kernels::multiply(row, b);
-            }
-        });
+        let activation = self.0;
+        by_rows(&mut gated, width, &Gated { activation, width, y });
         Ok((CpuStorage::F32(gated), Shape::from((n, width))))
+    }
+}
+
+struct Gated<'a> {
+    activation: Activation,
+    width: usize,
+    y: &'a [f32],
+}
+
+impl RowKernel for Gated<'_> {
+    #[inline(always)]
+    fn on_rows<S: Simd>(&self, start: usize, rows: &mut [f32]) {
+        let pairs = self.y[2 * start..].chunks_exact(2 * self.width);
+        for (row, pair) in rows.chunks_exact_mut(self.width).zip(pairs) {
+            let (a, b) = pair.split_at(self.width);
+            row.copy_from_slice(a);
+            kernels::activate::<S>(row, self.activation);
+            kernels::multiply(row, b);
+        }
     }
 }

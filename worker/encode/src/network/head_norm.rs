@@ -2,9 +2,9 @@
 
 use candle_core::{CpuStorage, DType, InplaceOp2, Layout, Result, Tensor};
 
-use super::rows::{by_rows, is_ours, numbers, numbers_mut};
+use super::rows::{is_ours, numbers, numbers_mut};
 use crate::{
-    cpu::{Portable, kernels},
+    cpu::{RowKernel, Simd, by_rows, kernels},
     weights::Weights,
 };
 
@@ -63,14 +63,36 @@ impl InplaceOp2 for HeadNorms {
         let gammas = numbers(gammas, of_gammas)?;
         let width = gammas.len() / (self.heads[0] + self.heads[1]);
         let (_, total) = layout.shape().dims2()?;
-        by_rows(numbers_mut(qkv, layout)?, total, |_, rows| {
-            for row in rows.chunks_exact_mut(total) {
-                for (head, gamma) in row.chunks_exact_mut(width).zip(gammas.chunks_exact(width)) {
-                    kernels::rms_norm::<Portable>(head, gamma, self.eps);
-                }
-            }
-        });
+        let eps = self.eps;
+        let norms = OfHeads {
+            total,
+            width,
+            gammas,
+            eps,
+        };
+        by_rows(numbers_mut(qkv, layout)?, total, &norms);
         Ok(())
+    }
+}
+
+struct OfHeads<'a> {
+    /// Numbers of a row, values included.
+    total: usize,
+    /// Numbers of a head.
+    width: usize,
+    gammas: &'a [f32],
+    eps: f32,
+}
+
+impl RowKernel for OfHeads<'_> {
+    #[inline(always)]
+    fn on_rows<S: Simd>(&self, _: usize, rows: &mut [f32]) {
+        for row in rows.chunks_exact_mut(self.total) {
+            let gammas = self.gammas.chunks_exact(self.width);
+            for (head, gamma) in row.chunks_exact_mut(self.width).zip(gammas) {
+                kernels::rms_norm::<S>(head, gamma, self.eps);
+            }
+        }
     }
 }
 

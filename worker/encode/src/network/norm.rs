@@ -2,9 +2,9 @@
 
 use candle_core::{CpuStorage, InplaceOp2, Layout, Result, Tensor};
 
-use super::rows::{by_rows, is_ours, numbers, numbers_mut};
+use super::rows::{is_ours, numbers, numbers_mut};
 use crate::{
-    cpu::{Portable, kernels},
+    cpu::{RowKernel, Simd, by_rows, kernels},
     weights::Weights,
 };
 
@@ -73,16 +73,6 @@ impl Norm {
     }
 }
 
-impl NormKind {
-    fn of_row(self, row: &mut [f32], gamma: &[f32], beta: &[f32]) {
-        let eps = self.eps as f32;
-        match self.formula {
-            Formula::RootMeanSquare => kernels::rms_norm::<Portable>(row, gamma, eps),
-            Formula::Layer | Formula::LayerWithoutBias => kernels::layer_norm::<Portable>(row, gamma, beta, eps),
-        }
-    }
-}
-
 impl InplaceOp2 for NormKind {
     fn name(&self) -> &'static str {
         "norm"
@@ -91,11 +81,28 @@ impl InplaceOp2 for NormKind {
     fn cpu_fwd(&self, y: &mut CpuStorage, y_layout: &Layout, stacked: &CpuStorage, layout: &Layout) -> Result<()> {
         let stacked = numbers(stacked, layout)?;
         let (gamma, beta) = stacked.split_at(stacked.len() / 2);
-        by_rows(numbers_mut(y, y_layout)?, gamma.len(), |_, rows| {
-            for row in rows.chunks_exact_mut(gamma.len()) {
-                self.of_row(row, gamma, beta);
-            }
-        });
+        let kind = *self;
+        by_rows(numbers_mut(y, y_layout)?, gamma.len(), &OfRows { kind, gamma, beta });
         Ok(())
+    }
+}
+
+struct OfRows<'a> {
+    kind: NormKind,
+    gamma: &'a [f32],
+    beta: &'a [f32],
+}
+
+impl RowKernel for OfRows<'_> {
+    #[inline(always)]
+    fn on_rows<S: Simd>(&self, _: usize, rows: &mut [f32]) {
+        let Self { kind, gamma, beta } = *self;
+        let eps = kind.eps as f32;
+        for row in rows.chunks_exact_mut(gamma.len()) {
+            match kind.formula {
+                Formula::RootMeanSquare => kernels::rms_norm::<S>(row, gamma, eps),
+                Formula::Layer | Formula::LayerWithoutBias => kernels::layer_norm::<S>(row, gamma, beta, eps),
+            }
+        }
     }
 }

@@ -4,8 +4,11 @@
 
 use candle_core::{CpuStorage, D, Device, InplaceOp3, Layout, Result, Tensor};
 
-use super::rows::{by_rows, is_ours, numbers, numbers_mut};
-use crate::{cpu::kernels, weights::Weights};
+use super::rows::{is_ours, numbers, numbers_mut};
+use crate::{
+    cpu::{RowKernel, Simd, by_rows, kernels},
+    weights::Weights,
+};
 
 /// The angles of every position, for heads of one width.
 pub(super) struct Rotary {
@@ -102,17 +105,34 @@ impl InplaceOp3 for Turn {
     ) -> Result<()> {
         let (cos, sin) = (numbers(cos, cos_layout)?, numbers(sin, sin_layout)?);
         let (_, total) = x_layout.shape().dims2()?;
-        let half = self.width / 2;
-        by_rows(numbers_mut(x, x_layout)?, total, |start, rows| {
-            let first = start / total;
-            for (i, row) in rows.chunks_exact_mut(total).enumerate() {
-                let angles = (first + i) * half..(first + i + 1) * half;
-                for head in row[..self.heads * self.width].chunks_exact_mut(self.width) {
-                    kernels::rotate(head, &cos[angles.clone()], &sin[angles.clone()]);
-                }
-            }
-        });
+        let turn = self;
+        by_rows(numbers_mut(x, x_layout)?, total, &Turned { turn, total, cos, sin });
         Ok(())
+    }
+}
+
+struct Turned<'a> {
+    turn: &'a Turn,
+    /// Numbers of a row.
+    total: usize,
+    cos: &'a [f32],
+    sin: &'a [f32],
+}
+
+impl RowKernel for Turned<'_> {
+    #[inline(always)]
+    fn on_rows<S: Simd>(&self, start: usize, rows: &mut [f32]) {
+        let Turn { heads, width } = *self.turn;
+        let half = width / 2;
+        let angles = start / self.total * half;
+        let angles = self.cos[angles..]
+            .chunks_exact(half)
+            .zip(self.sin[angles..].chunks_exact(half));
+        for (row, (cos, sin)) in rows.chunks_exact_mut(self.total).zip(angles) {
+            for head in row[..heads * width].chunks_exact_mut(width) {
+                kernels::rotate(head, cos, sin);
+            }
+        }
     }
 }
 
