@@ -17,7 +17,7 @@ use super::{
 };
 
 /// Keys whose scores are held at a time: with 24 queries they fill 48 KiB.
-const KEYS: usize = 16 * kernels::LANES;
+const KEYS: usize = 16 * 32;
 
 /// Tiles of queries that share a pass over the keys.
 const TILES: usize = 4;
@@ -284,19 +284,17 @@ impl Pass<'_> {
                 }
             }
             for (i, total) in totals[..queries].iter_mut().enumerate() {
-                let scores = &mut scores[i * KEYS..][..count.next_multiple_of(kernels::LANES)];
+                let scores = &mut scores[i * KEYS..][..count.next_multiple_of(columns)];
                 let scale = self.attention.place::<S>(head, query + i, block, &mut scores[..count]);
                 scores[count..].fill(LEAST);
-                let max = kernels::larger(total.max, kernels::max(scores));
-                let sum = kernels::exponentials::<S>(scores, scale, max);
-                let carried = kernels::exponential::<S>(scale * (total.max - max));
-                *total = Total {
-                    max,
-                    sum: total.sum * carried + sum,
-                };
+                let max = kernels::larger(total.max, kernels::max::<S>(scores));
+                let mut sum = kernels::exponentials::<S>(scores, scale, max);
                 if started {
+                    let carried = kernels::exponential::<S>(scale * (total.max - max));
+                    sum += total.sum * carried;
                     kernels::scale(&mut sums[i * wide..][..wide], carried);
                 }
+                *total = Total { max, sum };
             }
             for column in (0..wide).step_by(columns) {
                 let mut from = 0;

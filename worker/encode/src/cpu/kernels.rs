@@ -1,11 +1,16 @@
-//! The arithmetic on rows of f32: loops without calls or branches, sums over [`LANES`] accumulators, so that the compiler
-//! turns them into the vector instructions of the set that they are compiled for.
+//! The arithmetic on rows of f32: loops without calls or branches, which the compiler turns into the vector instructions of
+//! the set that they are compiled for. Only where numbers of a row come together are the vectors named, for what it makes of
+//! such sums is as often vectors of two.
+//!
+//! SAFETY of all blocks: the processor has the instructions of `S`. Functions get it from a kernel that [`run`] has called, and
+//! outside of this module nobody can name another.
+//!
+//! [`run`]: super::instructions::run
+
+#![expect(unsafe_code, reason = "rows are folded vector by vector")]
 
 use super::simd::Simd;
 use crate::network::Activation;
-
-/// Independent sums, enough to keep two registers of the widest set busy.
-pub(super) const LANES: usize = 32;
 
 #[inline(always)]
 pub(crate) fn activate<S: Simd>(row: &mut [f32], activation: Activation) {
@@ -26,8 +31,11 @@ pub(super) fn scale(row: &mut [f32], factor: f32) {
 }
 
 #[inline(always)]
-pub(super) fn max(row: &[f32]) -> f32 {
-    fold(row, f32::NEG_INFINITY, larger, larger)
+pub(super) fn max<S: Simd>(row: &[f32]) -> f32 {
+    unsafe {
+        let max = |a, b| S::max(a, b);
+        S::across(fold::<S>(row, f32::NEG_INFINITY, max, max), larger)
+    }
 }
 
 #[inline(always)]
@@ -70,31 +78,21 @@ pub(super) fn exponential<S: Simd>(x: f32) -> f32 {
 /// `exp(scale * (x - max))` for every x of the row; returns their sum.
 #[inline(always)]
 pub(super) fn exponentials<S: Simd>(row: &mut [f32], scale: f32, max: f32) -> f32 {
-    let mut sums = [0.0f32; LANES];
-    let (chunks, rest) = row.as_chunks_mut::<LANES>();
-    for chunk in chunks {
-        for (x, sum) in chunk.iter_mut().zip(&mut sums) {
-            *x = exponential::<S>(scale * (*x - max));
-            *sum += *x;
-        }
-    }
-    let mut total = 0.0;
-    for x in rest {
+    for x in row.iter_mut() {
         *x = exponential::<S>(scale * (*x - max));
-        total += *x;
     }
-    total + merged(sums, sum)
+    sum::<S>(row)
 }
 
 /// `(row - mean) / sqrt(variance + eps) * gamma + beta`.
 #[inline(always)]
 pub(crate) fn layer_norm<S: Simd>(row: &mut [f32], gamma: &[f32], beta: &[f32], eps: f32) {
     let width = row.len() as f32;
-    let mean = fold(row, 0.0, sum, sum) / width;
+    let mean = sum::<S>(row) / width;
     for x in row.iter_mut() {
         *x -= mean;
     }
-    let variance = fold(row, 0.0, |squares, x| S::fused(x, x, squares), sum) / width;
+    let variance = squares::<S>(row) / width;
     let inverse = 1.0 / (variance + eps).sqrt();
     for ((x, gamma), beta) in row.iter_mut().zip(gamma).zip(beta) {
         *x = S::fused(*x * inverse, *gamma, *beta);
@@ -104,44 +102,57 @@ pub(crate) fn layer_norm<S: Simd>(row: &mut [f32], gamma: &[f32], beta: &[f32], 
 /// `row / sqrt(mean square + eps) * gamma`.
 #[inline(always)]
 pub(crate) fn rms_norm<S: Simd>(row: &mut [f32], gamma: &[f32], eps: f32) {
-    let squares = fold(row, 0.0, |squares, x| S::fused(x, x, squares), sum);
-    let inverse = 1.0 / (squares / row.len() as f32 + eps).sqrt();
+    let inverse = 1.0 / (squares::<S>(row) / row.len() as f32 + eps).sqrt();
     for (x, gamma) in row.iter_mut().zip(gamma) {
         *x = *x * inverse * gamma;
     }
 }
 
-/// Folds `step` over the row in [`LANES`] accumulators, which `merge` brings together.
 #[inline(always)]
-fn fold(row: &[f32], start: f32, step: impl Fn(f32, f32) -> f32, merge: impl Fn(f32, f32) -> f32) -> f32 {
-    let mut lanes = [start; LANES];
-    let (chunks, rest) = row.as_chunks::<LANES>();
-    for chunk in chunks {
-        for (lane, &x) in lanes.iter_mut().zip(chunk) {
-            *lane = step(*lane, x);
-        }
+fn sum<S: Simd>(row: &[f32]) -> f32 {
+    unsafe {
+        let add = |a, b| S::add(a, b);
+        S::across(fold::<S>(row, 0.0, add, add), |a, b| a + b)
     }
-    let rest = rest.iter().fold(start, |sum, &x| step(sum, x));
-    merge(rest, merged(lanes, &merge))
 }
 
-/// One of all lanes, half by half: steps that the compiler turns into a few vector instructions.
+/// The sum of the squares.
 #[inline(always)]
-fn merged(mut lanes: [f32; LANES], merge: impl Fn(f32, f32) -> f32) -> f32 {
-    let mut half = LANES / 2;
-    while half > 0 {
-        let (low, high) = lanes.split_at_mut(half);
-        for (low, &mut high) in low.iter_mut().zip(high) {
-            *low = merge(*low, high);
-        }
-        half /= 2;
+fn squares<S: Simd>(row: &[f32]) -> f32 {
+    unsafe {
+        let square = |sum, x| S::multiply_add(x, x, sum);
+        S::across(fold::<S>(row, 0.0, square, |a, b| S::add(a, b)), |a, b| a + b)
     }
-    lanes[0]
+}
+
+/// Folds `step` over the vectors of the row, in two sums which `merge` brings together. A row that ends within vectors goes
+/// on with `neutral`, with which the sums begin.
+#[inline(always)]
+fn fold<S: Simd>(
+    row: &[f32],
+    neutral: f32,
+    step: impl Fn(S::Floats, S::Floats) -> S::Floats,
+    merge: impl Fn(S::Floats, S::Floats) -> S::Floats,
+) -> S::Floats {
+    let mut end = [neutral; 2 * 16];
+    let pairs = row.chunks_exact(2 * S::WIDTH);
+    let rest = pairs.remainder();
+    end[..rest.len()].copy_from_slice(rest);
+    let end = (!rest.is_empty()).then_some(&end[..]);
+    // Two vectors are in every pair, and in the end.
+    unsafe {
+        let (mut even, mut odd) = (S::splat(neutral), S::splat(neutral));
+        for pair in pairs.chain(end) {
+            even = step(even, S::load(pair.as_ptr()));
+            odd = step(odd, S::load(pair.as_ptr().add(S::WIDTH)));
+        }
+        merge(even, odd)
+    }
 }
 
 #[inline(always)]
-fn sum(a: f32, b: f32) -> f32 {
-    a + b
+pub(super) fn smaller(a: f32, b: f32) -> f32 {
+    if a < b { a } else { b }
 }
 
 /// Unlike [`f32::max`] one instruction: there are no NaNs to look after.
@@ -259,8 +270,7 @@ mod tests {
                     Step::Activate(activation) => activate::<S>(row, activation),
                     Step::Exponential => row.iter_mut().for_each(|x| *x = exponential::<S>(*x)),
                     Step::Softmax(factor) => {
-                        let most = max(row);
-                        let total = exponentials::<S>(row, factor, most);
+                        let total = exponentials::<S>(row, factor, max::<S>(row));
                         scale(row, 1.0 / total);
                     }
                     Step::LayerNorm(gamma, beta) => layer_norm::<S>(row, gamma, beta, 1e-5),

@@ -240,29 +240,23 @@ unsafe fn quantise<S: Simd>(row: &[f32], factors: &[f32], smoothed: &mut [f32], 
 /// The processor has the instructions of `S`.
 #[inline(always)]
 unsafe fn products<S: Simd>(a: &[f32], b: &[f32], to: &mut [f32]) -> (f32, f32) {
-    const WIDEST: usize = 16;
-    assert!(a.len() == to.len() && b.len() == to.len() && S::WIDTH <= WIDEST);
+    assert!(a.len() == to.len() && b.len() == to.len());
     let whole = to.len() / S::WIDTH * S::WIDTH;
-    let (mut least, mut largest) = ([f32::INFINITY; WIDEST], [f32::NEG_INFINITY; WIDEST]);
     // SAFETY: the caller's; vectors end where the rows do, or before.
-    unsafe {
+    let (mut least, mut largest) = unsafe {
         let [mut low, mut high] = [f32::INFINITY, f32::NEG_INFINITY].map(|x| S::splat(x));
         for k in (0..whole).step_by(S::WIDTH) {
             let x = S::multiply(S::load(a.as_ptr().add(k)), S::load(b.as_ptr().add(k)));
             S::store(to.as_mut_ptr().add(k), x);
             (low, high) = (S::min(low, x), S::max(high, x));
         }
-        S::store(least.as_mut_ptr(), low);
-        S::store(largest.as_mut_ptr(), high);
-    }
+        (S::across(low, kernels::smaller), S::across(high, kernels::larger))
+    };
     for ((to, a), b) in to.iter_mut().zip(a).zip(b).skip(whole) {
         *to = a * b;
-        (least[0], largest[0]) = (least[0].min(*to), largest[0].max(*to));
+        (least, largest) = (kernels::smaller(least, *to), kernels::larger(largest, *to));
     }
-    (
-        least.into_iter().fold(f32::INFINITY, f32::min),
-        largest.into_iter().fold(f32::NEG_INFINITY, f32::max),
-    )
+    (least, largest)
 }
 
 /// Computes some rows of a panel, with the bias.

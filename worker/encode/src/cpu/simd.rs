@@ -45,6 +45,22 @@ pub(crate) trait Simd: Copy {
         }
     }
 
+    /// One of all numbers of a vector, by halves.
+    #[inline(always)]
+    unsafe fn across(x: Self::Floats, merge: impl Fn(f32, f32) -> f32) -> f32 {
+        let mut lanes = [0.0; 16];
+        // SAFETY: the widest vector fits.
+        unsafe { Self::store(lanes.as_mut_ptr(), x) };
+        let mut half = Self::WIDTH / 2;
+        while half > 0 {
+            for i in 0..half {
+                lanes[i] = merge(lanes[i], lanes[i + half]);
+            }
+            half /= 2;
+        }
+        lanes[0]
+    }
+
     /// `a * b + c` of single numbers, in loops that the compiler turns into vectors; fused where that is an instruction.
     fn fused(a: f32, b: f32, c: f32) -> f32;
 }
