@@ -107,7 +107,8 @@ def main():
     for engine, it in engines.items():
         for workload in WORKLOADS:
             sizes = [it.one] if workload == ONE_AT_A_TIME else it.batches
-            best[engine, workload] = max(sizes, key=lambda size: speed(engine, workload, size))
+            # The faster of two tries: one that was disturbed says nothing about a size.
+            best[engine, workload] = max(sizes, key=lambda size: max(speed(engine, workload, size) for _ in range(2)))
     measured = {key: [] for key in best}
     peaks = []
     for i in range(rounds):

@@ -73,12 +73,9 @@ fn widest() -> usize {
     portable()
 }
 
-fn main() -> Result<(), &'static str> {
+fn main() {
     let before = cpu_time();
     let operations = widest();
-    let (before, after) = before
-        .zip(cpu_time())
-        .ok_or("this system does not tell the CPU time of a process")?;
-    println!("{:.2}", operations as f64 / (after - before).as_secs_f64() / 1e9);
-    Ok(())
+    let spent = cpu_time() - before;
+    println!("{:.2}", operations as f64 / spent.as_secs_f64() / 1e9);
 }
