@@ -1,10 +1,10 @@
 """Measures the encoder beside onnxruntime and torch: one thread, CPU time, tokenisation not included. Every round lets every
-engine encode every workload once, one after the other, and measures the processor's FMA peak, so that a noisy machine
-is unfair to all alike. Before the rounds each engine tries its batch sizes, and keeps the best of each workload.
+engine encode every workload once, one after the other, and measures what the processor can do at most, so that a noisy
+machine is unfair to all alike. Before the rounds each engine tries its batch sizes, and keeps the best of each workload.
 
 usage: bench_encode.py EXAMPLES-DIRECTORY MODEL-DIRECTORY CACHE-DIRECTORY ROUNDS
 Prints a table of tokens per CPU-second: the median over the rounds, the median and the range of the ratios to onnxruntime's
-f32 in the same round, and the share of the peak that the operations of the model itself come to, where they are f32.
+f32 in the same round, and the share of the peak of its kind of numbers that the operations of the model itself come to.
 """
 
 import json
@@ -29,6 +29,8 @@ BASE = "onnxruntime f32"
 INT8 = "onnxruntime int8, dynamic"
 OUR_INT8 = "Twofold int8"
 OUR_BF16 = "Twofold bf16"
+# What an engine computes in, where it is not f32.
+NUMBERS = {INT8: "int8", OUR_INT8: "int8", OUR_BF16: "bf16"}
 
 
 class Peer:
@@ -112,23 +114,27 @@ def main():
     measured = {key: [] for key in best}
     peaks = []
     for i in range(rounds):
-        peaks.append(float(subprocess.run([examples / "fma_peak"], check=True, stdout=subprocess.PIPE).stdout))
+        peaks.append(json.loads(subprocess.run([examples / "peaks"], check=True, stdout=subprocess.PIPE).stdout))
         for engine, workload in best:
             measured[engine, workload].append(speed(engine, workload, best[engine, workload]))
         print(f"round {i + 1} of {rounds} done", file=sys.stderr)
 
-    print(f"FMA peak: {median(peaks):.1f} GFLOP per CPU-second ({min(peaks):.1f} - {max(peaks):.1f}); {rounds} rounds\n")
-    print("| texts | engine | batch | tokens per CPU-second | ratio to onnxruntime f32 | share of the FMA peak |")
+    for kind in peaks[0]:
+        of_kind = [peak[kind] for peak in peaks]
+        print(f"peak in {kind}: {median(of_kind):.1f} billion a CPU-second ({min(of_kind):.1f} - {max(of_kind):.1f})")
+    print(f"{rounds} rounds\n")
+    print("| texts | engine | batch | tokens per CPU-second | ratio to onnxruntime f32 | share of the peak |")
     print("|---|---|---|---|---|---|")
     for workload, lengths in WORKLOADS.items():
         per_token = operations(model, lengths) / sum(lengths)
         for engine in engines:
             speeds = measured[engine, workload]
             ratios = [speed / base for speed, base in zip(speeds, measured[BASE, workload])]
-            share = median(speed * per_token / (peak * 1e9) for speed, peak in zip(speeds, peaks))
+            kind = NUMBERS.get(engine, "f32")
+            share = median(speed * per_token / (peak[kind] * 1e9) for speed, peak in zip(speeds, peaks))
             print(
                 f"| {workload} | {engine} | {best[engine, workload]} | {median(speeds):,.0f} "
-                f"| {median(ratios):.2f} ({min(ratios):.2f} - {max(ratios):.2f}) | {'-' if engine in (INT8, OUR_INT8, OUR_BF16) else f'{share:.0%}'} |"
+                f"| {median(ratios):.2f} ({min(ratios):.2f} - {max(ratios):.2f}) | {share:.0%} |"
             )
 
 

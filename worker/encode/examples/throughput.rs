@@ -75,9 +75,7 @@ fn main() -> Result<()> {
         Ok(start.elapsed())
     })?;
     let wall = wall.elapsed();
-    let [cpu, encode_cpu] = [cpu, tokenised_cpu].map(|before| {
-        rounded((cpu_time() - before).as_secs_f64())
-    });
+    let [cpu, encode_cpu] = [cpu, tokenised_cpu].map(|before| rounded((cpu_time() - before).as_secs_f64()));
 
     let total: usize = lengths.iter().sum();
     let slowest = slowest.into_iter().max().unwrap_or_default();
