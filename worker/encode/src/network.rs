@@ -23,7 +23,7 @@ mod rows;
 mod sum;
 mod vocabulary_head;
 
-use candle_core::{DType, Device, Result, Tensor};
+use candle_core::{DType, Result, Tensor};
 
 pub(crate) use self::{
     activation::Activation,
@@ -60,7 +60,6 @@ pub(crate) struct Network {
     rotaries: Vec<Rotary>,
     layers: Vec<Layer>,
     final_norm: Option<Norm>,
-    device: Device,
 }
 
 impl Network {
@@ -70,11 +69,11 @@ impl Network {
     /// [`EncodeError::ReadFile`] and [`EncodeError::Weights`], naming the file.
     pub fn open(files: &ModelFiles, device: &crate::Device, dtype: DType) -> std::result::Result<Self, EncodeError> {
         let weights = Weights::open(files.weights(), device)?.in_dtype(dtype);
-        Self::load(&weights, files.description(), device.candle()).map_err(|source| files.weights().at_fault(source))
+        Self::load(&weights, files.description()).map_err(|source| files.weights().at_fault(source))
     }
 
     /// Takes the weights by the description's names, below whatever prefix the checkpoint puts before them.
-    fn load(weights: &Weights, description: &Description, device: &Device) -> Result<Self> {
+    fn load(weights: &Weights, description: &Description) -> Result<Self> {
         let Description {
             names, hidden, norm, ..
         } = description;
@@ -115,7 +114,6 @@ impl Network {
             rotaries,
             layers,
             final_norm: names.final_norm.map(load_norm).transpose()?,
-            device: device.clone(),
         })
     }
 
@@ -190,7 +188,7 @@ impl Network {
         let places = self
             .places
             .as_ref()
-            .map(|places| places.index_select(&Tensor::new(rows, &self.device)?, 0));
+            .map(|places| places.index_select(&Tensor::new(rows, self.words.device())?, 0));
         match (places.transpose()?, &self.embedding_norm) {
             (Some(places), Some(norm)) => norm.over((words + places)?),
             (Some(places), None) => words + places,
