@@ -17,7 +17,7 @@ use super::{
 };
 
 /// Keys whose scores are held at a time: with 24 queries they fill 48 KiB.
-const KEYS: usize = 16 * 32;
+const KEYS: usize = 512;
 
 /// Tiles of queries that share a pass over the keys.
 const TILES: usize = 4;
