@@ -147,7 +147,14 @@ impl Models {
     /// The models in the directory. Reads their small files.
     pub fn list(&self) -> Vec<ModelInfo> {
         let with_state = |info: ModelInfo| {
-            let states = [Precision::F32, Precision::Bf16, Precision::F16, Precision::Int8].map(|precision| {
+            let states = [
+                Precision::F32,
+                Precision::Bf16,
+                Precision::F16,
+                Precision::Int8,
+                Precision::Gguf,
+            ];
+            let states = states.map(|precision| {
                 let weights = (info.id.clone(), precision);
                 (precision, self.checkpoints.state(&weights))
             });

@@ -76,6 +76,8 @@ pub enum Precision {
     F16,
     /// Whole numbers of 8 bits, on the CPU only: faster, and the vectors are near to those of f32 but not the same.
     Int8,
+    /// The blocks of a quantised `model.gguf` as they are, by candle's kernels: the least memory. On a CPU slower than `int8`.
+    Gguf,
     /// The fastest on this machine by which the model is known to lose next to nothing: `bf16`, else `int8`, else `f32`. A
     /// collection is made with one of these three and keeps it.
     #[default]

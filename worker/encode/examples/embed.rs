@@ -1,7 +1,7 @@
 //! Encodes a file of texts, one per line, and writes the vectors: two little-endian u32 (count, dimensions), then rows of
 //! little-endian f32.
 //!
-//!     cargo run --release -p twofold-encode --example embed -- MODEL_DIR TEXTS OUT [f32 | bf16 | int8]
+//!     cargo run --release -p twofold-encode --example embed -- MODEL_DIR TEXTS OUT [f32 | bf16 | int8 | gguf]
 
 use std::error::Error;
 use std::io::{BufWriter, Write};
@@ -22,7 +22,7 @@ fn main() -> Result<(), Box<dyn Error + Send + Sync>> {
         None => Precision::F32,
     };
     let [model, texts, out] = paths.as_slice() else {
-        return Err("usage: embed MODEL_DIR TEXTS OUT [f32 | bf16 | int8]".into());
+        return Err("usage: embed MODEL_DIR TEXTS OUT [f32 | bf16 | int8 | gguf]".into());
     };
     let params = EncoderParams {
         precision,

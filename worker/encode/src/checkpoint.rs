@@ -50,12 +50,12 @@ impl Checkpoint {
     ///
     /// # Errors
     /// [`EncodeError::ReadFile`], [`EncodeError::Tokenizer`] and [`EncodeError::Weights`], naming the file, and
-    /// [`EncodeError::Precision`].
+    /// [`EncodeError::Precision`] and [`EncodeError::NoGguf`].
     pub fn load(files: &ModelFiles, device: &Device, options: EncodeOptions) -> Result<Arc<Self>, EncodeError> {
         let tokenizer = tokenizer::load(files)?;
-        let network = Network::open(files, device, precision::dtype(options.precision, device))?;
+        let network = Network::new(files, &precision::weights(files, device, options.precision)?)?;
         let network = match options.precision {
-            Precision::F32 | Precision::F16 | Precision::Auto => network,
+            Precision::F32 | Precision::F16 | Precision::Gguf | Precision::Auto => network,
             Precision::Bf16 => network.in_bf16().map_err(|source| files.weights().at_fault(source))?,
             Precision::Int8 => precision::quantised(network, files, &tokenizer, device)?,
         };

@@ -85,6 +85,7 @@ impl ModelFiles {
             Precision::Int8 => 3 * self.description().product_weights(),
             Precision::Bf16 | Precision::F16 if !device.is_cpu() => bytes(self.weights())? / 2,
             Precision::Bf16 if Instructions::chosen().has_bf16() => 2 * self.description().product_weights(),
+            Precision::Gguf => Weights::open(self.weights(), device)?.bytes_saved_by_blocks(),
             Precision::F32 | Precision::F16 | Precision::Bf16 | Precision::Auto => 0,
         };
         Ok((files + self.tied_bytes()?).saturating_sub(saved))

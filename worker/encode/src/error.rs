@@ -87,12 +87,20 @@ pub enum EncodeError {
     #[error("it is no cross-encoder: it makes embeddings and cannot score a query with a document")]
     NoCrossEncoder,
     /// A precision that there is on the CPU only.
-    #[error("{precision:?} is computed on the CPU, and the encoders run on {device}; accepted there: f32, bf16, auto")]
+    #[error(
+        "{precision:?} is computed on the CPU, and the encoders run on {device}; accepted there: f32, bf16, f16, gguf, auto"
+    )]
     Precision {
         /// What was asked for.
         precision: Precision,
         /// Where encoders run.
         device: String,
+    },
+    /// Blocks of GGUF are asked of weights that are none.
+    #[error("gguf is for weights in model.gguf, and this model's are in {}; accepted: f32, bf16, f16, int8, auto", path.display())]
+    NoGguf {
+        /// The file that has the weights.
+        path: PathBuf,
     },
     /// A collection asks for a number that is out of its range.
     #[error("{name} is {received}; accepted: {accepted}")]

@@ -21,6 +21,7 @@ mod packed;
 mod rotary;
 mod rows;
 mod sum;
+mod uploads;
 mod vocabulary_head;
 
 use candle_core::{DType, Result, Tensor};
@@ -42,6 +43,7 @@ use self::{
     offsets::{Offsets, alibi_slopes, bucket},
     packed::Packed,
     rotary::{Rotary, Turns},
+    uploads::Uploads,
 };
 use crate::{EncodeError, ModelFiles, weights::Weights};
 
@@ -60,16 +62,16 @@ pub(crate) struct Network {
     rotaries: Vec<Rotary>,
     layers: Vec<Layer>,
     final_norm: Option<Norm>,
+    uploads: Uploads,
 }
 
 impl Network {
-    /// Loads the network that the files describe, to compute in numbers of this type.
+    /// The network that the files describe, of their opened weights.
     ///
     /// # Errors
-    /// [`EncodeError::ReadFile`] and [`EncodeError::Weights`], naming the file.
-    pub fn open(files: &ModelFiles, device: &crate::Device, dtype: DType) -> std::result::Result<Self, EncodeError> {
-        let weights = Weights::open(files.weights(), device)?.in_dtype(dtype);
-        Self::load(&weights, files.description()).map_err(|source| files.weights().at_fault(source))
+    /// [`EncodeError::Weights`], naming the file.
+    pub fn new(files: &ModelFiles, weights: &Weights) -> std::result::Result<Self, EncodeError> {
+        Self::load(weights, files.description()).map_err(|source| files.weights().at_fault(source))
     }
 
     /// Takes the weights by the description's names, below whatever prefix the checkpoint puts before them.
@@ -114,6 +116,7 @@ impl Network {
             rotaries,
             layers,
             final_norm: names.final_norm.map(load_norm).transpose()?,
+            uploads: Uploads::default(),
         })
     }
 
@@ -142,7 +145,7 @@ impl Network {
 
     /// The vectors of all tokens of the texts, one text after another, in f32: `[n, hidden]`.
     pub fn forward(&self, texts: &[&[u32]]) -> Result<Tensor> {
-        self.run(texts, self.positions.rows_of(texts), &lengths(texts))
+        self.run(texts, &self.positions.rows_of(texts), &lengths(texts))
     }
 
     /// The same for texts of several segments: of every token the number of its segment.
@@ -156,19 +159,19 @@ impl Network {
                 *row += segment * positions;
             }
         }
-        self.run(texts, rows, &lengths(texts))
+        self.run(texts, &rows, &lengths(texts))
     }
 
     /// The same where only so many tokens of each text, from its first on, are attended to. Within a family of short reach, those
     /// behind them are within reach of one.
     pub fn forward_seeing(&self, texts: &[&[u32]], seen: &[usize]) -> Result<Tensor> {
-        self.run(texts, self.positions.rows_of(texts), seen)
+        self.run(texts, &self.positions.rows_of(texts), seen)
     }
 
     /// `rows` are those of `places`, for every token.
-    fn run(&self, texts: &[&[u32]], rows: Vec<u32>, seen: &[usize]) -> Result<Tensor> {
-        let batch = Packed::new(texts, seen, &self.words)?;
-        let mut hidden = self.embed(rows, &batch)?;
+    fn run(&self, texts: &[&[u32]], rows: &[u32], seen: &[usize]) -> Result<Tensor> {
+        let batch = Packed::new(texts, rows, seen, &self.words, &self.uploads)?;
+        let mut hidden = self.embed(&batch)?;
         let turns: Vec<Turns> = self
             .rotaries
             .iter()
@@ -183,12 +186,9 @@ impl Network {
         hidden.to_dtype(DType::F32)
     }
 
-    fn embed(&self, rows: Vec<u32>, batch: &Packed) -> Result<Tensor> {
+    fn embed(&self, batch: &Packed) -> Result<Tensor> {
         let words = self.words.index_select(&batch.ids, 0)?;
-        let places = self
-            .places
-            .as_ref()
-            .map(|places| places.index_select(&Tensor::new(rows, self.words.device())?, 0));
+        let places = self.places.as_ref().map(|places| places.index_select(&batch.rows, 0));
         match (places.transpose()?, &self.embedding_norm) {
             (Some(places), Some(norm)) => norm.over((words + places)?),
             (Some(places), None) => words + places,
@@ -283,7 +283,8 @@ mod tests {
 
     fn open(family: &Path, dtype: DType) -> Network {
         let files = ModelFiles::open(family).unwrap();
-        Network::open(&files, &DeviceSpec::Cpu.open().unwrap(), dtype).unwrap()
+        let weights = Weights::open(files.weights(), &DeviceSpec::Cpu.open().unwrap()).unwrap();
+        Network::new(&files, &weights.in_dtype(dtype)).unwrap()
     }
 
     /// In 16 bits all operations are those of candle that other devices have, texts side by side with a mask.

@@ -3,7 +3,12 @@
 use candle_core::{DType, Error};
 use twofold_types::{EncoderParams, Precision};
 
-use crate::{Device, EncodeError, ModelFiles, cpu::Instructions, network::Network};
+use crate::{
+    Device, EncodeError, ModelFiles,
+    cpu::Instructions,
+    network::Network,
+    weights::{WeightFiles, Weights},
+};
 
 /// Models whose vectors in bf16 and in whole numbers were compared with those in f32 over thousands of texts and lost next to
 /// nothing: a cosine of 0.999 in the mean, and 0.002 of nDCG@10 at most (docs/benchmarks.md).
@@ -59,12 +64,19 @@ pub fn settled(params: &EncoderParams, device: &Device) -> Precision {
     }
 }
 
-/// What a network is loaded as. On the CPU products alone may be in fewer bits.
-pub(crate) fn dtype(precision: Precision, device: &Device) -> DType {
+/// The weights that a network of this precision is made of. On the CPU products alone may be in fewer bits.
+pub(crate) fn weights(files: &ModelFiles, device: &Device, precision: Precision) -> Result<Weights, EncodeError> {
+    let weights = Weights::open(files.weights(), device)?;
     match precision {
-        Precision::Bf16 if !device.is_cpu() => DType::BF16,
-        Precision::F16 if !device.is_cpu() => DType::F16,
-        Precision::Bf16 | Precision::F16 | Precision::F32 | Precision::Int8 | Precision::Auto => DType::F32,
+        Precision::Bf16 if !device.is_cpu() => Ok(weights.in_dtype(DType::BF16)),
+        Precision::F16 if !device.is_cpu() => Ok(weights.in_dtype(DType::F16)),
+        Precision::Gguf => match files.weights() {
+            WeightFiles::Gguf(_) => Ok(weights.keeping_blocks()),
+            other => Err(EncodeError::NoGguf {
+                path: other.first().clone(),
+            }),
+        },
+        Precision::Bf16 | Precision::F16 | Precision::F32 | Precision::Int8 | Precision::Auto => Ok(weights),
     }
 }
 

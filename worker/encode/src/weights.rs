@@ -5,7 +5,9 @@ mod gguf;
 
 use std::{path::PathBuf, sync::Arc};
 
-use candle_core::{DType, Error, Result, Shape, Tensor, pickle::PthTensors, safetensors::MmapedSafetensors};
+use candle_core::{
+    DType, Error, Result, Shape, Tensor, pickle::PthTensors, quantized::QTensor, safetensors::MmapedSafetensors,
+};
 
 use self::gguf::Gguf;
 use crate::{Device, EncodeError};
@@ -55,6 +57,7 @@ pub(crate) struct Weights {
     prefix: String,
     device: Device,
     dtype: DType,
+    keeps_blocks: bool,
 }
 
 enum Source {
@@ -87,12 +90,21 @@ impl Weights {
             prefix: String::new(),
             device: device.clone(),
             dtype: DType::F32,
+            keeps_blocks: false,
         })
     }
 
     /// The same weights as numbers of another type.
     pub fn in_dtype(self, dtype: DType) -> Self {
         Self { dtype, ..self }
+    }
+
+    /// The same weights, of which those of products stay in the blocks of their file.
+    pub fn keeping_blocks(self) -> Self {
+        Self {
+            keeps_blocks: true,
+            ..self
+        }
     }
 
     /// The tensor where those of these weights are, as numbers of their type.
@@ -111,6 +123,14 @@ impl Weights {
                 .values()
                 .map(|info| f32s(info.layout.dims()))
                 .sum(),
+        }
+    }
+
+    /// By how much the blocks of their file are smaller.
+    pub fn bytes_saved_by_blocks(&self) -> u64 {
+        match self.source.as_ref() {
+            Source::Gguf(gguf) => gguf.bytes_saved(),
+            Source::Safetensors(_) | Source::Pickle(_) => 0,
         }
     }
 
@@ -149,17 +169,34 @@ impl Weights {
             return Err(Error::CannotFindTensor { path: full }.bt());
         };
         let tensor = self.source.load(&found)?;
-        let expected = shape.into();
-        if tensor.shape() != &expected {
-            return Err(Error::UnexpectedShape {
-                msg: format!("the shape of {found} is not what config.json says"),
-                expected,
-                got: tensor.shape().clone(),
-            }
-            .bt());
-        }
+        check_shape(&found, tensor.shape(), &shape.into())?;
         self.beside(&tensor)
     }
+
+    /// The same in the blocks of its file, where these are kept and it has such.
+    pub fn blocks(&self, name: &str, shape: impl Into<Shape>) -> Result<Option<QTensor>> {
+        let full = format!("{}{name}", self.prefix);
+        match self.source.as_ref() {
+            Source::Gguf(gguf) if self.keeps_blocks && gguf.is_in_blocks(&full) => {
+                let blocks = gguf.blocks(&full, self.device.candle())?;
+                check_shape(&full, blocks.shape(), &shape.into())?;
+                Ok(Some(blocks))
+            }
+            _ => Ok(None),
+        }
+    }
+}
+
+fn check_shape(name: &str, got: &Shape, expected: &Shape) -> Result<()> {
+    if got == expected {
+        return Ok(());
+    }
+    let error = Error::UnexpectedShape {
+        msg: format!("the shape of {name} is not what config.json says"),
+        expected: expected.clone(),
+        got: got.clone(),
+    };
+    Err(error.bt())
 }
 
 impl Source {

@@ -159,7 +159,7 @@ impl CustomOp2 for OnCpu<'_> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{super::uploads::Uploads, *};
     use candle_core::{DType, Device};
 
     fn assert_equal(attention: &Attention) {
@@ -171,7 +171,7 @@ mod tests {
         // Of the last two texts not all is seen.
         let seen = [7, 1, 600, 240, 2];
         let by_text = attention.by_text(&qkv, &lengths, &seen).unwrap();
-        let padding = Padding::new(&lengths, &seen, &Device::Cpu, DType::F32).unwrap();
+        let padding = Padding::new(&lengths, &seen, &Device::Cpu, DType::F32, &Uploads::default()).unwrap();
         let padded = attention.padded(&qkv, lengths.len(), &padding).unwrap();
         assert_eq!(by_text.dims(), padded.dims());
         let difference = (by_text - padded).unwrap().abs().unwrap().max_all().unwrap();

@@ -31,7 +31,8 @@ impl Attention {
         let v = qkv.narrow(1, self.heads + self.key_heads, self.key_heads)?;
         // Where each text starts, and where the last one ends.
         let starts = ranges(&batch.lengths).map(|(start, _)| start as u32);
-        let starts = Tensor::new(starts.chain([n as u32]).collect::<Vec<_>>(), qkv.device())?;
+        let starts: Vec<u32> = starts.chain([n as u32]).collect();
+        let [starts] = batch.uploads.send([&starts], qkv.device())?;
         let longest = batch.lengths.iter().copied().max().unwrap_or(0);
         let (left, right) = match self.reach {
             Reach::All => (None, None),

@@ -1,11 +1,15 @@
 //! The linear layers: every matrix product with weights is made here, together with what follows it.
 //!
 //! On the CPU weights in f32 are packed when they are loaded, for the products of [`cpu`], and may then be rounded or quantised; on
-//! other devices products are candle's.
+//! other devices products are candle's, and so are those with the blocks of GGUF.
 
 use std::sync::Mutex;
 
-use candle_core::{CpuStorage, CustomOp1, CustomOp2, Layout, Result, Shape, Tensor, bail};
+use candle_core::{
+    CpuStorage, CustomOp1, CustomOp2, Layout, Result, Shape, Tensor, bail,
+    quantized::{QMatMul, QTensor},
+};
+use candle_nn::Module;
 
 use super::{
     Activation,
@@ -26,6 +30,8 @@ pub(crate) enum Linear {
     Bf16(cpu::Bf16Linear),
     /// On the CPU, in whole numbers.
     Quantised(cpu::QuantisedLinear),
+    /// Anywhere: weights `[out, in]` in blocks, whose outputs are put side by side, and the bias of all of them.
+    Blocks(Vec<QMatMul>, Option<Tensor>),
     /// Elsewhere: the weight `[in, out]`, the bias `[out]`.
     Tensors(Tensor, Option<Tensor>),
 }
@@ -57,6 +63,13 @@ impl Linear {
             }
         };
         let bias = bias.then(|| load("bias", None)).transpose()?;
+        let blocks = parts
+            .iter()
+            .map(|(name, output)| weights.blocks(&format!("{name}.weight"), (*output, input)));
+        if let Some(blocks) = blocks.collect::<Result<Option<Vec<QTensor>>>>()? {
+            let blocks = blocks.into_iter().map(QMatMul::from_qtensor);
+            return Ok(Self::Blocks(blocks.collect::<Result<_>>()?, bias));
+        }
         Self::new(load("weight", Some(input))?, bias)
     }
 
@@ -113,24 +126,39 @@ impl Linear {
     }
 
     fn then(&self, x: &Tensor, activation: Option<Activation>) -> Result<Tensor> {
-        match self {
-            Self::Tensors(weight, bias) => {
-                let y = product(x, weight, bias.as_ref())?;
-                activation.map_or(Ok(y.clone()), |activation| activation.by_candle(&y))
-            }
-            linear => x.apply_op1_no_bwd(&OnCpu { linear, activation }),
+        match self.by_candle(x)? {
+            Some(y) => activation.map_or(Ok(y.clone()), |activation| activation.by_candle(&y)),
+            None => x.apply_op1_no_bwd(&OnCpu {
+                linear: self,
+                activation,
+            }),
         }
     }
 
     /// x W + b + residual: `[n, in]` and `[n, out]` to `[n, out]`.
     pub fn onto(&self, residual: &Tensor, x: &Tensor) -> Result<Tensor> {
-        match self {
-            Self::Tensors(weight, bias) => product(x, weight, bias.as_ref())? + residual,
-            linear => {
-                let activation = None;
+        match self.by_candle(x)? {
+            Some(y) => y + residual,
+            None => {
+                let (linear, activation) = (self, None);
                 x.apply_op2_no_bwd(residual, &OnCpu { linear, activation })
             }
         }
+    }
+
+    /// x W + b, where its products are candle's.
+    fn by_candle(&self, x: &Tensor) -> Result<Option<Tensor>> {
+        let (y, bias) = match self {
+            Self::Tensors(weight, bias) => (x.matmul(weight)?, bias),
+            Self::Blocks(parts, bias) => {
+                let parts = parts.iter().map(|part| part.forward(x));
+                (Tensor::cat(&parts.collect::<Result<Vec<_>>>()?, 1)?, bias)
+            }
+            Self::Packed(_) | Self::Observed(..) | Self::Bf16(_) | Self::Quantised(_) => return Ok(None),
+        };
+        bias.as_ref()
+            .map_or(Ok(y.clone()), |bias| y.broadcast_add(bias))
+            .map(Some)
     }
 
     fn outputs(&self) -> Result<usize> {
@@ -138,7 +166,7 @@ impl Linear {
             Self::Packed(linear) | Self::Observed(linear, _) => Ok(linear.outputs()),
             Self::Bf16(linear) => Ok(linear.outputs()),
             Self::Quantised(linear) => Ok(linear.outputs()),
-            Self::Tensors(weight, _) => weight.dim(1),
+            Self::Tensors(..) | Self::Blocks(..) => bail!("a layer of candle's"),
         }
     }
 }
@@ -151,11 +179,6 @@ impl Squares {
             self.rows += 1;
         }
     }
-}
-
-fn product(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
-    let y = x.matmul(weight)?;
-    bias.map_or(Ok(y.clone()), |bias| y.broadcast_add(bias))
 }
 
 /// A linear layer as an operation of candle's: of x, or of x and a residual.
@@ -183,7 +206,7 @@ impl OnCpu<'_> {
             }
             Linear::Bf16(linear) => linear.forward(x, then),
             Linear::Quantised(linear) => linear.forward(x, then),
-            Linear::Tensors(..) => bail!("a layer of another device"),
+            Linear::Tensors(..) | Linear::Blocks(..) => bail!("a layer of candle's"),
         };
         Ok((CpuStorage::F32(y), shape))
     }

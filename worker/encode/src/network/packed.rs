@@ -5,13 +5,17 @@ use std::cell::OnceCell;
 
 use candle_core::{DType, Device, Result, Tensor};
 
+use super::uploads::Uploads;
+
 /// Added to the score of a key that must not be seen: e^-30000 is 0, and the number fits f16, unlike f32's minimum.
 pub(super) const MASKED: f32 = -30_000.0;
 
 /// A batch of texts; n is the number of tokens of all of them.
-pub(super) struct Packed {
+pub(super) struct Packed<'a> {
     /// `[n]` u32, positions in the vocabulary.
     pub ids: Tensor,
+    /// `[n]` u32, rows of the network's table of places.
+    pub rows: Tensor,
     /// `[n]` u32, positions within each text.
     pub positions: Tensor,
     pub lengths: Vec<usize>,
@@ -20,6 +24,7 @@ pub(super) struct Packed {
     padding: OnceCell<Padding>,
     /// Of the network's numbers.
     dtype: DType,
+    pub uploads: &'a Uploads,
 }
 
 /// From packed rows to rows of `[texts, longest]` and back.
@@ -33,19 +38,22 @@ pub(super) struct Padding {
     pub mask: Tensor,
 }
 
-impl Packed {
-    /// Of each text, how many of its tokens are `seen`: at least one. The batch is for a network with weights as `like`.
-    pub fn new(texts: &[&[u32]], seen: &[usize], like: &Tensor) -> Result<Self> {
-        let device = like.device();
+impl<'a> Packed<'a> {
+    /// Of each token its row in the table of places, and of each text how many of its tokens are `seen`: at least one. The batch is
+    /// for a network with weights as `like`.
+    pub fn new(texts: &[&[u32]], rows: &[u32], seen: &[usize], like: &Tensor, uploads: &'a Uploads) -> Result<Self> {
         let lengths: Vec<usize> = texts.iter().map(|text| text.len()).collect();
         let positions: Vec<u32> = lengths.iter().flat_map(|&len| 0..len as u32).collect();
+        let [ids, rows, positions] = uploads.send([&texts.concat(), rows, &positions], like.device())?;
         Ok(Self {
-            ids: Tensor::new(texts.concat(), device)?,
-            positions: Tensor::new(positions, device)?,
+            ids,
+            rows,
+            positions,
             padding: OnceCell::new(),
             seen: seen.to_vec(),
             lengths,
             dtype: like.dtype(),
+            uploads,
         })
     }
 
@@ -54,25 +62,26 @@ impl Packed {
         if let Some(padding) = self.padding.get() {
             return Ok(padding);
         }
-        let padding = Padding::new(&self.lengths, &self.seen, self.ids.device(), self.dtype)?;
+        let padding = Padding::new(&self.lengths, &self.seen, self.ids.device(), self.dtype, self.uploads)?;
         Ok(self.padding.get_or_init(|| padding))
     }
 }
 
 impl Padding {
-    pub fn new(lengths: &[usize], seen: &[usize], device: &Device, dtype: DType) -> Result<Self> {
+    pub fn new(lengths: &[usize], seen: &[usize], device: &Device, dtype: DType, uploads: &Uploads) -> Result<Self> {
         let longest = lengths.iter().copied().max().unwrap_or(0);
-        let (mut padded, mut packed, mut mask) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut padded, mut packed, mut mask) = (Vec::new(), Vec::<u32>::new(), Vec::new());
         for (text, (start, len)) in ranges(lengths).enumerate() {
             // Padding repeats the first row: which one does not matter, the mask hides it.
             padded.extend((0..longest).map(|i| if i < len { start + i } else { 0 } as u32));
             packed.extend((0..len).map(|i| (text * longest + i) as u32));
             mask.extend((0..longest).map(|i| if i < seen[text] { 0.0 } else { MASKED }));
         }
+        let [padded, packed] = uploads.send([&padded, &packed], device)?;
         Ok(Self {
             longest,
-            padded: Tensor::new(padded, device)?,
-            packed: Tensor::new(packed, device)?,
+            padded,
+            packed,
             mask: Tensor::from_vec(mask, (lengths.len(), 1, 1, longest), &Device::Cpu)?
                 .to_dtype(dtype)?
                 .to_device(device)?,

@@ -10,7 +10,10 @@ use std::{
 
 use candle_core::{
     Device, Error, Result, Tensor,
-    quantized::gguf_file::{Content, TensorInfo},
+    quantized::{
+        GgmlDType, QTensor,
+        gguf_file::{Content, TensorInfo},
+    },
 };
 
 /// What llama.cpp calls BERT's parts, without `.weight` and `.bias`, and what its checkpoints call them.
@@ -66,17 +69,44 @@ impl Gguf {
         self.content.tensor_infos.values()
     }
 
+    /// Whether the tensor is quantised in blocks.
+    pub fn is_in_blocks(&self, name: &str) -> bool {
+        let info = self.names.get(name).and_then(|own| self.content.tensor_infos.get(own));
+        info.is_some_and(is_in_blocks)
+    }
+
+    /// Bytes by which the blocks of the layers are smaller than f32.
+    pub fn bytes_saved(&self) -> u64 {
+        let of_layers = self
+            .content
+            .tensor_infos
+            .iter()
+            .filter(|(own, _)| own.starts_with("blk."));
+        let saved = of_layers.filter(|(_, info)| is_in_blocks(info)).map(|(_, info)| {
+            let (numbers, kind) = (info.shape.elem_count(), info.ggml_dtype);
+            numbers * size_of::<f32>() - numbers / kind.block_size() * kind.type_size()
+        });
+        saved.sum::<usize>() as u64
+    }
+
     /// The tensor with the name that checkpoints have for it, as f32.
     pub fn load(&self, name: &str) -> Result<Tensor> {
+        self.blocks(name, &Device::Cpu)?.dequantize(&Device::Cpu)
+    }
+
+    /// The same as it is in the file.
+    pub fn blocks(&self, name: &str, device: &Device) -> Result<QTensor> {
         let Some(own) = self.names.get(name) else {
             return Err(Error::CannotFindTensor { path: name.to_owned() }.bt());
         };
         // Every read begins with a seek, so one that failed half-way leaves nothing behind.
         let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
-        self.content
-            .tensor(&mut *file, own, &Device::Cpu)?
-            .dequantize(&Device::Cpu)
+        self.content.tensor(&mut *file, own, device)
     }
+}
+
+fn is_in_blocks(info: &TensorInfo) -> bool {
+    !matches!(info.ggml_dtype, GgmlDType::F32 | GgmlDType::F16 | GgmlDType::BF16)
 }
 
 fn translate(names: &[(&str, &'static str)], part: &str) -> Option<&'static str> {

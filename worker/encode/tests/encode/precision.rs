@@ -6,7 +6,7 @@ use candle_core::{
     Device, Tensor,
     quantized::{GgmlDType, QTensor, gguf_file},
 };
-use twofold_encode::{DeviceSpec, EncodeOptions, Model, TokenBudget, cosine, settled};
+use twofold_encode::{DeviceSpec, EncodeOptions, Model, ModelFiles, TokenBudget, cosine, settled};
 use twofold_types::{EncoderParams, ModelId, Precision, Role};
 
 use crate::support::{MODEL, REFERENCE, assert_same, model_dir, open_with, params, variant_of_model};
@@ -124,21 +124,52 @@ fn write_gguf(to: &Path, kind: GgmlDType) {
 
 #[test]
 fn weights_that_come_quantised_are_near_the_reference() {
-    for (kind, least) in [
-        (GgmlDType::F32, 0.999_99),
-        (GgmlDType::Q8_0, 0.999),
-        (GgmlDType::Q5_1, 0.97),
-        (GgmlDType::Q4_0, 0.88),
+    for (kind, least, least_in_blocks) in [
+        (GgmlDType::F32, 0.999_99, 0.999_99),
+        (GgmlDType::Q8_0, 0.999, 0.997),
+        (GgmlDType::Q5_1, 0.97, 0.97),
+        (GgmlDType::Q4_0, 0.88, 0.88),
     ] {
         let dir = variant_of_model();
         std::fs::remove_file(dir.path().join("model.safetensors")).unwrap();
         write_gguf(&dir.path().join("model.gguf"), kind);
-        let model = open_with(dir.path(), &params(), EncodeOptions::default()).unwrap();
-        let cosine = least_cosine(&model);
-        assert!(cosine > least, "{kind:?}: {cosine}");
+        let in_f32 = in_precision(dir.path(), Precision::F32, 512);
+        let in_blocks = in_precision(dir.path(), Precision::Gguf, 512);
+        for (model, least) in [(&in_f32, least), (&in_blocks, least_in_blocks)] {
+            let cosine = least_cosine(model);
+            assert!(cosine > least, "{kind:?}: {cosine}");
+        }
         if kind == GgmlDType::Q8_0 {
             let cosine = least_cosine(&in_int8(dir.path(), 512));
             assert!(cosine > 0.994, "{kind:?} in int8: {cosine}");
+            let text = ["What is the capital of France?"];
+            let [taken_apart, in_blocks] = [in_f32, in_blocks].map(|model| model.embed(&text, Role::Query).unwrap());
+            assert_ne!(taken_apart, in_blocks, "{kind:?}");
         }
     }
+}
+
+#[test]
+fn blocks_are_smaller_and_asked_of_gguf_alone() {
+    let dir = variant_of_model();
+    let open = || {
+        let params = EncoderParams {
+            precision: Precision::Gguf,
+            ..params()
+        };
+        open_with(dir.path(), &params, EncodeOptions::default())
+    };
+    let message = open().err().unwrap().to_string();
+    assert!(
+        message.contains("model.gguf") && message.contains("model.safetensors"),
+        "{message}"
+    );
+    std::fs::remove_file(dir.path().join("model.safetensors")).unwrap();
+    write_gguf(&dir.path().join("model.gguf"), GgmlDType::Q4_0);
+    assert!(open().is_ok());
+    let files = ModelFiles::open(dir.path()).unwrap();
+    let cpu = DeviceSpec::Cpu.open().unwrap();
+    let [f32, blocks] = [Precision::F32, Precision::Gguf].map(|precision| files.weight_bytes(precision, &cpu).unwrap());
+    // The products of MiniLM have 10,616,832 weights: 4 bytes each, or 18 for 32 of them.
+    assert_eq!(f32 - blocks, 10_616_832 * 4 - 10_616_832 / 32 * 18);
 }
