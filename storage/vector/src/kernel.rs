@@ -14,6 +14,7 @@ mod bytes;
 mod late;
 mod scan;
 mod transform;
+mod words;
 
 use std::ops::Range;
 use std::sync::LazyLock;
@@ -30,6 +31,7 @@ use late::{raise_body, sum_largest_body};
 use scan::tables_body;
 use scan::{planes_body, products_body, scan_planes_body};
 use transform::transform_body;
+use words::{common_bits_body, count_bits_body, list_bits_body};
 
 /// Sixteen numbers that are handled together, one for each code of a block or each vector of a query.
 #[derive(Debug, Clone, Copy, PartialEq, bytemuck::Pod, bytemuck::Zeroable)]
@@ -53,7 +55,15 @@ fn sum_lanes(a: &[f32], b: &[f32], step: impl Fn(f32, f32, f32) -> f32) -> f32 {
             sums[lane] = step(a[lane], b[lane], sums[lane]);
         }
     }
-    let total = sums.iter().sum();
+    // Halves onto halves: one after the other each addition would wait for the one before.
+    let mut half = LANES / 2;
+    while half > 0 {
+        for lane in 0..half {
+            sums[lane] += sums[lane + half];
+        }
+        half /= 2;
+    }
+    let total = sums[0];
     a_rest.iter().zip(b_rest).fold(total, |sum, (&a, &b)| step(a, b, sum))
 }
 
@@ -104,6 +114,9 @@ pub struct Kernels {
     scan: Scan,
     raise: unsafe fn(Distance, &[Lanes], &[f32], &mut Lanes),
     sum_largest: unsafe fn(&[TableRow], usize, &[u16]) -> u32,
+    count_bits: unsafe fn(&[u64]) -> u32,
+    common_bits: unsafe fn(&[u64], &[u64]) -> u32,
+    list_bits: unsafe fn(&[u64], usize) -> Vec<u16>,
 }
 
 macro_rules! kernels {
@@ -137,12 +150,15 @@ macro_rules! kernels {
             $(#[$attribute])? fn sum_largest(table: &[TableRow], width: usize, codes: &[u16]) -> u32 {
                 sum_largest_body(table, width, codes)
             }
+            $(#[$attribute])? fn count_bits(words: &[u64]) -> u32 { count_bits_body(words) }
+            $(#[$attribute])? fn common_bits(a: &[u64], b: &[u64]) -> u32 { common_bits_body(a, b) }
+            $(#[$attribute])? fn list_bits(words: &[u64], len: usize) -> Vec<u16> { list_bits_body(words, len) }
 
             #[allow(unused_mut, reason = "only some sets have kernels of their own")]
             pub(super) const KERNELS: Kernels = {
                 let mut kernels = Kernels {
                     name: $name, dot, squared_euclid, manhattan, dot_bytes, dots_bytes, transform, quantise, products,
-                    scan_query, scan, raise, sum_largest,
+                    scan_query, scan, raise, sum_largest, count_bits, common_bits, list_bits,
                 };
                 $(kernels.$own = $path;)*
                 kernels
@@ -162,7 +178,7 @@ kernels!(avx2, "avx2", tables_body, [target_feature(enable = "avx2,fma,bmi1,bmi2
     raise: late::avx2::raise
 });
 #[cfg(target_arch = "x86_64")]
-kernels!(avx512, "avx512", tables_body, [target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,fma,bmi2,popcnt")], {
+kernels!(avx512, "avx512", tables_body, [target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,fma,bmi1,bmi2,popcnt")], {
     dot_bytes: bytes::vnni::dot_bytes,
     dots_bytes: bytes::vnni::dots_bytes,
     products: scan::popcnt::products,
@@ -260,6 +276,24 @@ impl Kernels {
         // SAFETY: see `dot`.
         unsafe { (self.sum_largest)(table, width, codes) }
     }
+
+    /// How many bits are set.
+    pub(crate) fn count_bits(&self, words: &[u64]) -> u32 {
+        // SAFETY: see `dot`.
+        unsafe { (self.count_bits)(words) }
+    }
+
+    /// How many bits are set in both.
+    pub(crate) fn common_bits(&self, a: &[u64], b: &[u64]) -> u32 {
+        // SAFETY: see `dot`.
+        unsafe { (self.common_bits)(a, b) }
+    }
+
+    /// The numbers of the bits that are set, of which there are `len`, in at most 1,024 words.
+    pub(crate) fn list_bits(&self, words: &[u64], len: usize) -> Vec<u16> {
+        // SAFETY: see `dot`.
+        unsafe { (self.list_bits)(words, len) }
+    }
 }
 
 /// The sets that this processor has, the widest first.
@@ -273,7 +307,9 @@ pub fn supported() -> Vec<&'static Kernels> {
             && is_x86_feature_detected!("avx512dq")
             && is_x86_feature_detected!("avx512vnni")
             && is_x86_feature_detected!("fma")
+            && is_x86_feature_detected!("bmi1")
             && is_x86_feature_detected!("bmi2")
+            && is_x86_feature_detected!("popcnt")
         {
             sets.push(&const { avx512::KERNELS });
         }
@@ -421,6 +457,28 @@ mod tests {
             let plain: u32 = (0..width * BYTES).map(|byte| u32::from(largest(byte).unwrap_or(0))).sum();
             for set in supported() {
                 prop_assert_eq!(set.sum_largest(&table, width, &codes), plain, "{}", set.name);
+            }
+        }
+
+        #[test]
+        fn bits_are_counted_and_listed(
+            words in proptest::collection::vec((any::<u64>(), any::<u64>(), 0u8..3), 0..=1024),
+        ) {
+            let word = |(a, b, kind): &(u64, u64, u8)| match kind {
+                0 => 0,
+                1 => a & b & a.rotate_left(17) & b.rotate_left(29),
+                _ => a | b,
+            };
+            let words: Vec<u64> = words.iter().map(word).collect();
+            let other: Vec<u64> = words.iter().rev().copied().collect();
+            let is_set = |words: &[u64], bit: u16| words[usize::from(bit / 64)] >> (bit % 64) & 1 == 1;
+            let bits = || (0..words.len() * 64).map(|bit| bit as u16);
+            let members: Vec<u16> = bits().filter(|&bit| is_set(&words, bit)).collect();
+            let both = bits().filter(|&bit| is_set(&words, bit) && is_set(&other, bit)).count();
+            for set in supported() {
+                prop_assert_eq!(set.count_bits(&words) as usize, members.len(), "{}", set.name);
+                prop_assert_eq!(set.common_bits(&words, &other) as usize, both, "{}", set.name);
+                prop_assert_eq!(&set.list_bits(&words, members.len()), &members, "{}", set.name);
             }
         }
 

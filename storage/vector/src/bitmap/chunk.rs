@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use crate::kernel::kernels;
+
 pub(super) const WORDS: usize = 1024;
 
 /// Members up to which a chunk is a list. Up to twice as many would take less memory in a list, but are combined and looked up
@@ -132,39 +134,12 @@ impl Chunk {
 
     /// In the shape that suits how many bits are set.
     pub(super) fn from_words(words: &Words) -> Self {
-        let len = words.iter().map(|word| word.count_ones()).sum::<u32>();
+        let len = kernels().count_bits(words);
         if len as usize > SPARSE_LIMIT / 2 {
             let words = Arc::new(*words);
             return Self::Dense { words, len };
         }
-        Self::Sparse(Arc::new(Self::list(words, len as usize)))
-    }
-
-    /// The `len` bits that are set. Of every word three are written, whether it has them or not, since how many it has is hard to
-    /// predict.
-    fn list(words: &Words, len: usize) -> Vec<u16> {
-        const AT_ONCE: usize = 3;
-        let mut list = vec![0; len + AT_ONCE];
-        let mut end = 0;
-        for (word, base) in words.iter().zip((0u16..).step_by(64)) {
-            let mut rest = *word;
-            let mut next = || {
-                let low = rest.trailing_zeros() as u16;
-                rest &= rest.wrapping_sub(1);
-                base.wrapping_add(low)
-            };
-            let count = word.count_ones() as usize;
-            list[end..][..AT_ONCE].fill_with(&mut next);
-            if count > AT_ONCE {
-                list[end..][..count]
-                    .iter_mut()
-                    .skip(AT_ONCE)
-                    .for_each(|low| *low = next());
-            }
-            end += count;
-        }
-        list.truncate(len);
-        list
+        Self::Sparse(Arc::new(kernels().list_bits(words, len as usize)))
     }
 
     /// Combines the bits of a chunk with others, in place where no clone shares them.
@@ -178,7 +153,7 @@ impl Chunk {
             Self::Dense { words, len } => {
                 let words = Arc::make_mut(words);
                 combine(words);
-                *len = words.iter().map(|word| word.count_ones()).sum();
+                *len = kernels().count_bits(words);
                 (*len as usize <= SPARSE_LIMIT / 2).then(|| Self::from_words(words))
             }
         };
@@ -280,8 +255,7 @@ impl Chunk {
                 list.iter().filter(|&&low| other.contains(low)).count()
             }
             (Self::Dense { words: a, .. }, Self::Dense { words: b, .. }) => {
-                let both = a.iter().zip(b.iter()).map(|(a, b)| (a & b).count_ones());
-                both.sum::<u32>() as usize
+                kernels().common_bits(&a[..], &b[..]) as usize
             }
         }
     }
