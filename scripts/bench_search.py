@@ -358,7 +358,8 @@ def main():
             print(f"{name}: {engine} done", file=sys.stderr)
         print(f"\n{name}: queries per CPU second\n\n{table(results)}\n", flush=True)
         if "twofold" in results:
-            print(f"two threads: {results['twofold']['two_threads']:.2f} times the queries of one\n", flush=True)
+            time, cpu = results["twofold"]["two_threads"]
+            print(f"two threads: {time:.2f} times the queries of one, {cpu:.2f} times a CPU second\n", flush=True)
         (out / "results.json").write_text(json.dumps(everything, indent=1))
         plot(name, results, out / f"search-{name}.svg")
 

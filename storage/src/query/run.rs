@@ -17,6 +17,7 @@ use crate::embedding::{checked, flat};
 use crate::error::{InvalidInput, Result, check_deadline};
 use crate::index::Ask;
 use crate::key::PointOffset;
+use crate::label::Label;
 use crate::search::{Explanation, Plan, nanoseconds, plan};
 use crate::state::Slot;
 use crate::view::{Fetch, View};
@@ -321,9 +322,13 @@ impl View<'_> {
         } else {
             vec![None; hits.len()]
         };
-        let points = hits.iter().zip(payloads).map(|(hit, payload)| {
+        // All labels first: they lie scattered, and so are fetched side by side.
+        let labels: Vec<Label> = hits
+            .iter()
+            .map(|hit| self.state.labels.get(PointOffset(hit.offset)))
+            .collect();
+        let points = hits.iter().zip(labels).zip(payloads).map(|((hit, label), payload)| {
             let offset = PointOffset(hit.offset);
-            let label = self.state.labels.get(offset);
             Ok(ScoredPoint {
                 id: label.id,
                 version: label.version,

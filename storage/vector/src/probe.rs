@@ -380,7 +380,7 @@ impl Order {
     }
 
     fn peek(&mut self) -> Option<(f32, usize)> {
-        const STEP: usize = 64;
+        const STEP: usize = 16;
         if self.next == self.sorted && self.sorted < self.keys.len() {
             // Ever larger steps, so that a search through all lists stays cheap.
             let count = self.sorted.max(STEP).min(self.keys.len() - self.sorted);

@@ -62,32 +62,48 @@ fn speed(collection: &Collection, searches: &[Search]) -> Result<f64> {
     Ok((passes * searches.len()) as f64 / (thread_time() - begun).as_secs_f64())
 }
 
-/// Two threads search at once: how many times the queries of one in the same time.
-fn scaling(collection: &Collection, searches: &[Search]) -> Result<f64> {
-    let run = |threads: usize| -> Result<f64> {
-        let started = Instant::now();
-        std::thread::scope(|scope| {
-            let work = || -> Result<()> {
-                for _ in 0..8 {
-                    for search in searches {
-                        std::hint::black_box(collection.search(search)?);
-                    }
-                }
-                Ok(())
-            };
-            let handles: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
-            handles
-                .into_iter()
-                .try_for_each(|handle| handle.join().expect("no search panics"))
-        })?;
-        Ok(threads as f64 / started.elapsed().as_secs_f64())
+/// So many threads search for a second: searches a second of time, and those of a second of CPU time.
+fn throughput(collection: &Collection, searches: &[Search], threads: usize) -> Result<[f64; 2]> {
+    const SPAN: Duration = Duration::from_secs(1);
+    let started = Instant::now();
+    let work = || -> Result<(usize, Duration)> {
+        let (begun, mut count) = (thread_time(), 0);
+        // However the threads get on, both are at it to the end.
+        for search in searches.iter().cycle() {
+            if started.elapsed() >= SPAN {
+                break;
+            }
+            std::hint::black_box(collection.search(search)?);
+            count += 1;
+        }
+        Ok((count, thread_time() - begun))
     };
-    let mut ratios = Vec::new();
-    for _ in 0..5 {
-        ratios.push(run(2)? / run(1)?);
+    let done = std::thread::scope(|scope| -> Result<Vec<_>> {
+        let handles: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
+        let handles = handles.into_iter();
+        handles.map(|handle| handle.join().expect("no search panics")).collect()
+    })?;
+    let elapsed = started.elapsed();
+    let (counts, times): (Vec<usize>, Vec<Duration>) = done.into_iter().unzip();
+    let count = counts.into_iter().sum::<usize>() as f64;
+    Ok([elapsed, times.into_iter().sum()].map(|span: Duration| count / span.as_secs_f64()))
+}
+
+/// Two threads search at once, in turns with one: how many times the searches of one they answer in the same time, and in the same
+/// CPU time; the medians.
+fn scaling(collection: &Collection, searches: &[Search]) -> Result<[f64; 2]> {
+    let mut ratios = [Vec::new(), Vec::new()];
+    for _ in 0..9 {
+        let (one, two) = (
+            throughput(collection, searches, 1)?,
+            throughput(collection, searches, 2)?,
+        );
+        (0..2).for_each(|i| ratios[i].push(two[i] / one[i]));
     }
-    ratios.sort_by(f64::total_cmp);
-    Ok(ratios[2])
+    Ok(ratios.map(|mut ratios| {
+        ratios.sort_by(f64::total_cmp);
+        ratios[ratios.len() / 2]
+    }))
 }
 
 fn main() -> Result<()> {
