@@ -38,6 +38,23 @@ fn worth_of(key: u64) -> f32 {
     unordered((key >> 32) as u32)
 }
 
+/// A number that so many of `numbers` reach, or few more; the lowest where there are few. `highest` is room for it.
+pub(crate) fn about(count: usize, numbers: &[f32], highest: &mut Vec<f32>) -> f32 {
+    let columns = 2 * count;
+    if numbers.len() <= columns {
+        return f32::NEG_INFINITY;
+    }
+    // As many columns are this high, and in few of them is more than one as high.
+    highest.clear();
+    highest.resize(columns, f32::NEG_INFINITY);
+    for row in numbers.chunks(columns) {
+        let columns = highest.iter_mut().zip(row);
+        columns.for_each(|(highest, &number)| *highest = if number > *highest { number } else { *highest });
+    }
+    let (_, about, _) = highest.select_nth_unstable_by(count - 1, |a, b| b.total_cmp(a));
+    *about
+}
+
 /// The `k` best of what is offered.
 pub(crate) struct Best {
     heap: BinaryHeap<Reverse<u64>>,
@@ -161,30 +178,12 @@ impl<'a> Candidates<'a> {
         // The likely best first: with the threshold that they leave, most others need not be compared.
         let likely = match self.best.is_full() {
             true => f32::NEG_INFINITY,
-            false => self.about(2 * self.k, worths),
+            false => about(2 * self.k, worths, &mut self.highest),
         };
         self.compare_those(worths, |worth| worth >= likely, &counted, effort);
         if likely > f32::NEG_INFINITY {
             self.compare_those(worths, |worth| worth < likely, &counted, effort);
         }
-    }
-
-    /// A worth that about so many have, or few more.
-    fn about(&mut self, count: usize, worths: &[f32]) -> f32 {
-        let columns = 2 * count;
-        if worths.len() <= columns {
-            return f32::NEG_INFINITY;
-        }
-        // As many columns are this high, and in few of them is more than one as high.
-        let highest = &mut self.highest;
-        highest.clear();
-        highest.resize(columns, f32::NEG_INFINITY);
-        for row in worths.chunks(columns) {
-            let columns = highest.iter_mut().zip(row);
-            columns.for_each(|(highest, &worth)| *highest = if worth > *highest { worth } else { *highest });
-        }
-        let (_, about, _) = highest.select_nth_unstable_by(count - 1, |a, b| b.total_cmp(a));
-        *about
     }
 
     /// Compares the candidates that are picked by their worth, as long as they may be among the wanted ones.

@@ -24,7 +24,7 @@ use crate::exact::gather;
 use crate::ivf::Ivf;
 use crate::kernel::{BLOCK, Passed, ScanQuery, kernels, planes, prefetch};
 use crate::list::List;
-use crate::pool::{Candidates, ordered, unordered};
+use crate::pool::{Candidates, about, ordered, unordered};
 use crate::subset::Subset;
 
 /// A point found, with how near it is: higher is nearer for every distance.
@@ -212,7 +212,7 @@ impl Ivf {
             lift: 0.0,
         };
         self.centroids.scores(row, &mut scores, &mut sums);
-        let mut order = Order::new(scores.iter().copied().zip(0..));
+        let mut order = Order::new(&scores);
         let Some((nearest, _)) = order.peek() else {
             return;
         };
@@ -259,8 +259,8 @@ impl Ivf {
             match subset {
                 Some(subset) => {
                     let part = subset.list(self, list);
-                    scan.list(part, base, |_| true);
-                    near.saw(self.lists[list].len(), part.len());
+                    scan.list(&part.list, base, |_| true);
+                    near.saw(part.of, part.list.len());
                 }
                 None => {
                     let counts = |offset| mask.contains(offset);
@@ -362,29 +362,56 @@ fn masked_overlay(probe: Probe<'_>) -> Vec<u32> {
 }
 
 /// Lists from the nearest on, sorted as far as they are asked for.
-struct Order {
+struct Order<'a> {
+    scores: &'a [f32],
     keys: Vec<u64>,
+    /// Where lists that score less are not among the keys yet.
+    least: Option<f32>,
     /// How many at the front are in order.
     sorted: usize,
     next: usize,
 }
 
-impl Order {
-    fn new(promises: impl Iterator<Item = (f32, usize)>) -> Self {
-        let keys = promises.map(|(promise, list)| u64::from(ordered(promise)) << 32 | list as u64);
-        Self {
-            keys: keys.collect(),
+impl<'a> Order<'a> {
+    fn new(scores: &'a [f32]) -> Self {
+        /// Lists that most searches do with.
+        const MOST: usize = 16;
+        let mut order = Self {
+            scores,
+            keys: Vec::with_capacity(4 * MOST),
+            least: None,
             sorted: 0,
             next: 0,
+        };
+        let least = about(MOST, scores, &mut Vec::new());
+        order.add(|score| score >= least);
+        order.least = Some(least);
+        order
+    }
+
+    fn add(&mut self, picked: impl Fn(f32) -> bool) {
+        for (list, &score) in self.scores.iter().enumerate() {
+            if picked(score) {
+                self.keys.push(u64::from(ordered(score)) << 32 | list as u64);
+            }
         }
     }
 
     fn peek(&mut self) -> Option<(f32, usize)> {
-        const STEP: usize = 16;
+        if self.next == self.keys.len()
+            && let Some(least) = self.least.take()
+        {
+            // Not the contrary: where numbers overflowed, a score may be none.
+            self.add(|score| !(score >= least));
+        }
         if self.next == self.sorted && self.sorted < self.keys.len() {
             // Ever larger steps, so that a search through all lists stays cheap.
-            let count = self.sorted.max(STEP).min(self.keys.len() - self.sorted);
             let rest = &mut self.keys[self.sorted..];
+            let count = if self.sorted == 0 {
+                rest.len()
+            } else {
+                self.sorted.min(rest.len())
+            };
             if count < rest.len() {
                 rest.select_nth_unstable_by(count - 1, |a, b| b.cmp(a));
             }

@@ -22,9 +22,17 @@ const COPIED: u64 = 2;
 #[derive(Debug)]
 pub(crate) struct Subset {
     mask: Bitmap,
-    lists: Vec<OnceLock<Arc<List>>>,
+    lists: Vec<OnceLock<Part>>,
     /// All of it around the origin, as sketches are.
     flat: OnceLock<Arc<List>>,
+}
+
+/// What a mask lets through of a list.
+#[derive(Debug, Clone)]
+pub(crate) struct Part {
+    pub(crate) list: Arc<List>,
+    /// How long the whole list is: to ask itself would fetch it from memory.
+    pub(crate) of: usize,
 }
 
 impl Subset {
@@ -37,13 +45,16 @@ impl Subset {
     }
 
     /// What it has of a list of the index.
-    pub(crate) fn list(&self, index: &Ivf, list: usize) -> &List {
-        self.lists[list].get_or_init(|| Arc::new(index.lists[list].masked(&self.mask)))
+    pub(crate) fn list(&self, index: &Ivf, list: usize) -> &Part {
+        self.lists[list].get_or_init(|| Part {
+            list: Arc::new(index.lists[list].masked(&self.mask)),
+            of: index.lists[list].len(),
+        })
     }
 
     /// The same, if it was read before.
     pub(crate) fn known(&self, list: usize) -> Option<&List> {
-        self.lists[list].get().map(|list| &**list)
+        self.lists[list].get().map(|part| &*part.list)
     }
 
     /// Everything around the origin, made by the first who asks.
@@ -72,7 +83,8 @@ impl Subset {
     }
 
     fn heap_bytes(&self) -> usize {
-        let lists = self.lists.iter().chain([&self.flat]).filter_map(OnceLock::get);
+        let parts = self.lists.iter().filter_map(OnceLock::get).map(|part| &part.list);
+        let lists = parts.chain(self.flat.get());
         lists.map(|list| list.heap_bytes()).sum::<usize>() + self.mask.heap_bytes()
     }
 }

@@ -193,7 +193,7 @@ fn copies_behind_a_mask_follow_the_lists() {
     for list in 0..next.lists() {
         let masked = next.lists[list].offsets().iter().copied();
         let masked: Vec<u32> = masked.filter(|&offset| mask.contains(offset)).collect();
-        assert_eq!(following.list(&next, list).offsets(), masked);
+        assert_eq!(following.list(&next, list).list.offsets(), masked);
     }
 }
 
