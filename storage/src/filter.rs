@@ -154,9 +154,10 @@ impl CompiledFilter {
             exact: true,
             others: left,
         };
-        let mut must: Vec<(u64, &Test)> = self.must.iter().map(|test| (test.estimate(view), test)).collect();
-        must.sort_by_key(|(estimate, _)| *estimate);
-        for (_, test) in must {
+        let mut must: Vec<&Test> = self.must.iter().collect();
+        // Of a single one nothing is estimated.
+        must.sort_by_cached_key(|test| test.estimate(view));
+        for test in must {
             if narrowed.len() == 0 {
                 break;
             }

@@ -120,10 +120,10 @@ impl Collection {
                 let target = examples.get(target)?;
                 examples.leave_out(&mut mask);
                 let candidates = mmr.map_or(k, |mmr| mmr.candidates_limit.unwrap_or(query.limit));
-                let (hits, explanation) = self.nearest(view, query, name, target.clone(), candidates, &mask)?;
                 let Some(mmr) = mmr else {
-                    return Ok((hits, explanation));
+                    return self.nearest(view, query, name, target, candidates, &mask);
                 };
+                let (hits, explanation) = self.nearest(view, query, name, target.clone(), candidates, &mask)?;
                 let target = checked(&schema, name, target)?;
                 return Ok((view.diverse(slot, &target, mmr, hits, k)?, explanation));
             }
