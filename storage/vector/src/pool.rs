@@ -194,17 +194,28 @@ impl<'a> Candidates<'a> {
         counted: impl Fn(usize) -> Option<u32>,
         effort: &mut Effort,
     ) {
+        /// Worths that are looked at together: most have none that is picked among them.
+        const TOGETHER: usize = 16;
         let threshold = self.threshold();
+        let picked = |worth: f32| picked(worth) & (worth > threshold);
         let mut batch = std::mem::take(&mut self.batch);
         batch.clear();
-        for (place, &worth) in worths.iter().enumerate() {
-            if picked(worth)
-                && worth > threshold
-                && let Some(offset) = counted(place)
-            {
-                batch.push((worth, offset));
+        let mut pick = |first: usize, worths: &[f32]| {
+            for (place, &worth) in (first..).zip(worths) {
+                if picked(worth)
+                    && let Some(offset) = counted(place)
+                {
+                    batch.push((worth, offset));
+                }
+            }
+        };
+        let (groups, rest) = worths.as_chunks::<TOGETHER>();
+        for (group, worths) in groups.iter().enumerate() {
+            if worths.iter().fold(false, |any, &worth| any | picked(worth)) {
+                pick(group * TOGETHER, worths);
             }
         }
+        pick(groups.len() * TOGETHER, rest);
         let arena = self.arena;
         batch
             .iter()
