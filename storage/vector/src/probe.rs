@@ -401,8 +401,8 @@ impl<'a> Order<'a> {
         if self.next == self.keys.len()
             && let Some(least) = self.least.take()
         {
-            // Not the contrary: where numbers overflowed, a score may be none.
-            self.add(|score| !(score >= least));
+            // Where numbers overflowed, a score may be none.
+            self.add(|score| score < least || score.is_nan());
         }
         if self.next == self.sorted && self.sorted < self.keys.len() {
             // Ever larger steps, so that a search through all lists stays cheap.
@@ -432,5 +432,28 @@ impl<'a> Order<'a> {
         let next = self.peek()?;
         self.next += 1;
         Some(next)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn all_lists_come_once_and_the_nearest_first(
+            scores in proptest::collection::vec(prop_oneof![Just(f32::NAN), Just(0.5), -1.0f32..1.0], 0..300),
+        ) {
+            let mut order = Order::new(&scores);
+            let lists: Vec<(f32, usize)> = std::iter::from_fn(|| order.next()).collect();
+            let numbers: Vec<f32> = lists.iter().map(|(score, _)| *score).filter(|score| !score.is_nan()).collect();
+            prop_assert!(numbers.is_sorted_by(|a, b| a >= b));
+            let mut seen: Vec<usize> = lists.iter().map(|(_, list)| *list).collect();
+            seen.sort_unstable();
+            prop_assert_eq!(seen, (0..scores.len()).collect::<Vec<_>>());
+            prop_assert!(lists.iter().all(|&(score, list)| score.to_bits() == scores[list].to_bits()));
+        }
     }
 }
