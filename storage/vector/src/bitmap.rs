@@ -120,21 +120,39 @@ impl Bitmap {
 }
 
 /// Sets and single offsets, in any order and with doubles, on their way to one set. Much faster than one by one.
+///
+/// A few are listed, and sorted in the end; many are bits from the start.
 #[derive(Debug, Default)]
 pub struct Union {
+    /// All of them, as long as there are no bits.
+    few: Vec<u32>,
+    highest: u32,
     words: Vec<u64>,
 }
+
+/// So many offsets are few in any case, and so many never: a chunk of as many may still be a list.
+const FEW: RangeInclusive<usize> = 64..=1024;
+
+/// Beyond that, of as many numbers one that is a member makes few.
+const SPARSE: usize = 1024;
 
 impl Union {
     fn reserve(&mut self, chunks: usize) {
         if self.words.len() < chunks * WORDS {
             self.words.resize(chunks * WORDS, 0);
         }
+        for offset in std::mem::take(&mut self.few) {
+            self.words[(offset >> 6) as usize] |= 1 << (offset & 63);
+        }
     }
 
     /// Adds a set.
     pub fn add(&mut self, set: &Bitmap) {
-        self.reserve(set.chunks.len());
+        if self.words.is_empty() && set.len() as usize <= *FEW.end() {
+            set.for_each(|offset| self.insert(offset));
+            return;
+        }
+        self.reserve(set.chunks.len().max(split(self.highest).0 + 1));
         for (words, chunk) in self.words.as_chunks_mut::<WORDS>().0.iter_mut().zip(&set.chunks) {
             chunk.add_to(words);
         }
@@ -143,34 +161,45 @@ impl Union {
     /// Adds an offset.
     #[inline]
     pub fn insert(&mut self, offset: u32) {
-        let place = (offset >> 6) as usize;
-        if place >= self.words.len() {
-            self.reserve(split(offset).0 + 1);
+        match self.words.get_mut((offset >> 6) as usize) {
+            Some(word) => *word |= 1 << (offset & 63),
+            None => self.insert_beyond(offset),
         }
-        self.words[place] |= 1 << (offset & 63);
+    }
+
+    fn insert_beyond(&mut self, offset: u32) {
+        self.highest = self.highest.max(offset);
+        self.few.push(offset);
+        let few = (self.highest as usize / SPARSE).clamp(*FEW.start(), *FEW.end());
+        if !self.words.is_empty() || self.few.len() > few {
+            self.reserve(split(self.highest).0 + 1);
+        }
     }
 }
 
 impl From<Union> for Bitmap {
-    fn from(union: Union) -> Self {
-        let (chunks, _) = union.words.as_chunks::<WORDS>();
-        Self {
-            chunks: chunks.iter().map(Chunk::from_words).collect(),
+    fn from(mut union: Union) -> Self {
+        if !union.words.is_empty() {
+            let (chunks, _) = union.words.as_chunks::<WORDS>();
+            return Self {
+                chunks: chunks.iter().map(Chunk::from_words).collect(),
+            };
         }
+        union.few.sort_unstable();
+        union.few.dedup();
+        let mut chunks = Vec::with_capacity(split(union.highest).0 + 1);
+        for members in union.few.chunk_by(|a, b| split(*a).0 == split(*b).0) {
+            chunks.resize_with(split(members[0]).0, Chunk::default);
+            chunks.push(Chunk::from_list(
+                members.iter().map(|&offset| split(offset).1).collect(),
+            ));
+        }
+        Self { chunks }
     }
 }
 
 impl FromIterator<u32> for Bitmap {
     fn from_iter<I: IntoIterator<Item = u32>>(offsets: I) -> Self {
-        let offsets: Vec<u32> = offsets.into_iter().collect();
-        // In order, each of these is appended; many of them are quicker set in one array of bits.
-        if offsets.len() < 1024 {
-            let mut set = Self::new();
-            offsets.iter().for_each(|&offset| {
-                set.insert(offset);
-            });
-            return set;
-        }
         let mut union = Union::default();
         offsets.into_iter().for_each(|offset| union.insert(offset));
         union.into()
@@ -271,11 +300,18 @@ mod tests {
             check(&one_by_one, &(&a - &b));
             check(&set_a, &a);
             let some: Vec<u32> = b.iter().copied().take(20).collect();
-            let mut union = Union::default();
-            union.add(&set_a);
-            union.add(&minus);
-            some.iter().for_each(|&offset| union.insert(offset));
-            check(&union.into(), &(&a | &some.iter().copied().collect()));
+            for (sets, members) in [([&set_a, &minus], &a), ([&minus, &one_by_one], &(&a - &b))] {
+                for single_first in [true, false] {
+                    let mut union = Union::default();
+                    let insert = |union: &mut Union| some.iter().for_each(|&offset| union.insert(offset));
+                    if single_first {
+                        insert(&mut union);
+                    }
+                    sets.iter().for_each(|set| union.add(set));
+                    insert(&mut union);
+                    check(&union.into(), &(members | &some.iter().copied().collect()));
+                }
+            }
             prop_assert_eq!(set_a.intersection_len(&set_b), and.len());
         }
 

@@ -132,6 +132,12 @@ impl Chunk {
         }
     }
 
+    /// Of members in order, without doubles; no more than a list may have.
+    pub(super) fn from_list(members: Vec<u16>) -> Self {
+        debug_assert!(members.len() <= SPARSE_LIMIT && members.is_sorted_by(|a, b| a < b));
+        Self::Sparse(Arc::new(members))
+    }
+
     /// In the shape that suits how many bits are set.
     pub(super) fn from_words(words: &Words) -> Self {
         let len = kernels().count_bits(words);
