@@ -161,24 +161,10 @@ impl CompiledFilter {
             if narrowed.len() == 0 {
                 break;
             }
-            match test.narrow(view, narrowed.len())? {
-                Some(of_test) => narrowed.keep(of_test),
-                None => narrowed.exact = false,
-            }
+            narrowed.keep(test.narrow(view, narrowed.len())?);
         }
         if !self.should.is_empty() && narrowed.len() > 0 {
-            let any = self.should.iter().map(|test| test.narrow(view, narrowed.len()));
-            match any.collect::<Result<Option<Vec<_>>>>()? {
-                Some(any) => {
-                    let mut union = Union::default();
-                    any.iter().for_each(|of_test| union.add(&of_test.points));
-                    narrowed.keep(Narrowed {
-                        points: union.into(),
-                        exact: any.iter().all(|of_test| of_test.exact),
-                    });
-                }
-                None => narrowed.exact = false,
-            }
+            narrowed.keep(any_of(&self.should, view, narrowed.len())?);
         }
         for test in &self.must_not {
             if narrowed.len() == 0 {
@@ -193,18 +179,11 @@ impl CompiledFilter {
             && narrowed.len() > 0
         {
             // At least one passes, however many must.
-            let any = tests.iter().map(|test| test.narrow(view, narrowed.len()));
-            match any.collect::<Result<Option<Vec<_>>>>()? {
-                Some(any) => {
-                    let mut union = Union::default();
-                    any.iter().for_each(|of_test| union.add(&of_test.points));
-                    narrowed.keep(Narrowed {
-                        points: union.into(),
-                        exact: *least == 1 && any.iter().all(|of_test| of_test.exact),
-                    });
-                }
-                None => narrowed.exact = false,
-            }
+            let any = any_of(tests, view, narrowed.len())?;
+            narrowed.keep(any.map(|Narrowed { points, exact }| Narrowed {
+                points,
+                exact: exact && *least == 1,
+            }));
         }
         Ok(Narrowed {
             exact: narrowed.exact || narrowed.len() == 0,
@@ -231,13 +210,32 @@ impl Left {
         self.points.get_or_insert_with(|| view.state.alive.clone())
     }
 
-    fn keep(&mut self, narrowed: Narrowed) {
+    /// Leaves out what a part of the filter excludes, as far as the indexes know.
+    fn keep(&mut self, known: Option<Narrowed>) {
+        let Some(narrowed) = known else {
+            self.exact = false;
+            return;
+        };
         self.exact &= narrowed.exact;
         match &mut self.points {
             Some(points) => *points &= &narrowed.points,
             None => self.points = Some(narrowed.points),
         }
     }
+}
+
+/// The points that pass one of the tests, where the indexes know; `left` of them matter.
+fn any_of(tests: &[Test], view: &View<'_>, left: u64) -> Result<Option<Narrowed>> {
+    let any = tests.iter().map(|test| test.narrow(view, left));
+    let any = any.collect::<Result<Option<Vec<_>>>>()?;
+    Ok(any.map(|any| {
+        let mut union = Union::default();
+        any.iter().for_each(|of_test| union.add(&of_test.points));
+        Narrowed {
+            points: union.into(),
+            exact: any.iter().all(|of_test| of_test.exact),
+        }
+    }))
 }
 
 impl Test {
