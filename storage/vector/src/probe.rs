@@ -83,10 +83,10 @@ const DEVIATION: f32 = 0.603;
 /// Deviations of that error that are allowed for. Fewer lose some of the nearest, more help little.
 const MARGIN: f32 = 2.2;
 
-/// The same for an effort. Candidates cost little beside lists, so less effort saves few of them.
-fn margin(effort: f32) -> f32 {
-    MARGIN * effort.max(0.75)
-}
+/// Least effort that candidates are chosen with. They cost little beside lists, so that less would save little; where no lists are
+/// read, they are what a search costs.
+const LEAST_OF_LISTS: f32 = 0.75;
+const LEAST_OF_GATHERED: f32 = 0.25;
 
 /// Of fewer vectors than this all are compared by their byte codes at once.
 pub(crate) const SKETCHED: u64 = 400;
@@ -153,7 +153,7 @@ impl Ivf {
         }
         let code = self.query_code(query);
         let beyond = self.beyond(&code);
-        let margin = margin(probe.effort) * beyond.deviation;
+        let margin = MARGIN * probe.effort.max(LEAST_OF_GATHERED) * beyond.deviation;
         let base = kernels().dot(&self.origin, &self.expand(&code.rotated));
         let mut effort = Effort::default();
         let mut candidates = Candidates::new(arena, &code, k);
@@ -203,7 +203,7 @@ impl Ivf {
     ) {
         let mask = probe.mask;
         let beyond = self.beyond(code);
-        let margin = margin(probe.effort) * beyond.deviation;
+        let margin = MARGIN * probe.effort.max(LEAST_OF_LISTS) * beyond.deviation;
         let beyond = kernels().scan_query(&beyond.vector).raised(margin);
         let (mut scores, mut sums) = (Vec::new(), Vec::new());
         let row = Row {
