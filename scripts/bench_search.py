@@ -3,13 +3,15 @@
 usage: bench_search.py OURS DATA-DIRECTORY OUT-DIRECTORY SET[,SET...] [ENGINE[,ENGINE...]]
 
 OURS is the binary `search-speed`. DATA-DIRECTORY holds <set>.base.f32 and <set>.query.f32: two little-endian u32 (count,
-dimensions) and rows of f32. Every engine runs in a process of its own with one thread; all of them in one run, one after
-the other. Queries per second are of CPU time, for ten results without payload. OUT-DIRECTORY gets results.json, a table in
-Markdown and a plot for every set.
+dimensions) and rows of f32. Every engine runs in a process of its own with one thread. They are measured in turns, in several
+rounds, of which the medians count. Queries per second are of CPU time, for ten results without payload. OUT-DIRECTORY gets
+results.json, a table in Markdown and a plot for every set.
 """
 
+import contextlib
 import json
 import os
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -22,7 +24,8 @@ K = 10
 QUERIES = 500
 SHARES = [1000, 300, 100, 10]
 DISTANCES = {"fashion-mnist-784": "Euclid"}
-LEAST_SECONDS = 0.8
+ROUNDS = 3
+LEAST_SECONDS = 0.25
 
 
 def read(path):
@@ -78,7 +81,7 @@ class Run:
         self.base, self.queries, self.distance = load(data, name)
         self.truth = np.fromfile(data / f"{name}.truth.u32", dtype="<u4").reshape(len(SHARES), -1, K)
         self.before = rss()
-        self.result = {"points": []}
+        self.result = {}
 
     def built(self, build, directory=None):
         wall, cpu = time.perf_counter(), time.process_time()
@@ -89,6 +92,13 @@ class Run:
         if directory:
             self.result["disk_mb"] = size(directory)
         return index
+
+    def rounds(self):
+        """One for each line of the input. What it measures is printed."""
+        for _ in sys.stdin:
+            self.result["points"] = []
+            yield
+            print(json.dumps(self.result), flush=True)
 
     def measure(self, knob, search, share=1000):
         expected = self.truth[SHARES.index(share)]
@@ -116,10 +126,11 @@ def hnswlib_engine(run):
         return index
 
     index = run.built(build)
-    for ef in (10, 20, 40, 60, 80, 120, 200, 300, 500, 800):
-        index.set_ef(ef)
-        if run.measure(ef, lambda query: index.knn_query(query, k=K)[0][0]) > 0.998:
-            break
+    for _ in run.rounds():
+        for ef in (10, 20, 40, 60, 80, 120, 200, 300, 500, 800):
+            index.set_ef(ef)
+            if run.measure(ef, lambda query: index.knn_query(query, k=K)[0][0]) > 0.998:
+                break
 
 
 def faiss_hnsw_engine(run):
@@ -135,10 +146,11 @@ def faiss_hnsw_engine(run):
         return index
 
     index = run.built(build)
-    for ef in (10, 20, 40, 60, 80, 120, 200, 300, 500, 800):
-        index.hnsw.efSearch = ef
-        if run.measure(ef, lambda query: index.search(query[None], K)[1][0]) > 0.998:
-            break
+    for _ in run.rounds():
+        for ef in (10, 20, 40, 60, 80, 120, 200, 300, 500, 800):
+            index.hnsw.efSearch = ef
+            if run.measure(ef, lambda query: index.search(query[None], K)[1][0]) > 0.998:
+                break
 
 
 def faiss_ivf_engine(run):
@@ -157,11 +169,12 @@ def faiss_ivf_engine(run):
 
     index = run.built(build)
     inner = faiss.downcast_index(index.base_index)
-    for probes, factor in ((2, 10), (4, 10), (8, 10), (16, 10), (16, 20), (32, 10), (32, 20), (64, 20), (128, 40), (256, 40)):
-        inner.nprobe = probes
-        index.k_factor = factor
-        if run.measure(f"{probes}/{factor}", lambda query: index.search(query[None], K)[1][0]) > 0.998:
-            break
+    for _ in run.rounds():
+        for probes, factor in ((2, 10), (4, 10), (8, 10), (16, 10), (16, 20), (32, 10), (32, 20), (64, 20), (128, 40), (256, 40)):
+            inner.nprobe = probes
+            index.k_factor = factor
+            if run.measure(f"{probes}/{factor}", lambda query: index.search(query[None], K)[1][0]) > 0.998:
+                break
 
 
 def usearch_engine(run):
@@ -174,10 +187,11 @@ def usearch_engine(run):
         return index
 
     index = run.built(build)
-    for ef in (10, 20, 40, 60, 80, 120, 200, 300, 500, 800):
-        index.expansion_search = ef
-        if run.measure(ef, lambda query: index.search(query, K, threads=1).keys) > 0.998:
-            break
+    for _ in run.rounds():
+        for ef in (10, 20, 40, 60, 80, 120, 200, 300, 500, 800):
+            index.expansion_search = ef
+            if run.measure(ef, lambda query: index.search(query, K, threads=1).keys) > 0.998:
+                break
 
 
 def qdrant(run, quantised):
@@ -207,23 +221,24 @@ def qdrant(run, quantised):
         return shard
 
     shard = run.built(build, directory)
-    for share in SHARES:
-        match = None
-        if share < 1000:
-            match = edge.Filter(must=[edge.FieldCondition(key="thousandth", range=edge.RangeFloat(lt=share))])
-        for ef in (10, 20, 40, 60, 80, 120, 200, 300, 500, 800):
-            rescore = edge.QuantizationSearchParams(rescore=True, oversampling=2.0) if quantised else None
-            params = edge.SearchParams(hnsw_ef=ef, quantization=rescore)
+    for _ in run.rounds():
+        for share in SHARES:
+            match = None
+            if share < 1000:
+                match = edge.Filter(must=[edge.FieldCondition(key="thousandth", range=edge.RangeFloat(lt=share))])
+            for ef in (10, 20, 40, 60, 80, 120, 200, 300, 500, 800):
+                rescore = edge.QuantizationSearchParams(rescore=True, oversampling=2.0) if quantised else None
+                params = edge.SearchParams(hnsw_ef=ef, quantization=rescore)
 
-            def search(query):
-                asked = edge.QueryRequest(
-                    query=edge.Query.Nearest(query.tolist()), limit=K, filter=match, params=params,
-                    with_payload=False, with_vector=False,
-                )
-                return [point.id for point in shard.query(asked)]
+                def search(query):
+                    asked = edge.QueryRequest(
+                        query=edge.Query.Nearest(query.tolist()), limit=K, filter=match, params=params,
+                        with_payload=False, with_vector=False,
+                    )
+                    return [point.id for point in shard.query(asked)]
 
-            if run.measure(ef, search, share) > 0.998:
-                break
+                if run.measure(ef, search, share) > 0.998:
+                    break
 
 
 def lancedb_engine(run):
@@ -244,12 +259,13 @@ def lancedb_engine(run):
     table, metric = run.built(build, directory)
     run.queries = run.queries[:100]
     run.truth = run.truth[:, :100]
-    for probes, ef in ((2, 40), (8, 100)):
-        search = lambda query: [
-            row["id"]
-            for row in table.search(query).distance_type(metric).nprobes(probes).ef(ef).limit(K).select(["id"]).to_list()
-        ]
-        run.measure(f"{probes}/{ef}", search)
+    for _ in run.rounds():
+        for probes, ef in ((2, 40), (8, 100)):
+            search = lambda query: [
+                row["id"]
+                for row in table.search(query).distance_type(metric).nprobes(probes).ef(ef).limit(K).select(["id"]).to_list()
+            ]
+            run.measure(f"{probes}/{ef}", search)
 
 
 def chroma_engine(run):
@@ -271,7 +287,8 @@ def chroma_engine(run):
     collection = run.built(build, directory)
     run.queries = run.queries[:100]
     run.truth = run.truth[:, :100]
-    run.measure(100, lambda query: collection.query(query_embeddings=[query], n_results=K, include=[])["ids"][0])
+    for _ in run.rounds():
+        run.measure(100, lambda query: collection.query(query_embeddings=[query], n_results=K, include=[])["ids"][0])
 
 
 PEERS = {
@@ -329,33 +346,73 @@ def plot(name, results, path):
     figure.savefig(path)
 
 
+class Engine:
+    """A process that builds an index, and measures a round for every line that it is sent."""
+
+    def __init__(self, command):
+        single = dict(os.environ, OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1", MKL_NUM_THREADS="1")
+        self.process = subprocess.Popen(command, env=single, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self.rounds = []
+
+    def measure(self):
+        """Whether it answered."""
+        try:
+            self.process.stdin.write("\n")
+            self.process.stdin.flush()
+        except BrokenPipeError:
+            return False
+        # Some libraries print lines of their own.
+        answer = next((line for line in self.process.stdout if line.startswith("{")), None)
+        if answer:
+            self.rounds.append(json.loads(answer))
+        return answer is not None
+
+    def end(self):
+        with contextlib.suppress(BrokenPipeError):
+            self.process.stdin.close()
+        self.process.wait()
+
+    def result(self):
+        """The medians of all rounds."""
+        result = dict(self.rounds[0])
+        rounds = [{(point["share"], point["knob"]): point for point in found["points"]} for found in self.rounds]
+        result["points"] = []
+        for place, point in rounds[0].items():
+            same = [found[place] for found in rounds if place in found]
+            speeds = {key: statistics.median(p[key] for p in same) for key in ("qps", "qps_of_new_filters") if key in point}
+            result["points"].append({**point, **speeds})
+        if "two_threads" in result:
+            result["two_threads"] = [statistics.median(ratios) for ratios in zip(*(found["two_threads"] for found in self.rounds))]
+        return result
+
+
 def main():
     if sys.argv[1] == "--peer":
         _, _, engine, data, name = sys.argv
-        run = Run(Path(data), name)
-        PEERS[engine](run)
-        print(json.dumps(run.result))
+        PEERS[engine](Run(Path(data), name))
         return
     ours, data, out = Path(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3])
     sets = sys.argv[4].split(",")
     engines = sys.argv[5].split(",") if len(sys.argv) > 5 else ["twofold", *PEERS]
     out.mkdir(parents=True, exist_ok=True)
-    single = dict(os.environ, OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1", MKL_NUM_THREADS="1")
     everything = {}
     for name in sets:
         truth(data, name)
-        results = everything[name] = {}
-        for engine in engines:
-            if engine == "twofold":
-                command = [ours, str(data), name, DISTANCES.get(name, "Cosine")]
-            else:
-                command = [sys.executable, __file__, "--peer", engine, str(data), name]
-            done = subprocess.run(command, env=single, stdout=subprocess.PIPE, text=True)
-            if done.returncode != 0:
-                print(f"{engine} failed on {name}", file=sys.stderr)
-                continue
-            results[engine] = json.loads(done.stdout.splitlines()[-1])
-            print(f"{name}: {engine} done", file=sys.stderr)
+        running = {}
+        for number in range(ROUNDS):
+            for engine in engines:
+                if number == 0:
+                    command = [sys.executable, __file__, "--peer", engine, str(data), name]
+                    if engine == "twofold":
+                        command = [ours, str(data), name, DISTANCES.get(name, "Cosine")]
+                    running[engine] = Engine(command)
+                if engine in running and not running[engine].measure():
+                    print(f"{engine} failed on {name}", file=sys.stderr)
+                    running.pop(engine).end()
+            print(f"{name}: round {number + 1} of {ROUNDS} done", file=sys.stderr)
+        for engine in running.values():
+            engine.end()
+        results = everything[name] = {engine: process.result() for engine, process in running.items()}
         print(f"\n{name}: queries per CPU second\n\n{table(results)}\n", flush=True)
         if "twofold" in results:
             time, cpu = results["twofold"]["two_threads"]

@@ -1,7 +1,8 @@
 //! Recall and speed of searches through a collection, for `scripts/bench_search.py`.
 //!
 //! `search-speed DIR SET DISTANCE` reads `DIR/SET.base.f32` and `DIR/SET.query.f32` (two little-endian u32, count and
-//! dimensions, then rows of f32) and `DIR/SET.truth.u32` (for each filter and query the ids of the ten nearest), and prints JSON.
+//! dimensions, then rows of f32) and `DIR/SET.truth.u32` (for each filter and query the ids of the ten nearest), and prints JSON for
+//! every line of its input.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -9,7 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
-use serde_json::json;
+use serde_json::{Value, json};
 use twofold_storage::{Collection, Fetch, NewPoint, Operation, Options, Search, Store, Target};
 use twofold_tests::measure::{
     Vectors, disk_megabytes, process_time, read_words, rss_megabytes, thousandth, thread_time,
@@ -26,7 +27,7 @@ const K: usize = 10;
 const SHARES: [u64; 4] = [1000, 300, 100, 10];
 const EFFORTS: [usize; 16] = [4, 8, 12, 16, 24, 32, 48, 64, 80, 96, 112, 128, 160, 256, 384, 512];
 /// CPU time that a measurement takes at least.
-const LEAST: Duration = Duration::from_millis(800);
+const LEAST: Duration = Duration::from_millis(250);
 
 fn search(query: &[f32], filter: Option<&Filter>, ef: usize) -> Result<Search> {
     Ok(Search {
@@ -91,12 +92,14 @@ fn throughput(collection: &Collection, searches: &[Search], threads: usize) -> R
 
 /// Two threads search at once, in turns with one: how many times the searches of one they answer in the same time, and in the same
 /// CPU time; the medians.
-fn scaling(collection: &Collection, searches: &[Search]) -> Result<[f64; 2]> {
+fn scaling(collection: &Collection, queries: &[&[f32]]) -> Result<[f64; 2]> {
+    let searches = queries.iter().map(|query| search(query, None, 128));
+    let searches = searches.collect::<Result<Vec<_>>>()?;
     let mut ratios = [Vec::new(), Vec::new()];
-    for _ in 0..9 {
+    for _ in 0..3 {
         let (one, two) = (
-            throughput(collection, searches, 1)?,
-            throughput(collection, searches, 2)?,
+            throughput(collection, &searches, 1)?,
+            throughput(collection, &searches, 2)?,
         );
         (0..2).for_each(|i| ratios[i].push(two[i] / one[i]));
     }
@@ -104,6 +107,44 @@ fn scaling(collection: &Collection, searches: &[Search]) -> Result<[f64; 2]> {
         ratios.sort_by(f64::total_cmp);
         ratios[ratios.len() / 2]
     }))
+}
+
+/// Recall and searches a CPU-second behind every filter, with every effort.
+fn points(collection: &Collection, queries: &[&[f32]], truth: &[u32]) -> Result<Vec<Value>> {
+    let mut measured = Vec::new();
+    for (number, share) in SHARES.into_iter().enumerate() {
+        let filter = (share < 1000).then(|| filter(0, share)).transpose()?;
+        for ef in EFFORTS {
+            let searches = queries.iter().map(|query| search(query, filter.as_ref(), ef));
+            let searches = searches.collect::<Result<Vec<_>>>()?;
+            let mut hits = 0;
+            for (position, search) in searches.iter().enumerate() {
+                let truth = &truth[(number * queries.len() + position) * K..][..K];
+                let found = collection.search(search)?;
+                let known = |point: &PointId| matches!(point, PointId::Num(id) if truth.contains(&(*id as u32)));
+                hits += found.iter().filter(|point| known(&point.id)).count();
+            }
+            let (_, explained) = collection.explain(&searches[0])?;
+            let mut point = json!({
+                "share": share,
+                "knob": ef,
+                "recall": hits as f64 / (queries.len() * K) as f64,
+                "qps": speed(collection, &searches)?,
+                "plan": format!("{:?}", explained.plan),
+            });
+            if share < 1000 {
+                // As many points, and each time others.
+                let searches = queries.iter().zip(0..).map(|(query, number)| {
+                    let from = number * (1000 - share) / queries.len() as u64;
+                    search(query, Some(&self::filter(from, share)?), ef)
+                });
+                let searches = searches.collect::<Result<Vec<_>>>()?;
+                point["qps_of_new_filters"] = speed(collection, &searches)?.into();
+            }
+            measured.push(point);
+        }
+    }
+    Ok(measured)
 }
 
 fn main() -> Result<()> {
@@ -155,52 +196,18 @@ fn main() -> Result<()> {
     })?;
     let (built_wall, built_cpu) = (started.elapsed(), process_time() - cpu);
     let rss = rss_megabytes() - before;
-    let mut measured = Vec::new();
-    for (number, share) in SHARES.into_iter().enumerate() {
-        let filter = (share < 1000).then(|| filter(0, share)).transpose()?;
-        for ef in EFFORTS {
-            let searches = queries.iter().map(|query| search(query, filter.as_ref(), ef));
-            let searches = searches.collect::<Result<Vec<_>>>()?;
-            let mut hits = 0;
-            for (position, search) in searches.iter().enumerate() {
-                let truth = &truth[(number * queries.len() + position) * K..][..K];
-                let found = collection.search(search)?;
-                let known = |point: &PointId| matches!(point, PointId::Num(id) if truth.contains(&(*id as u32)));
-                hits += found.iter().filter(|point| known(&point.id)).count();
-            }
-            let (_, explained) = collection.explain(&searches[0])?;
-            let mut point = json!({
-                "share": share,
-                "knob": ef,
-                "recall": hits as f64 / (queries.len() * K) as f64,
-                "qps": speed(&collection, &searches)?,
-                "plan": format!("{:?}", explained.plan),
-            });
-            if share < 1000 {
-                // As many points, and each time others.
-                let searches = queries.iter().zip(0..).map(|(query, number)| {
-                    let from = number * (1000 - share) / queries.len() as u64;
-                    search(query, Some(&self::filter(from, share)?), ef)
-                });
-                let searches = searches.collect::<Result<Vec<_>>>()?;
-                point["qps_of_new_filters"] = speed(&collection, &searches)?.into();
-            }
-            measured.push(point);
-        }
+    // In turns with the peers, who wait meanwhile.
+    for line in std::io::stdin().lines() {
+        line?;
+        let round = json!({
+            "build_cpu_s": built_cpu.as_secs_f64(),
+            "build_wall_s": built_wall.as_secs_f64(),
+            "rss_mb": rss,
+            "disk_mb": disk_megabytes(data.path()),
+            "points": points(&collection, &queries, &truth)?,
+            "two_threads": scaling(&collection, &queries)?,
+        });
+        println!("{round}");
     }
-    let searches = queries
-        .iter()
-        .map(|query| search(query, None, 128))
-        .collect::<Result<Vec<_>>>()?;
-    let result = json!({
-        "engine": "twofold",
-        "build_cpu_s": built_cpu.as_secs_f64(),
-        "build_wall_s": built_wall.as_secs_f64(),
-        "rss_mb": rss,
-        "disk_mb": disk_megabytes(data.path()),
-        "two_threads": scaling(&collection, &searches)?,
-        "points": measured,
-    });
-    println!("{result}");
     Ok(())
 }
