@@ -130,14 +130,15 @@ pub struct Union {
     words: Vec<u64>,
 }
 
-/// So many offsets are few in any case, and so many never: a chunk of as many may still be a list.
-const FEW: RangeInclusive<usize> = 64..=1024;
-
-/// Beyond that, of as many numbers one that is a member makes few.
+/// Offsets are few as long as they are no more than one in so many numbers.
 const SPARSE: usize = 1024;
 
+/// So many are few in any case, and no more than so many ever: a chunk may hold as many in a list.
+const FEW: RangeInclusive<usize> = 64..=1024;
+
 impl Union {
-    fn reserve(&mut self, chunks: usize) {
+    /// Sets bits from here on, of so many chunks at least; those of the few as well.
+    fn set_bits(&mut self, chunks: usize) {
         if self.words.len() < chunks * WORDS {
             self.words.resize(chunks * WORDS, 0);
         }
@@ -152,7 +153,7 @@ impl Union {
             set.for_each(|offset| self.insert(offset));
             return;
         }
-        self.reserve(set.chunks.len().max(split(self.highest).0 + 1));
+        self.set_bits(set.chunks.len().max(split(self.highest).0 + 1));
         for (words, chunk) in self.words.as_chunks_mut::<WORDS>().0.iter_mut().zip(&set.chunks) {
             chunk.add_to(words);
         }
@@ -172,7 +173,7 @@ impl Union {
         self.few.push(offset);
         let few = (self.highest as usize / SPARSE).clamp(*FEW.start(), *FEW.end());
         if !self.words.is_empty() || self.few.len() > few {
-            self.reserve(split(self.highest).0 + 1);
+            self.set_bits(split(self.highest).0 + 1);
         }
     }
 }

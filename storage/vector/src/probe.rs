@@ -83,9 +83,10 @@ const DEVIATION: f32 = 0.603;
 /// Deviations of that error that are allowed for. Fewer lose some of the nearest, more help little.
 const MARGIN: f32 = 2.2;
 
-/// Least effort that candidates are chosen with. They cost little beside lists, so that less would save little; where no lists are
-/// read, they are what a search costs.
+/// The least effort that candidates of lists are chosen with: they cost little beside the lists, so that less would save little.
 const LEAST_OF_LISTS: f32 = 0.75;
+
+/// The same where no lists are read, and candidates are what a search costs.
 const LEAST_OF_GATHERED: f32 = 0.25;
 
 /// Of fewer vectors than this all are compared by their byte codes at once.
