@@ -15,18 +15,17 @@ const MAX_ENTRIES: usize = 1 << 20;
 /// A vector that fits its name, as it is stored: of the right kind and size, finite, rounded to its datatype, and of unit length
 /// for Cosine.
 pub(crate) fn checked(schema: &Schema, name: &str, embedding: Embedding) -> Result<Embedding, InvalidInput> {
-    let embedding = fitting(schema, name, embedding)?;
-    Ok(match (schema.params(name), embedding) {
-        (Some(params), Embedding::Dense(mut vector)) => {
-            finish(params, &mut vector);
-            Embedding::Dense(vector)
-        }
-        (Some(params), Embedding::Multi(mut rows)) => {
-            rows.iter_mut().for_each(|row| finish(params, row));
-            Embedding::Multi(rows)
-        }
-        (_, embedding) => embedding,
-    })
+    Ok(finished(schema, name, fitting(schema, name, embedding)?))
+}
+
+/// A vector that [fits](fitting) its name, as it is stored.
+pub(crate) fn finished(schema: &Schema, name: &str, mut embedding: Embedding) -> Embedding {
+    match (schema.params(name), &mut embedding) {
+        (Some(params), Embedding::Dense(vector)) => finish(params, vector),
+        (Some(params), Embedding::Multi(rows)) => rows.iter_mut().for_each(|row| finish(params, row)),
+        _ => {}
+    }
+    embedding
 }
 
 /// A vector of the right kind and size for its name, otherwise as it was sent.

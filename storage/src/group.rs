@@ -10,9 +10,9 @@ use twofold_types::api::GroupId;
 use crate::error::Result;
 use crate::key::PointOffset;
 use crate::path::PayloadPath;
+use crate::plan::Explanation;
 use crate::query::{Found, Hit, Query};
 use crate::reading::Reading;
-use crate::search::Explanation;
 use crate::view::{Fetch, View};
 
 /// Hits that are looked through first, for each point that is wanted; so many times as many where they do not fill the groups, and

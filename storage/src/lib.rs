@@ -5,7 +5,7 @@
 //!
 //! ```
 //! use std::collections::BTreeMap;
-//! use twofold_storage::{Fetch, NewPoint, Operation, Options, Search, Store, Target};
+//! use twofold_storage::{Fetch, NewPoint, Operation, Options, Query, Store};
 //! use twofold_types::{CollectionConfig, Distance, Payload, VectorParams};
 //!
 //! # let dir = tempfile::tempdir()?;
@@ -21,17 +21,7 @@
 //!     payload: Payload::new(),
 //! };
 //! collection.apply(Operation::Upsert(vec![point(1, [1.0, 0.0]), point(2, [0.0, 1.0])]))?;
-//! let found = collection.search(&Search {
-//!     target: Target::Vector(vec![0.9, 0.1]),
-//!     using: None,
-//!     filter: None,
-//!     limit: 1,
-//!     offset: 0,
-//!     score_threshold: None,
-//!     exact: false,
-//!     ef: None,
-//!     fetch: Fetch::payload_only(),
-//! })?;
+//! let (found, _) = collection.query(&Query::nearest(vec![0.9, 0.1], 1), &Fetch::payload_only())?;
 //! assert_eq!(found[0].id, 1.into());
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
@@ -69,6 +59,7 @@ mod path;
 mod payload_index;
 mod place;
 mod placement;
+mod plan;
 mod pooled;
 mod pooling;
 mod posting;
@@ -80,7 +71,6 @@ mod reading;
 mod record;
 mod restorable;
 mod rocks;
-mod search;
 mod selection;
 mod settings;
 mod snapshot;
@@ -113,13 +103,13 @@ pub use outbox::{Message, NextMessage, Outbox};
 pub use path::PayloadPath;
 pub use payload_index::PayloadIndex;
 pub use placement::Placement;
+pub use plan::{Explanation, Plan};
 pub use pooled::InvalidPooling;
 pub use query::{Example, Query, Ranking};
 pub use queue::{Queue, TaskFilter};
 pub use queued::QueuedDocument;
 pub use reading::Reading;
 pub use rocks::RocksMemory;
-pub use search::{Explanation, Plan, Search, Target};
 pub use store::{MAX_DIMENSIONS, Store};
 pub use succession::{Portion, Succession};
 pub use successor::{SuccessionStage, SuccessionState};

@@ -18,7 +18,7 @@ use serde_json::Value;
 use twofold_types::api::{FeedbackStrategy, Mmr, OrderBy, RecommendStrategy, Rrf};
 use twofold_types::{Embedding, Expression, Filter, OrderValue, PointId};
 
-use crate::search::Explanation;
+use crate::plan::Explanation;
 
 /// How points are ranked, and which.
 #[derive(Debug, Clone)]
@@ -117,6 +117,12 @@ pub enum Example {
 }
 
 impl Query {
+    /// The nearest to a vector, among all.
+    pub fn nearest(vector: impl Into<Embedding>, limit: usize) -> Self {
+        let target = Example::Vector(vector.into());
+        Self::by(Ranking::Nearest { target, mmr: None }, limit)
+    }
+
     /// The best by a ranking, among all.
     pub fn by(ranking: Ranking, limit: usize) -> Self {
         Self {

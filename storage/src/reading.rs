@@ -8,8 +8,8 @@ use twofold_vector::Bitmap;
 use crate::collection::Collection;
 use crate::error::Result;
 use crate::key::PointOffset;
+use crate::plan::Explanation;
 use crate::query::{Found, Query};
-use crate::search::Explanation;
 use crate::view::{Fetch, View};
 
 /// One consistent state of a collection, for requests that read it more than once: what is written while it lives is not seen.

@@ -312,6 +312,14 @@ impl Fetch {
         Ok(Self { payload, vector })
     }
 
+    /// The id alone.
+    pub fn id_only() -> Self {
+        Self {
+            payload: PayloadFields::Nothing,
+            vector: WithVector::Bool(false),
+        }
+    }
+
     /// The payload and no vectors.
     pub fn payload_only() -> Self {
         Self {

@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
-use twofold_storage::{Collection, Example, Group, InvalidInput, PayloadPath, Query, RankedPoint, Ranking, Reading};
+use twofold_storage::{Collection, Group, InvalidInput, PayloadPath, Query, RankedPoint, Reading};
 use twofold_types::api::{RerankReport, RerankStage};
 use twofold_types::{Embedding, ModelId, Payload, PointId, Role, ScoredPoint};
 
@@ -195,10 +195,9 @@ impl Reader {
 
 /// The query for what is nearest to an embedding in a vector.
 pub(crate) fn nearest(vector: String, embedding: Embedding) -> Query {
-    let target = Example::Vector(embedding);
     Query {
         using: Some(vector),
-        ..Query::by(Ranking::Nearest { target, mmr: None }, 0)
+        ..Query::nearest(embedding, 0)
     }
 }
 

@@ -1,5 +1,6 @@
 //! Carrying a query out: its prefetches, then its own ranking.
 
+use std::borrow::Cow;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
@@ -13,12 +14,12 @@ use super::examples::{Examples, average};
 use super::score::Scorer;
 use super::{Found, Hit, Query, Ranking, fusion};
 use crate::collection::Collection;
-use crate::embedding::{checked, flat};
+use crate::embedding::{checked, finished, flat};
 use crate::error::{InvalidInput, Result, check_deadline};
 use crate::index::Ask;
 use crate::key::PointOffset;
 use crate::label::Label;
-use crate::search::{Explanation, Plan, nanoseconds, plan};
+use crate::plan::{Explanation, Plan, nanoseconds, plan};
 use crate::state::Slot;
 use crate::view::{Fetch, View};
 
@@ -30,12 +31,13 @@ impl Collection {
     pub(crate) fn run(&self, view: &View<'_>, query: &Query, outer: Option<&Filter>) -> Result<Found> {
         check_deadline()?;
         let filter = match (outer, &query.filter) {
-            (Some(outer), Some(own)) => Some(outer.merged(own)),
-            (filter, own) => filter.or(own.as_ref()).cloned(),
+            (Some(outer), Some(own)) => Some(Cow::Owned(outer.merged(own))),
+            (filter, own) => filter.or(own.as_ref()).map(Cow::Borrowed),
         };
+        let filter = filter.as_deref();
         let (mut sources, mut prefetches) = (Vec::new(), Vec::new());
         for prefetch in &query.prefetch {
-            let found = self.run(view, prefetch, filter.as_ref())?;
+            let found = self.run(view, prefetch, filter)?;
             sources.push(found.hits);
             prefetches.push(found.explanation);
         }
@@ -67,7 +69,7 @@ impl Collection {
                 explanation: explanation.timed(started, started).after(prefetches),
             });
         }
-        let mut mask = view.select(filter.as_ref())?;
+        let mut mask = view.select(filter)?;
         if !query.prefetch.is_empty() {
             let found: Bitmap = sources.iter().flatten().map(|hit| hit.offset).collect();
             mask &= &found;
@@ -117,14 +119,13 @@ impl Collection {
         let mut examples = Examples::new(view, name, query.example_vector.as_deref());
         let scorer = match &query.by {
             Ranking::Nearest { target, mmr } => {
-                let target = examples.get(target)?;
+                let target = finished(&schema, name, examples.get(target)?);
                 examples.leave_out(&mut mask);
                 let candidates = mmr.map_or(k, |mmr| mmr.candidates_limit.unwrap_or(query.limit));
                 let Some(mmr) = mmr else {
-                    return self.nearest(view, query, name, target, candidates, &mask);
+                    return self.nearest(view, query, slot, target, candidates, &mask);
                 };
-                let (hits, explanation) = self.nearest(view, query, name, target.clone(), candidates, &mask)?;
-                let target = checked(&schema, name, target)?;
+                let (hits, explanation) = self.nearest(view, query, slot, target.clone(), candidates, &mask)?;
                 return Ok((view.diverse(slot, &target, mmr, hits, k)?, explanation));
             }
             Ranking::Recommend {
@@ -135,8 +136,8 @@ impl Collection {
                 let positive = examples.all(positive)?;
                 let negative = examples.all(negative)?;
                 examples.leave_out(&mut mask);
-                let target = average(positive, negative)?;
-                return self.nearest(view, query, name, target, k, &mask);
+                let target = checked(&schema, name, average(positive, negative)?)?;
+                return self.nearest(view, query, slot, target, k, &mask);
             }
             Ranking::Recommend {
                 positive,
@@ -179,21 +180,19 @@ impl Collection {
         ))
     }
 
-    /// The points nearest to a vector.
+    /// The points nearest to a vector, which is in the form that is stored.
     fn nearest(
         &self,
         view: &View<'_>,
         query: &Query,
-        name: &str,
+        slot: Slot,
         target: Embedding,
         k: usize,
         mask: &Bitmap,
     ) -> Result<(Vec<Hit>, Explanation)> {
-        let schema = &view.state.schema;
-        let slot = schema.slot(name)?;
         let (matching, present) = (mask.len(), view.state.present(slot).len());
         let k = k.min(matching as usize);
-        let target = self.weighted(view, query, slot, checked(schema, name, target)?)?;
+        let target = self.weighted(view, query, slot, target)?;
         let effort = query.ef.map_or(1.0, |ef| (ef as f32 / USUAL_EF).max(1e-3));
         let (neighbours, distance, explanation) = match (slot, &target) {
             (Slot::Dense(number), Embedding::Dense(vector)) => {

@@ -1,7 +1,8 @@
 //! The centroids of inverted lists, and k-means over byte codes.
 
 use crate::arena::quantise;
-use crate::kernel::{BIAS, kernels};
+use crate::kernel::{BIAS, SLICE, kernels};
+use crate::list::{Entry, List};
 
 /// Rows that are compared together come in multiples of this.
 const GROUP: usize = 8;
@@ -124,6 +125,13 @@ impl Centroids {
         );
     }
 
+    /// The same for one centroid.
+    pub(crate) fn score(&self, row: Row<'_>, centroid: usize) -> f32 {
+        let bytes = &self.bytes[centroid * self.size..(centroid + 1) * self.size];
+        let sum = kernels().dot_bytes(row.code, bytes, self.excess[centroid]);
+        sum as f32 * (self.steps[centroid] * row.step) + self.lifts[centroid] * row.lift - self.halves[centroid]
+    }
+
     /// The nearest centroid.
     pub(crate) fn nearest(&self, row: Row<'_>, scores: &mut Vec<f32>, sums: &mut Vec<i32>) -> u32 {
         self.scores(row, scores, sums);
@@ -203,6 +211,16 @@ impl Centroids {
             means.push(&mean, lifts[from] as f32);
         }
         means
+    }
+
+    /// 1-bit codes of the centroids in their order, around an origin; estimates of them are of their scores.
+    pub(crate) fn codes(&self, origin: &[f32]) -> List {
+        let mut codes = List::with_capacity(self.size / SLICE, self.len());
+        for (centroid, components) in self.exact.chunks_exact(self.size).enumerate() {
+            let half = self.halves[centroid];
+            codes.push(&Entry::new(centroid as u32, components, half, origin, origin));
+        }
+        codes
     }
 
     /// Everything that has to be kept: the components, and a lift for each centroid.

@@ -409,6 +409,7 @@ fn read_index(sections: &mut Sections<'_>, facts: &Facts, arena: &Arena) -> Resu
         expansion,
         origin: Arc::new(origin.to_vec()),
         centroids: Arc::new(Centroids::from_parts(rotation.size(), centroids, lifts)),
+        centroid_codes: None,
         rotation,
         lists,
         spread: 0.0,

@@ -94,6 +94,8 @@ pub struct Ivf {
     /// The mean, in the space of 1-bit codes.
     pub(crate) origin: Arc<Vec<f32>>,
     pub(crate) centroids: Arc<Centroids>,
+    /// 1-bit codes of the centroids in their order, around the origin; none where they would not be smaller than byte codes.
+    pub(crate) centroid_codes: Option<Arc<List>>,
     pub(crate) lists: Vec<Arc<List>>,
     /// The mean squared distance of vectors from their centroids.
     pub(crate) spread: f32,
@@ -161,6 +163,7 @@ impl Ivf {
             expansion,
             origin: Arc::new(vec![0.0; code_size]),
             centroids: Arc::new(Centroids::new(rotation.size())),
+            centroid_codes: None,
             lists: Vec::new(),
             spread: 0.0,
             sketches: sketches(&rotation),
@@ -198,6 +201,7 @@ impl Ivf {
             index.place(arena, offsets, threads);
         }
         index.maintain(arena, cancel);
+        index.centroid_codes = index.coded_centroids();
         index.calibrate(arena);
         (!cancel()).then_some(index)
     }
@@ -217,7 +221,8 @@ impl Ivf {
         let lists: usize = self.lists.iter().map(|list| list.heap_bytes()).sum();
         let homes = self.homes.chunks.len() * Homes::CHUNK * size_of::<Home>();
         let sketches = self.sketches.as_ref().map_or(0, Sketches::heap_bytes);
-        lists + homes + sketches + self.centroids.heap_bytes() + self.subsets.heap_bytes()
+        let codes = self.centroid_codes.as_ref().map_or(0, |codes| codes.heap_bytes());
+        lists + homes + sketches + self.centroids.heap_bytes() + codes + self.subsets.heap_bytes()
     }
 
     /// How many lists it has.
@@ -362,6 +367,12 @@ impl Ivf {
         list
     }
 
+    /// The 1-bit codes of the centroids as these are.
+    fn coded_centroids(&self) -> Option<Arc<List>> {
+        let coded = self.expansion.is_none() && self.spills();
+        coded.then(|| Arc::new(self.centroids.codes(&self.origin)))
+    }
+
     /// The lists that offsets belong to, with their codes there.
     fn code(&self, arena: &Arena, offsets: &[u32]) -> Vec<Placed> {
         let mut rotated = vec![0.0; self.rotation.size()];
@@ -433,6 +444,7 @@ impl Ivf {
             }
         }
         self.spread = spread(&self.lists);
+        self.centroid_codes = self.coded_centroids();
         if let Some(mut sketches) = self.sketches.take() {
             for offset in arena.present().iter() {
                 if self.homes.get(offset)[0] != NONE {
@@ -444,7 +456,7 @@ impl Ivf {
         Some(self)
     }
 
-    /// Checks that lists and homes agree with each other and with what an arena holds.
+    /// Checks that lists, homes and centroids agree with each other and with what an arena holds.
     pub fn check(&self, arena: &Arena) -> Result<(), String> {
         let mut seen = BTreeMap::<u32, Vec<u32>>::new();
         for (number, list) in self.lists.iter().enumerate() {
@@ -474,6 +486,9 @@ impl Ivf {
                 self.len,
                 arena.present().len()
             ));
+        }
+        if self.centroid_codes != self.coded_centroids() {
+            return Err("the codes of centroids do not follow them".to_owned());
         }
         Ok(())
     }

@@ -60,7 +60,7 @@ impl Entry {
 }
 
 /// The codes of one centroid, in blocks of sixteen.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) struct List {
     offsets: Vec<u32>,
     bits: Vec<Slice>,

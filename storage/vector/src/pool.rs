@@ -55,6 +55,23 @@ pub(crate) fn about(count: usize, numbers: &[f32], highest: &mut Vec<f32>) -> f3
     *about
 }
 
+/// Calls `visit` with the places of the numbers that are picked. They are looked at together, as most groups have none.
+#[inline]
+pub(crate) fn for_each_picked(numbers: &[f32], picked: impl Fn(f32) -> bool, mut visit: impl FnMut(usize)) {
+    const TOGETHER: usize = 16;
+    let mut look = |first: usize, numbers: &[f32]| {
+        let places = (first..).zip(numbers).filter(|(_, number)| picked(**number));
+        places.for_each(|(place, _)| visit(place));
+    };
+    let (groups, rest) = numbers.as_chunks::<TOGETHER>();
+    for (group, numbers) in groups.iter().enumerate() {
+        if numbers.iter().fold(false, |any, &number| any | picked(number)) {
+            look(group * TOGETHER, numbers);
+        }
+    }
+    look(groups.len() * TOGETHER, rest);
+}
+
 /// The `k` best of what is offered.
 pub(crate) struct Best {
     heap: BinaryHeap<Reverse<u64>>,
@@ -194,28 +211,15 @@ impl<'a> Candidates<'a> {
         counted: impl Fn(usize) -> Option<u32>,
         effort: &mut Effort,
     ) {
-        /// Worths that are looked at together: most have none that is picked among them.
-        const TOGETHER: usize = 16;
         let threshold = self.threshold();
         let picked = |worth: f32| picked(worth) & (worth > threshold);
         let mut batch = std::mem::take(&mut self.batch);
         batch.clear();
-        let mut pick = |first: usize, worths: &[f32]| {
-            for (place, &worth) in (first..).zip(worths) {
-                if picked(worth)
-                    && let Some(offset) = counted(place)
-                {
-                    batch.push((worth, offset));
-                }
+        for_each_picked(worths, picked, |place| {
+            if let Some(offset) = counted(place) {
+                batch.push((worths[place], offset));
             }
-        };
-        let (groups, rest) = worths.as_chunks::<TOGETHER>();
-        for (group, worths) in groups.iter().enumerate() {
-            if worths.iter().fold(false, |any, &worth| any | picked(worth)) {
-                pick(group * TOGETHER, worths);
-            }
-        }
-        pick(groups.len() * TOGETHER, rest);
+        });
         let arena = self.arena;
         batch
             .iter()

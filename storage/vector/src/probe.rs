@@ -24,7 +24,7 @@ use crate::exact::gather;
 use crate::ivf::Ivf;
 use crate::kernel::{BLOCK, Passed, ScanQuery, kernels, planes, prefetch};
 use crate::list::List;
-use crate::pool::{Candidates, about, ordered, unordered};
+use crate::pool::{Candidates, about, for_each_picked, ordered, unordered};
 use crate::subset::Subset;
 
 /// A point found, with how near it is: higher is nearer for every distance.
@@ -206,14 +206,24 @@ impl Ivf {
         let beyond = self.beyond(code);
         let margin = MARGIN * probe.effort.max(LEAST_OF_LISTS) * beyond.deviation;
         let beyond = kernels().scan_query(&beyond.vector).raised(margin);
-        let (mut scores, mut sums) = (Vec::new(), Vec::new());
         let row = Row {
             code: &code.biased,
             step: code.step,
             lift: 0.0,
         };
-        self.centroids.scores(row, &mut scores, &mut sums);
-        let mut order = Order::new(&scores);
+        let mut scan = Scan::new(&beyond, candidates, effort);
+        let estimates = self.centroid_codes.as_ref();
+        let estimates = estimates.and_then(|codes| scan.all(codes, kernels().dot(&self.origin, &code.rotated)));
+        let estimated = estimates.is_some();
+        let worths = estimates.unwrap_or_else(|| {
+            let mut scores = Vec::new();
+            self.centroids.scores(row, &mut scores, &mut Vec::new());
+            scores
+        });
+        let mut order = Order::new(&worths, |list| match estimated {
+            true => self.centroids.score(row, list),
+            false => worths[list],
+        });
         let Some((nearest, _)) = order.peek() else {
             return;
         };
@@ -236,7 +246,6 @@ impl Ivf {
             Some(subset) => subset.known(list),
             None => Some(&*self.lists[list]),
         };
-        let mut scan = Scan::new(&beyond, candidates, effort);
         while let Some((score, list)) = order.next() {
             let done = if anywhere {
                 let deviation = (spread * ((pole - 2.0 * score).max(0.0) + spread / 2.0)).sqrt();
@@ -290,6 +299,25 @@ impl<'s, 'a> Scan<'s, 'a> {
             effort,
             passed: Passed::new(),
         }
+    }
+
+    /// What each code of a list may be worth; none where numbers overflow.
+    fn all(&mut self, list: &List, base: f32) -> Option<Vec<f32>> {
+        let mut worths = Vec::with_capacity(list.len());
+        let mut block = 0;
+        while block * BLOCK < list.len() {
+            block = kernels().scan(
+                list.codes(),
+                self.query,
+                base,
+                f32::NEG_INFINITY,
+                block,
+                &mut self.passed,
+            );
+            worths.extend_from_slice(self.passed.as_slices().0);
+            self.passed.len = 0;
+        }
+        (worths.len() == list.len()).then_some(worths)
     }
 
     /// Compares what a list holds that may be among the nearest and counts.
@@ -362,70 +390,63 @@ fn masked_overlay(probe: Probe<'_>) -> Vec<u32> {
     overlay.filter(|&offset| probe.mask.contains(offset)).collect()
 }
 
-/// Lists from the nearest on, sorted as far as they are asked for.
-struct Order<'a> {
-    scores: &'a [f32],
-    keys: Vec<u64>,
-    /// Where lists that score less are not among the keys yet.
-    least: Option<f32>,
-    /// How many at the front are in order.
-    sorted: usize,
+/// Lists from the nearest on, found as far as they are asked for: each time about twice as many by their estimates, which are put
+/// in the order of their scores.
+struct Order<'a, S> {
+    /// What each list is worth, or may be.
+    estimates: &'a [f32],
+    /// What a list is worth.
+    score: S,
+    /// Scores and lists.
+    found: Vec<u64>,
+    /// Lists whose estimates reach this are found; in the beginning there is no such number.
+    least: f32,
     next: usize,
+    highest: Vec<f32>,
 }
 
-impl<'a> Order<'a> {
-    fn new(scores: &'a [f32]) -> Self {
-        /// Lists that most searches do with.
-        const MOST: usize = 16;
-        let mut order = Self {
-            scores,
-            keys: Vec::with_capacity(4 * MOST),
-            least: None,
-            sorted: 0,
+impl<'a, S: Fn(usize) -> f32> Order<'a, S> {
+    /// Lists that most searches do with.
+    const FEW: usize = 16;
+
+    fn new(estimates: &'a [f32], score: S) -> Self {
+        Self {
+            estimates,
+            score,
+            found: Vec::with_capacity(2 * Self::FEW),
+            least: f32::NAN,
             next: 0,
-        };
-        let least = about(MOST, scores, &mut Vec::new());
-        order.add(|score| score >= least);
-        order.least = Some(least);
-        order
+            highest: Vec::new(),
+        }
     }
 
-    fn add(&mut self, picked: impl Fn(f32) -> bool) {
-        for (list, &score) in self.scores.iter().enumerate() {
-            if picked(score) {
-                self.keys.push(u64::from(ordered(score)) << 32 | list as u64);
-            }
-        }
+    fn find(&mut self) {
+        let (first, reached) = (self.found.len(), self.least);
+        self.least = about((2 * first).max(Self::FEW), self.estimates, &mut self.highest);
+        // Where numbers overflowed, an estimate may be none: such a list comes last.
+        let last = self.least == f32::NEG_INFINITY;
+        let picked = |estimate: f32| {
+            let found = estimate >= reached;
+            !found & (last | (estimate >= self.least))
+        };
+        for_each_picked(self.estimates, picked, |list| {
+            let score = ordered((self.score)(list));
+            self.found.push(u64::from(score) << 32 | list as u64);
+        });
+        self.found[first..].sort_unstable_by(|a, b| b.cmp(a));
     }
 
     fn peek(&mut self) -> Option<(f32, usize)> {
-        if self.next == self.keys.len()
-            && let Some(least) = self.least.take()
-        {
-            // Where numbers overflowed, a score may be none.
-            self.add(|score| score < least || score.is_nan());
+        if self.next == self.found.len() && self.least != f32::NEG_INFINITY {
+            self.find();
         }
-        if self.next == self.sorted && self.sorted < self.keys.len() {
-            // Ever larger steps, so that a search through all lists stays cheap.
-            let rest = &mut self.keys[self.sorted..];
-            let count = if self.sorted == 0 {
-                rest.len()
-            } else {
-                self.sorted.min(rest.len())
-            };
-            if count < rest.len() {
-                rest.select_nth_unstable_by(count - 1, |a, b| b.cmp(a));
-            }
-            rest[..count].sort_unstable_by(|a, b| b.cmp(a));
-            self.sorted += count;
-        }
-        let &key = self.keys.get(self.next)?;
+        let &key = self.found.get(self.next)?;
         Some((unordered((key >> 32) as u32), key as u32 as usize))
     }
 
     /// The list that comes after so many others, where that is known already.
     fn ahead(&self, others: usize) -> Option<usize> {
-        let key = self.keys[..self.sorted].get(self.next + others)?;
+        let key = self.found.get(self.next + others)?;
         Some(*key as u32 as usize)
     }
 
@@ -447,7 +468,7 @@ mod tests {
         fn all_lists_come_once_and_the_nearest_first(
             scores in proptest::collection::vec(prop_oneof![Just(f32::NAN), Just(0.5), -1.0f32..1.0], 0..300),
         ) {
-            let mut order = Order::new(&scores);
+            let mut order = Order::new(&scores, |list| scores[list]);
             let lists: Vec<(f32, usize)> = std::iter::from_fn(|| order.next()).collect();
             let numbers: Vec<f32> = lists.iter().map(|(score, _)| *score).filter(|score| !score.is_nan()).collect();
             prop_assert!(numbers.is_sorted_by(|a, b| a >= b));
@@ -455,6 +476,24 @@ mod tests {
             seen.sort_unstable();
             prop_assert_eq!(seen, (0..scores.len()).collect::<Vec<_>>());
             prop_assert!(lists.iter().all(|&(score, list)| score.to_bits() == scores[list].to_bits()));
+        }
+
+        #[test]
+        fn estimates_find_the_lists_and_scores_order_them(
+            lists in proptest::collection::vec((-1.0f32..1.0, -0.1f32..0.1), 0..300),
+        ) {
+            let estimates: Vec<f32> = lists.iter().map(|(score, error)| score + error).collect();
+            let mut order = Order::new(&estimates, |list| lists[list].0);
+            let (mut seen, mut worst) = (vec![false; lists.len()], f32::INFINITY);
+            while let Some((score, list)) = order.next() {
+                prop_assert_eq!(score, lists[list].0);
+                prop_assert!(!std::mem::replace(&mut seen[list], true));
+                worst = worst.min(estimates[list]);
+                // What is better but not found yet was estimated to be worse than what was.
+                let missed = (0..lists.len()).filter(|&other| !seen[other] && lists[other].0 > score);
+                prop_assert!(missed.into_iter().all(|other| estimates[other] <= worst));
+            }
+            prop_assert!(seen.into_iter().all(|seen| seen));
         }
     }
 }

@@ -11,8 +11,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use twofold_encode::{BM25, Bm25Encoder, Encoder, Model};
-use twofold_storage::{Example, Fetch, NewPoint, Operation, Options, Query, Ranking, Store};
-use twofold_types::api::{WithPayload, WithVector};
+use twofold_storage::{Fetch, NewPoint, Operation, Options, Query, Store};
 use twofold_types::{CollectionConfig, EncoderParams, ModelId, Modifier, Payload, Role, SparseVectorParams};
 
 // As in the server's binary.
@@ -63,7 +62,6 @@ fn main() -> Result<()> {
         collection.apply(Operation::Upsert(points.collect()))?;
     }
     collection.update_indexes(&AtomicBool::new(false))?;
-    let fetch = Fetch::new(WithPayload::Bool(false), WithVector::Bool(false))?;
 
     println!(
         "{} texts, {count} queries, k = {K}, wall time of one thread, the least of {ROUNDS}",
@@ -80,8 +78,7 @@ fn main() -> Result<()> {
             for _ in 0..ROUNDS {
                 let started = Instant::now();
                 let target = model.encode(&text, Role::Query)?.swap_remove(0);
-                let target = Example::Vector(target);
-                collection.query(&Query::by(Ranking::Nearest { target, mmr: None }, K), &fetch)?;
+                collection.query(&Query::nearest(target, K), &Fetch::id_only())?;
                 least = least.min(started.elapsed());
             }
             times.push(least.as_micros());

@@ -16,11 +16,8 @@ use rand::{RngExt, SeedableRng};
 use serde::Deserialize;
 use serde_json::json;
 use twofold_encode::{DeviceSpec, Model};
-use twofold_storage::{
-    Collection, Example, Explanation, Fetch, NewPoint, Operation, Options, Plan, Query, Ranking, Store,
-};
+use twofold_storage::{Collection, Explanation, Fetch, NewPoint, Operation, Options, Plan, Query, Store};
 use twofold_tests::measure::rss_megabytes;
-use twofold_types::api::{WithPayload, WithVector};
 use twofold_types::{
     CollectionConfig, CollectionName, Comparator, Datatype, Distance, Embedding, EmbeddingSpace, Filter,
     MultivectorConfig, Payload, PayloadSchemaType, PointId, Role, ScoredPoint, VectorParams,
@@ -157,7 +154,7 @@ struct Measured {
 }
 
 fn timed(collection: &Collection, query: &Query) -> Result<(Vec<ScoredPoint>, Explanation, Duration)> {
-    let fetch = Fetch::new(WithPayload::Bool(false), WithVector::Bool(false))?;
+    let fetch = Fetch::id_only();
     let mut least = Duration::MAX;
     for _ in 1..ROUNDS {
         let started = Instant::now();
@@ -174,13 +171,7 @@ fn measure(collection: &Collection, queries: &[Embedding], filter: Option<&Filte
     for query in queries {
         let query = Query {
             filter: filter.cloned(),
-            ..Query::by(
-                Ranking::Nearest {
-                    target: Example::Vector(query.clone()),
-                    mmr: None,
-                },
-                K,
-            )
+            ..Query::nearest(query.clone(), K)
         };
         let exactly = Query {
             exact: true,

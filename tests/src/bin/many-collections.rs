@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use serde_json::json;
-use twofold_storage::{Fetch, NewPoint, Operation, Options, Search, Store, Target};
+use twofold_storage::{Fetch, NewPoint, Operation, Options, Query, Store};
 use twofold_tests::measure::rss_megabytes;
 use twofold_types::{CollectionConfig, CollectionName, Distance, PayloadSchemaType, VectorParams};
 
@@ -49,20 +49,6 @@ fn fill(store: &Store, number: usize, points: u64) -> Result<()> {
     };
     collection.apply(Operation::Upsert((0..points).map(point).collect()))?;
     Ok(())
-}
-
-fn search(id: u64) -> Search {
-    Search {
-        target: Target::Vector(vector(id)),
-        using: None,
-        filter: None,
-        limit: 10,
-        offset: 0,
-        score_threshold: None,
-        exact: false,
-        ef: None,
-        fetch: Fetch::payload_only(),
-    }
 }
 
 fn milliseconds(time: Duration) -> f64 {
@@ -107,7 +93,8 @@ fn main() -> Result<()> {
     for number in 0..count {
         let collection = store.collection(&name(number)?)?;
         let started = Instant::now();
-        let found = collection.search(&search(number as u64 % points))?;
+        let query = Query::nearest(vector(number as u64 % points), 10);
+        let (found, _) = collection.query(&query, &Fetch::payload_only())?;
         anyhow::ensure!(found.len() == 10.min(points as usize), "{} found", found.len());
         times.push(started.elapsed());
     }

@@ -11,9 +11,8 @@ use std::time::Instant;
 
 use anyhow::{Context, Result};
 use serde_json::json;
-use twofold_storage::{Fetch, NewPoint, Operation, Options, Search, Store, Target};
+use twofold_storage::{Fetch, NewPoint, Operation, Options, Query, Store};
 use twofold_tests::measure::{Vectors, thousandth, thread_time};
-use twofold_types::api::{WithPayload, WithVector};
 use twofold_types::{CollectionConfig, Distance, Filter, PayloadSchemaType, PointId, VectorParams};
 
 const K: usize = 10;
@@ -91,17 +90,11 @@ fn measure(dir: &Path, set: &str, metric: Distance) -> Result<bool> {
         let mut wanted = 0;
         let begun = thread_time();
         for (query, truth) in queries.iter().zip(&truths) {
-            let found = collection.search(&Search {
-                target: Target::Vector(query.to_vec()),
-                using: None,
+            let query = Query {
                 filter: (share < 1000).then(|| filter.clone()),
-                limit: K,
-                offset: 0,
-                score_threshold: None,
-                exact: false,
-                ef: None,
-                fetch: Fetch::new(WithPayload::Bool(false), WithVector::Bool(false))?,
-            })?;
+                ..Query::nearest(query.to_vec(), K)
+            };
+            let (found, _) = collection.query(&query, &Fetch::id_only())?;
             hits += found.iter().filter(|point| truth[position].contains(&point.id)).count();
             wanted += truth[position].len();
         }

@@ -14,9 +14,8 @@ use anyhow::{Context, Result};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use serde_json::{Value, json};
-use twofold_storage::{Collection, Fetch, NewPoint, Operation, Options, Search, Store, Target};
+use twofold_storage::{Collection, Fetch, NewPoint, Operation, Options, Query, Store};
 use twofold_tests::measure::{disk_megabytes, own_megabytes, process_time, rss_megabytes, thread_time};
-use twofold_types::api::{WithPayload, WithVector};
 use twofold_types::{CollectionConfig, Distance, Filter, PayloadSchemaType, PointId, VectorParams};
 
 // As in the server's binary.
@@ -85,26 +84,20 @@ fn point(cloud: &Cloud, number: u64) -> NewPoint {
     }
 }
 
-fn search(query: Vec<f32>, filter: Option<&Filter>, exact: bool) -> Result<Search> {
-    Ok(Search {
-        target: Target::Vector(query),
-        using: None,
+fn query(vector: Vec<f32>, filter: Option<&Filter>, exact: bool) -> Query {
+    Query {
         filter: filter.cloned(),
-        limit: K,
-        offset: 0,
-        score_threshold: None,
         exact,
-        ef: None,
-        fetch: Fetch::new(WithPayload::Bool(false), WithVector::Bool(false))?,
-    })
+        ..Query::nearest(vector, K)
+    }
 }
 
 /// Median and 99th percentile in microseconds.
-fn latencies(collection: &Collection, searches: &[Search]) -> Result<Value> {
+fn latencies(collection: &Collection, queries: &[Query]) -> Result<Value> {
     let mut times = Vec::new();
-    for search in searches {
+    for query in queries {
         let started = Instant::now();
-        std::hint::black_box(collection.search(search)?);
+        std::hint::black_box(collection.query(query, &Fetch::id_only())?);
         times.push(started.elapsed().as_secs_f64() * 1e6);
     }
     times.sort_by(f64::total_cmp);
@@ -116,7 +109,7 @@ fn recall(collection: &Collection, cloud: &Cloud, count: u64, filter: Option<&Fi
     for query in 0..50 {
         let vector = cloud.vector(count + 1_000_000 + query);
         let ids = |exact| -> Result<HashSet<PointId>> {
-            let found = collection.search(&search(vector.clone(), filter, exact)?)?;
+            let (found, _) = collection.query(&self::query(vector.clone(), filter, exact), &Fetch::id_only())?;
             Ok(found.into_iter().map(|point| point.id).collect())
         };
         let (truth, found) = (ids(true)?, ids(false)?);
@@ -153,13 +146,13 @@ fn reopen(dir: &Path, count: u64, dimensions: u64) -> Result<Value> {
     collection.update_indexes(&AtomicBool::new(false))?;
     let caught_up = started.elapsed();
     let (own, all) = (own_megabytes(), rss_megabytes());
-    let searches = (0..1_000).map(|query| search(cloud.vector(count + 2_000_000 + query), None, false));
-    let searches = searches.collect::<Result<Vec<_>>>()?;
-    latencies(&collection, &searches[..100])?;
+    let vectors = (0..1_000).map(|number| cloud.vector(count + 2_000_000 + number));
+    let queries: Vec<Query> = vectors.map(|vector| query(vector, None, false)).collect();
+    latencies(&collection, &queries[..100])?;
     let cpu = thread_time();
-    let mut line = latencies(&collection, &searches)?;
+    let mut line = latencies(&collection, &queries)?;
     let cpu = thread_time() - cpu;
-    line["cpu_us"] = json!((cpu.as_secs_f64() * 1e6 / searches.len() as f64).round());
+    line["cpu_us"] = json!((cpu.as_secs_f64() * 1e6 / queries.len() as f64).round());
     line["recall"] = json!(recall(&collection, &cloud, count, None)?);
     let memory = &collection.vector_memory()[0];
     Ok(json!({
@@ -236,7 +229,7 @@ fn main() -> Result<()> {
         process_time().as_secs_f64() - cpu - made.as_secs_f64(),
     );
     let (rss, own) = (rss_megabytes(), own_megabytes());
-    let queries = |many: u64| (0..many).map(|query| cloud.vector(count + 2_000_000 + query));
+    let vectors = |many: u64| (0..many).map(|query| cloud.vector(count + 2_000_000 + query));
     let filter = |value: Value| serde_json::from_value::<Filter>(value).context("a filter");
     let tenth = filter(json!({"must": [{"key": "thousandth", "range": {"lt": 100}}]}))?;
     let hundredth = filter(json!({"must": [{"key": "thousandth", "range": {"lt": 10}}]}))?;
@@ -262,26 +255,22 @@ fn main() -> Result<()> {
         ("hundredth", Some(&hundredth)),
         ("five", Some(&five)),
     ] {
-        let searches = queries(1_000)
-            .map(|query| search(query, filter, false))
-            .collect::<Result<Vec<_>>>()?;
-        latencies(&collection, &searches[..100])?;
-        let mut line = latencies(&collection, &searches)?;
-        let (_, explained) = collection.explain(&searches[0])?;
+        let queries: Vec<Query> = vectors(1_000).map(|vector| query(vector, filter, false)).collect();
+        latencies(&collection, &queries[..100])?;
+        let mut line = latencies(&collection, &queries)?;
+        let (_, explained) = collection.query(&queries[0], &Fetch::id_only())?;
         line["recall"] = json!(recall(&collection, &cloud, count, filter)?);
         line["plan"] = json!(format!("{:?}", explained.plan));
-        let filtering = searches[..50]
+        let filtering = queries[..50]
             .iter()
-            .map(|search| Ok(collection.explain(search)?.1.filtering));
+            .map(|query| Ok(collection.query(query, &Fetch::id_only())?.1.filtering));
         let mut filtering = filtering.collect::<Result<Vec<_>>>()?;
         filtering.sort();
         line["filter_us"] = json!(filtering[25].as_micros());
         report.insert(name.into(), line);
     }
     // Searches while another thread writes as fast as it can and the indexes follow.
-    let searches = queries(2_000)
-        .map(|query| search(query, None, false))
-        .collect::<Result<Vec<_>>>()?;
+    let queries: Vec<Query> = vectors(2_000).map(|vector| query(vector, None, false)).collect();
     done.store(false, Ordering::Relaxed);
     let beside = std::thread::scope(|scope| -> Result<Value> {
         let indexer = scope.spawn(|| -> Result<()> {
@@ -304,7 +293,7 @@ fn main() -> Result<()> {
             Ok(number - count)
         });
         let started = Instant::now();
-        let mut line = latencies(&collection, &searches)?;
+        let mut line = latencies(&collection, &queries)?;
         done.store(true, Ordering::Relaxed);
         let points = writer.join().expect("the writer does not panic")?;
         line["writes_per_s"] = json!((points as f64 / started.elapsed().as_secs_f64()).round());

@@ -11,11 +11,10 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use serde_json::{Value, json};
-use twofold_storage::{Collection, Fetch, NewPoint, Operation, Options, Search, Store, Target};
+use twofold_storage::{Collection, Fetch, NewPoint, Operation, Options, Query, Store};
 use twofold_tests::measure::{
     Vectors, disk_megabytes, process_time, read_words, rss_megabytes, thousandth, thread_time,
 };
-use twofold_types::api::{WithPayload, WithVector};
 use twofold_types::{CollectionConfig, Distance, Filter, PayloadSchemaType, PointId, VectorParams};
 
 // As in the server's binary.
@@ -29,18 +28,12 @@ const EFFORTS: [usize; 16] = [4, 8, 12, 16, 24, 32, 48, 64, 80, 96, 112, 128, 16
 /// CPU time that a measurement takes at least.
 const LEAST: Duration = Duration::from_millis(250);
 
-fn search(query: &[f32], filter: Option<&Filter>, ef: usize) -> Result<Search> {
-    Ok(Search {
-        target: Target::Vector(query.to_vec()),
-        using: None,
+fn query(vector: &[f32], filter: Option<&Filter>, ef: usize) -> Query {
+    Query {
         filter: filter.cloned(),
-        limit: K,
-        offset: 0,
-        score_threshold: None,
-        exact: false,
         ef: Some(ef),
-        fetch: Fetch::new(WithPayload::Bool(false), WithVector::Bool(false))?,
-    })
+        ..Query::nearest(vector.to_vec(), K)
+    }
 }
 
 /// So many thousandths of the points, from one on.
@@ -52,29 +45,29 @@ fn filter(from: u64, share: u64) -> Result<Filter> {
 }
 
 /// Searches per second of CPU time.
-fn speed(collection: &Collection, searches: &[Search]) -> Result<f64> {
+fn speed(collection: &Collection, queries: &[Query]) -> Result<f64> {
     let (begun, mut passes) = (thread_time(), 0);
     while thread_time() - begun < LEAST {
-        for search in searches {
-            std::hint::black_box(collection.search(search)?);
+        for query in queries {
+            std::hint::black_box(collection.query(query, &Fetch::id_only())?);
         }
         passes += 1;
     }
-    Ok((passes * searches.len()) as f64 / (thread_time() - begun).as_secs_f64())
+    Ok((passes * queries.len()) as f64 / (thread_time() - begun).as_secs_f64())
 }
 
 /// So many threads search for a second: searches a second of time, and those of a second of CPU time.
-fn throughput(collection: &Collection, searches: &[Search], threads: usize) -> Result<[f64; 2]> {
+fn throughput(collection: &Collection, queries: &[Query], threads: usize) -> Result<[f64; 2]> {
     const SPAN: Duration = Duration::from_secs(1);
     let started = Instant::now();
     let work = || -> Result<(usize, Duration)> {
         let (begun, mut count) = (thread_time(), 0);
         // However the threads get on, both are at it to the end.
-        for search in searches.iter().cycle() {
+        for query in queries.iter().cycle() {
             if started.elapsed() >= SPAN {
                 break;
             }
-            std::hint::black_box(collection.search(search)?);
+            std::hint::black_box(collection.query(query, &Fetch::id_only())?);
             count += 1;
         }
         Ok((count, thread_time() - begun))
@@ -92,14 +85,13 @@ fn throughput(collection: &Collection, searches: &[Search], threads: usize) -> R
 
 /// Two threads search at once, in turns with one: how many times the searches of one they answer in the same time, and in the same
 /// CPU time; the medians.
-fn scaling(collection: &Collection, queries: &[&[f32]]) -> Result<[f64; 2]> {
-    let searches = queries.iter().map(|query| search(query, None, 128));
-    let searches = searches.collect::<Result<Vec<_>>>()?;
+fn scaling(collection: &Collection, vectors: &[&[f32]]) -> Result<[f64; 2]> {
+    let queries: Vec<Query> = vectors.iter().map(|vector| query(vector, None, 128)).collect();
     let mut ratios = [Vec::new(), Vec::new()];
     for _ in 0..3 {
         let (one, two) = (
-            throughput(collection, &searches, 1)?,
-            throughput(collection, &searches, 2)?,
+            throughput(collection, &queries, 1)?,
+            throughput(collection, &queries, 2)?,
         );
         (0..2).for_each(|i| ratios[i].push(two[i] / one[i]));
     }
@@ -110,36 +102,36 @@ fn scaling(collection: &Collection, queries: &[&[f32]]) -> Result<[f64; 2]> {
 }
 
 /// Recall and searches a CPU-second behind every filter, with every effort.
-fn points(collection: &Collection, queries: &[&[f32]], truth: &[u32]) -> Result<Vec<Value>> {
+fn points(collection: &Collection, vectors: &[&[f32]], truth: &[u32]) -> Result<Vec<Value>> {
     let mut measured = Vec::new();
     for (number, share) in SHARES.into_iter().enumerate() {
         let filter = (share < 1000).then(|| filter(0, share)).transpose()?;
         for ef in EFFORTS {
-            let searches = queries.iter().map(|query| search(query, filter.as_ref(), ef));
-            let searches = searches.collect::<Result<Vec<_>>>()?;
+            let queries = vectors.iter().map(|vector| query(vector, filter.as_ref(), ef));
+            let queries: Vec<Query> = queries.collect();
             let mut hits = 0;
-            for (position, search) in searches.iter().enumerate() {
+            for (position, query) in queries.iter().enumerate() {
                 let truth = &truth[(number * queries.len() + position) * K..][..K];
-                let found = collection.search(search)?;
+                let (found, _) = collection.query(query, &Fetch::id_only())?;
                 let known = |point: &PointId| matches!(point, PointId::Num(id) if truth.contains(&(*id as u32)));
                 hits += found.iter().filter(|point| known(&point.id)).count();
             }
-            let (_, explained) = collection.explain(&searches[0])?;
+            let (_, explained) = collection.query(&queries[0], &Fetch::id_only())?;
             let mut point = json!({
                 "share": share,
                 "knob": ef,
                 "recall": hits as f64 / (queries.len() * K) as f64,
-                "qps": speed(collection, &searches)?,
+                "qps": speed(collection, &queries)?,
                 "plan": format!("{:?}", explained.plan),
             });
             if share < 1000 {
                 // As many points, and each time others.
-                let searches = queries.iter().zip(0..).map(|(query, number)| {
-                    let from = number * (1000 - share) / queries.len() as u64;
-                    search(query, Some(&self::filter(from, share)?), ef)
+                let queries = vectors.iter().zip(0..).map(|(vector, number)| {
+                    let from = number * (1000 - share) / vectors.len() as u64;
+                    Ok(query(vector, Some(&self::filter(from, share)?), ef))
                 });
-                let searches = searches.collect::<Result<Vec<_>>>()?;
-                point["qps_of_new_filters"] = speed(collection, &searches)?.into();
+                let queries = queries.collect::<Result<Vec<_>>>()?;
+                point["qps_of_new_filters"] = speed(collection, &queries)?.into();
             }
             measured.push(point);
         }

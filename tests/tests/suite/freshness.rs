@@ -7,8 +7,8 @@ use std::thread;
 
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
-use twofold_storage::{Collection, Fetch, NewPoint, Operation, Options, Plan, Search, Selector, Store, Target};
-use twofold_types::{CollectionConfig, Distance, Payload, PointId, VectorParams};
+use twofold_storage::{Collection, Explanation, Fetch, NewPoint, Operation, Options, Plan, Query, Selector, Store};
+use twofold_types::{CollectionConfig, Distance, Payload, PointId, ScoredPoint, VectorParams};
 
 use crate::support::name;
 
@@ -52,27 +52,14 @@ fn put(collection: &Collection, id: u64, vector: &[f32]) {
     collection.apply(Operation::Upsert(vec![point(id, vector)])).unwrap();
 }
 
-fn search_for(vector: &[f32], limit: usize) -> Search {
-    Search {
-        target: Target::Vector(vector.to_vec()),
-        using: None,
-        filter: None,
-        limit,
-        offset: 0,
-        score_threshold: None,
-        exact: false,
-        ef: None,
-        fetch: Fetch::payload_only(),
-    }
+fn search(collection: &Collection, vector: &[f32], limit: usize) -> (Vec<ScoredPoint>, Explanation) {
+    let query = Query::nearest(vector.to_vec(), limit);
+    collection.query(&query, &Fetch::payload_only()).unwrap()
 }
 
 fn nearest(collection: &Collection, vector: &[f32], limit: usize) -> Vec<PointId> {
-    collection
-        .search(&search_for(vector, limit))
-        .unwrap()
-        .into_iter()
-        .map(|point| point.id)
-        .collect()
+    let (found, _) = search(collection, vector, limit);
+    found.into_iter().map(|point| point.id).collect()
 }
 
 #[test]
@@ -132,7 +119,7 @@ fn every_write_is_seen_at_once_while_indexes_are_built() {
             }
             stop.store(true, Ordering::Relaxed);
         });
-        plans.push(collection.explain(&search_for(&[1.0; DIMENSIONS], 1)).unwrap().1.plan);
+        plans.push(search(&collection, &[1.0; DIMENSIONS], 1).1.plan);
     }
     // What is cheaper is measured, so not every one of them need have asked its index.
     assert!(

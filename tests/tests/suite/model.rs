@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 use serde_json::json;
 use twofold_storage::{
-    Collection, DocumentSelector, Fetch, Fingerprint, NewPoint, Operation, Options, Outcome, Search, Selector, Store,
-    Target, Version, WorkedOff, chunk_id,
+    Collection, DocumentSelector, Fetch, Fingerprint, NewPoint, Operation, Options, Outcome, Query, Selector, Store,
+    Version, WorkedOff, chunk_id,
 };
 use twofold_types::api::{WithPayload, WithVector};
 use twofold_types::{
@@ -202,23 +202,12 @@ fn check(collection: &Collection, model: &Model) {
             "colour {colour}"
         );
     }
-    let search = Search {
-        target: Target::Vector(vec![1.0]),
-        using: None,
+    let query = Query {
         filter: Some(colour_filter(3)),
-        limit: 3,
-        offset: 0,
-        score_threshold: None,
-        exact: false,
-        ef: None,
-        fetch: all,
+        ..Query::nearest(vec![1.0], 3)
     };
-    let scores: Vec<f32> = collection
-        .search(&search)
-        .unwrap()
-        .iter()
-        .map(|point| point.score)
-        .collect();
+    let (found, _) = collection.query(&query, &all).unwrap();
+    let scores: Vec<f32> = found.iter().map(|point| point.score).collect();
     let mut expected: Vec<f32> = model
         .values()
         .filter(|(_, own)| *own == Some(3))

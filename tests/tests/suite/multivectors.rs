@@ -6,9 +6,7 @@ use std::sync::atomic::AtomicBool;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use serde_json::json;
-use twofold_storage::{
-    Collection, Example, Explanation, Fetch, NewPoint, Operation, Options, Plan, Query, Ranking, Selector, Store,
-};
+use twofold_storage::{Collection, Explanation, Fetch, NewPoint, Operation, Options, Plan, Query, Selector, Store};
 use twofold_types::{
     CollectionConfig, Comparator, Datatype, Distance, Embedding, MultivectorConfig, PointId, VectorParams,
 };
@@ -38,13 +36,12 @@ fn upsert(collection: &Collection, points: impl Iterator<Item = (u64, Embedding)
 }
 
 fn nearest(collection: &Collection, text: &Embedding, exact: bool, half: Option<u64>) -> (Vec<PointId>, Explanation) {
-    let target = Example::Vector(text.clone());
     let query = Query {
         exact,
         // Of so few points the usual effort would compare all that half of them leave.
         ef: Some(40),
         filter: half.map(|half| from_json(json!({"must": {"key": "half", "match": {"value": half}}}))),
-        ..Query::by(Ranking::Nearest { target, mmr: None }, 10)
+        ..Query::nearest(text.clone(), 10)
     };
     let (points, explanation) = collection.query(&query, &Fetch::payload_only()).unwrap();
     (points.iter().map(|point| point.id).collect(), explanation)

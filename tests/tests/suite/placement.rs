@@ -10,7 +10,7 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use serde_json::{Value, json};
 use twofold_storage::{
-    Collection, Fetch, NewPoint, Operation, Options, Placement, Plan, Search, Selector, Store, Target,
+    Collection, Explanation, Fetch, NewPoint, Operation, Options, Placement, Plan, Query, Selector, Store,
 };
 use twofold_types::{CollectionConfig, Distance, Payload, PointId, ScoredPoint, VectorParams};
 
@@ -63,18 +63,12 @@ fn put(collection: &Collection, numbers: std::ops::Range<u64>) {
         .unwrap();
 }
 
-fn search(query: &[f32], limit: usize, exact: bool) -> Search {
-    Search {
-        target: Target::Vector(query.to_vec()),
-        using: None,
-        filter: None,
-        limit,
-        offset: 0,
-        score_threshold: None,
+fn search(collection: &Collection, vector: Vec<f32>, limit: usize, exact: bool) -> (Vec<ScoredPoint>, Explanation) {
+    let query = Query {
         exact,
-        ef: None,
-        fetch: Fetch::payload_only(),
-    }
+        ..Query::nearest(vector, limit)
+    };
+    collection.query(&query, &Fetch::payload_only()).unwrap()
 }
 
 fn queries() -> impl Iterator<Item = Vec<f32>> {
@@ -82,17 +76,15 @@ fn queries() -> impl Iterator<Item = Vec<f32>> {
 }
 
 fn answers(collection: &Collection) -> Vec<Vec<ScoredPoint>> {
-    queries()
-        .map(|query| collection.search(&search(&query, 10, false)).unwrap())
-        .collect()
+    queries().map(|query| search(collection, query, 10, false).0).collect()
 }
 
 /// How many of the nearest are found, among those below `known`: what is written meanwhile does not count.
 fn recall_of(collection: &Collection, known: u64) -> f64 {
     let (mut hits, mut wanted) = (0, 0);
     for query in queries() {
-        let found = collection.search(&search(&query, 10, false)).unwrap();
-        let mut truth = collection.search(&search(&query, 10, true)).unwrap();
+        let (found, _) = search(collection, query.clone(), 10, false);
+        let (mut truth, _) = search(collection, query, 10, true);
         truth.retain(|point| point.id < PointId::Num(known));
         hits += truth
             .iter()
@@ -112,7 +104,7 @@ fn placement(collection: &Collection) -> Placement {
 }
 
 fn plan(collection: &Collection) -> Plan {
-    collection.explain(&search(&vector(7), 10, false)).unwrap().1.plan
+    search(collection, vector(7), 10, false).1.plan
 }
 
 fn never() -> AtomicBool {
@@ -188,11 +180,11 @@ fn a_collection_that_outgrows_the_budget_moves_down_and_is_searched_and_written_
             put(&collection, first..first + BATCH);
             written.store(first + BATCH, Ordering::Relaxed);
             let newest = first + BATCH - 1;
-            let found = collection.search(&search(&vector(newest), 1, false)).unwrap();
+            let (found, _) = search(&collection, vector(newest), 1, false);
             assert_eq!(found[0].id, PointId::Num(newest), "put in and not found");
             let gone = PointId::Num(first);
             collection.apply(Operation::Delete(Selector::Ids(vec![gone]))).unwrap();
-            let found = collection.search(&search(&vector(first), 5, false)).unwrap();
+            let (found, _) = search(&collection, vector(first), 5, false);
             assert!(found.iter().all(|point| point.id != gone), "deleted and found");
             let now = placement(&collection);
             if seen.last() != Some(&now) {
@@ -267,7 +259,7 @@ fn each_placement_is_kept_over_a_restart_with_the_same_answers() {
         let collection = store.collection(&name("c")).unwrap();
         assert_eq!(placement(&collection), expected);
         assert_eq!(answers(&collection), answered);
-        let found = collection.search(&search(&vector(POINTS + 19), 1, false)).unwrap();
+        let (found, _) = search(&collection, vector(POINTS + 19), 1, false);
         assert_eq!(found[0].id, PointId::Num(POINTS + 19));
         let held = collection.vector_memory()[0].heap_bytes;
         assert!(held < budget, "{expected:?}: {held}");

@@ -6,11 +6,8 @@ use std::sync::atomic::AtomicBool;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use serde_json::{Value, json};
-use twofold_storage::{
-    Collection, Example, Fetch, NewPoint, Operation, Options, Plan, Query, Ranking, Search, Store, Target,
-};
-use twofold_types::api::{WithPayload, WithVector};
-use twofold_types::{CollectionConfig, Distance, PayloadSchemaType, VectorParams};
+use twofold_storage::{Collection, Explanation, Fetch, NewPoint, Operation, Options, Plan, Query, Store};
+use twofold_types::{CollectionConfig, Distance, PayloadSchemaType, ScoredPoint, VectorParams};
 
 use crate::support::{from_json, name, server};
 
@@ -34,18 +31,19 @@ fn fill(collection: &Collection, rng: &mut StdRng) -> Vec<Vec<f32>> {
     centres
 }
 
-fn search(query: &[f32], filter: &Value, limit: usize, exact: bool) -> Search {
-    Search {
-        target: Target::Vector(query.to_vec()),
-        using: None,
+fn search(
+    collection: &Collection,
+    vector: &[f32],
+    filter: &Value,
+    limit: usize,
+    exact: bool,
+) -> (Vec<ScoredPoint>, Explanation) {
+    let query = Query {
         filter: (!filter.is_null()).then(|| from_json(filter.clone())),
-        limit,
-        offset: 0,
-        score_threshold: None,
         exact,
-        ef: None,
-        fetch: Fetch::new(WithPayload::Bool(false), WithVector::Bool(false)).unwrap(),
-    }
+        ..Query::nearest(vector.to_vec(), limit)
+    };
+    collection.query(&query, &Fetch::id_only()).unwrap()
 }
 
 #[test]
@@ -74,8 +72,8 @@ fn recall_holds_for_filters_of_every_kind_and_size() {
             for limit in [10, 300] {
                 let (mut hits, mut wanted) = (0, 0);
                 for query in centres.iter().step_by(50) {
-                    let truth = collection.search(&search(query, filter, limit, true)).unwrap();
-                    let (found, explained) = collection.explain(&search(query, filter, limit, false)).unwrap();
+                    let (truth, _) = search(&collection, query, filter, limit, true);
+                    let (found, explained) = search(&collection, query, filter, limit, false);
                     assert_eq!(found.len(), truth.len(), "{distance:?} {filter}");
                     assert!(found.is_sorted_by(|a, b| match distance {
                         Distance::Euclid => a.score <= b.score,
@@ -121,13 +119,11 @@ fn a_search_of_what_is_indexed_leaves_out_what_no_index_has_taken_in() {
         collection.apply(Operation::Upsert(points.collect())).unwrap();
     };
     let best = |indexed_only: bool| {
-        let target = Example::Vector(vec![1.0, 0.0].into());
         let query = Query {
             indexed_only,
-            ..Query::by(Ranking::Nearest { target, mmr: None }, 1)
+            ..Query::nearest(vec![1.0, 0.0], 1)
         };
-        let fetch = Fetch::new(WithPayload::Bool(false), WithVector::Bool(false)).unwrap();
-        collection.query(&query, &fetch).unwrap().0[0].id
+        collection.query(&query, &Fetch::id_only()).unwrap().0[0].id
     };
     put(0..40);
     assert_eq!(best(true), 39.into());

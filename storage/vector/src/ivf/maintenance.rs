@@ -25,22 +25,26 @@ impl Ivf {
         }
         let entries = |index: &Self| index.lists.iter().map(|list| list.len()).sum::<usize>();
         let mean = entries(self) / self.lists.len();
-        let mut list = 0;
+        let (mut changed, mut list) = (false, 0);
         while list < self.lists.len() && !cancel() {
             if self.lists[list].len() > SPLIT_FACTOR * mean.max(16) {
-                self.split(arena, list);
+                changed |= self.split(arena, list);
             }
             list += 1;
         }
         for list in (0..self.lists.len()).rev() {
             if self.lists[list].len() < mean / DISSOLVE_FACTOR && self.lists.len() > 2 && !cancel() {
                 self.dissolve(arena, list);
+                changed = true;
             }
+        }
+        if changed {
+            self.centroid_codes = self.coded_centroids();
         }
     }
 
-    /// Cuts a list in two, and assigns the members of the lists around it anew.
-    fn split(&mut self, arena: &Arena, list: usize) {
+    /// Cuts a list in two, and assigns the members of the lists around it anew; says whether it could be cut.
+    fn split(&mut self, arena: &Arena, list: usize) -> bool {
         let members: Vec<u32> = self.lists[list].offsets().to_vec();
         let rows: Vec<Row<'_>> = members.iter().map(|&offset| self.row(arena, offset)).collect();
         let halves = Centroids::train(self.rotation.size(), 2, &rows, 1, &|| false);
@@ -48,7 +52,7 @@ impl Ivf {
         let right = sides.iter().filter(|&&side| side == 1).count();
         if halves.len() < 2 || right < members.len() / 16 || members.len() - right < members.len() / 16 {
             // What is all alike cannot be told apart; one long list of it is as good as two.
-            return;
+            return false;
         }
         let (old, _) = self.centroids.get(list);
         let mut neighbours: Vec<(f32, usize)> = (0..self.centroids.len())
@@ -68,6 +72,7 @@ impl Ivf {
         moving.sort_unstable();
         moving.dedup();
         self.place(arena, &moving, 1);
+        true
     }
 
     /// Gives the members of a list to the others.

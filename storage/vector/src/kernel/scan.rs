@@ -95,6 +95,16 @@ impl Passed {
     /// Takes those of a block that the mask names; there is room for a block.
     #[inline(always)]
     fn take(&mut self, block: usize, mut mask: u32, estimates: &[f32; BLOCK]) {
+        if mask == u32::from(u16::MAX) {
+            self.estimates[self.len..][..BLOCK].copy_from_slice(estimates);
+            let places = &mut self.places[self.len..][..BLOCK];
+            places
+                .iter_mut()
+                .zip((block * BLOCK) as u32..)
+                .for_each(|(place, number)| *place = number);
+            self.len += BLOCK;
+            return;
+        }
         while mask != 0 {
             let lane = mask.trailing_zeros() as usize;
             mask &= mask - 1;

@@ -1,47 +1,10 @@
-//! Searching one vector: the plan, and how it went.
+//! How candidates are found, and how that went.
 
 use std::time::{Duration, Instant};
 
-use twofold_types::{Filter, PointId, ScoredPoint};
 use twofold_vector::Effort;
 
-use crate::collection::Collection;
-use crate::error::Result;
 use crate::index::Estimate;
-use crate::query::{Example, Query, Ranking};
-use crate::view::Fetch;
-
-/// What a search looks for.
-#[derive(Debug, Clone)]
-pub enum Target {
-    /// The points nearest to this vector.
-    Vector(Vec<f32>),
-    /// The points nearest to this point, without it.
-    Point(PointId),
-}
-
-/// A search in one vector of a collection.
-#[derive(Debug, Clone)]
-pub struct Search {
-    /// What is looked for.
-    pub target: Target,
-    /// In which vector; the unnamed or only one when absent.
-    pub using: Option<String>,
-    /// Only points that match.
-    pub filter: Option<Filter>,
-    /// How many points are answered.
-    pub limit: usize,
-    /// How many of the nearest are skipped.
-    pub offset: usize,
-    /// Only points at least this near.
-    pub score_threshold: Option<f32>,
-    /// Compare every candidate in full precision.
-    pub exact: bool,
-    /// The accuracy knob of the index; 128 is its usual effort.
-    pub ef: Option<usize>,
-    /// What of the points is answered.
-    pub fetch: Fetch,
-}
 
 /// How candidates are found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -68,7 +31,7 @@ pub enum Plan {
     Formula,
 }
 
-/// How a search went.
+/// How a query went.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Explanation {
     /// How candidates were found.
@@ -133,31 +96,6 @@ impl Explanation {
             searching: filtered.elapsed(),
             ..self
         }
-    }
-}
-
-impl Collection {
-    /// The nearest points, nearest first. Every write that was acknowledged before is considered.
-    pub fn search(&self, search: &Search) -> Result<Vec<ScoredPoint>> {
-        self.explain(search).map(|(points, _)| points)
-    }
-
-    /// [`search`](Self::search), and how it went.
-    pub fn explain(&self, search: &Search) -> Result<(Vec<ScoredPoint>, Explanation)> {
-        let target = match &search.target {
-            Target::Vector(vector) => Example::Vector(vector.clone().into()),
-            Target::Point(id) => Example::Point(*id),
-        };
-        let query = Query {
-            using: search.using.clone(),
-            filter: search.filter.clone(),
-            score_threshold: search.score_threshold,
-            offset: search.offset,
-            exact: search.exact,
-            ef: search.ef,
-            ..Query::by(Ranking::Nearest { target, mmr: None }, search.limit)
-        };
-        self.query(&query, &search.fetch)
     }
 }
 
