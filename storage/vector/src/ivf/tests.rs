@@ -7,20 +7,25 @@ use crate::subset::Subset;
 /// Vectors around a few hundred centres, from the seed on always the same.
 struct Cloud {
     state: u64,
+    dimensions: usize,
     centres: Vec<Vec<f32>>,
 }
 
-const DIMENSIONS: usize = 48;
+/// So few that 1-bit codes are of expanded vectors, and so many that centroids have such codes.
+const DIMENSIONS: [usize; 2] = [48, 256];
 
 impl Cloud {
     fn new(seed: u64) -> Self {
+        Self::of(DIMENSIONS[0], seed)
+    }
+
+    fn of(dimensions: usize, seed: u64) -> Self {
         let mut cloud = Self {
             state: seed,
+            dimensions,
             centres: Vec::new(),
         };
-        cloud.centres = (0..300)
-            .map(|_| (0..DIMENSIONS).map(|_| cloud.normal()).collect())
-            .collect();
+        cloud.centres = (0..300).map(|_| cloud.normals()).collect();
         cloud
     }
 
@@ -36,9 +41,13 @@ impl Cloud {
         (0..6).map(|_| self.uniform() - 0.5).sum::<f32>() * 1.4
     }
 
+    fn normals(&mut self) -> Vec<f32> {
+        (0..self.dimensions).map(|_| self.normal()).collect()
+    }
+
     fn vector(&mut self) -> Vec<f32> {
         let centre = (self.uniform() * self.centres.len() as f32) as usize;
-        (0..DIMENSIONS)
+        (0..self.dimensions)
             .map(|i| self.centres[centre][i] + 0.6 * self.normal())
             .collect()
     }
@@ -46,7 +55,7 @@ impl Cloud {
     /// Moves all centres a step.
     fn drift(&mut self, step: f32) {
         for centre in 0..self.centres.len() {
-            for i in 0..DIMENSIONS {
+            for i in 0..self.dimensions {
                 self.centres[centre][i] += step * self.normal();
             }
         }
@@ -77,7 +86,7 @@ fn recall(index: &Ivf, arena: &Arena, queries: &[Vec<f32>], k: usize, mask: &Bit
 }
 
 fn filled(distance: Distance, count: u32, cloud: &mut Cloud) -> Arena {
-    let mut arena = Arena::new(DIMENSIONS, distance, true);
+    let mut arena = Arena::new(cloud.dimensions, distance, true);
     for offset in 0..count {
         let mut vector = cloud.vector();
         if distance == Distance::Cosine {
@@ -90,20 +99,25 @@ fn filled(distance: Distance, count: u32, cloud: &mut Cloud) -> Arena {
 
 #[test]
 fn recall_holds_for_every_distance_and_number_of_points() {
-    for distance in [Distance::Cosine, Distance::Dot, Distance::Euclid, Distance::Manhattan] {
-        let mut cloud = Cloud::new(7);
+    let distances = [Distance::Cosine, Distance::Dot, Distance::Euclid, Distance::Manhattan];
+    for (distance, dimensions) in distances
+        .into_iter()
+        .flat_map(|distance| DIMENSIONS.map(|n| (distance, n)))
+    {
+        let mut cloud = Cloud::of(dimensions, 7);
         let arena = filled(distance, 20_000, &mut cloud);
         let index = Ivf::build(&arena, 2, &|| false).unwrap();
         assert!(index.lists() > 100);
+        assert_eq!(index.centroid_codes.is_some(), dimensions == DIMENSIONS[1]);
         index.check(&arena).unwrap();
         let queries: Vec<_> = (0..30).map(|_| cloud.vector()).collect();
         for k in [1, 10, 100, 1000] {
             let recall = recall(&index, &arena, &queries, k, arena.present());
-            assert!(recall >= 0.95, "{distance:?} k {k}: {recall}");
+            assert!(recall >= 0.95, "{distance:?} of {dimensions}, k {k}: {recall}");
         }
         let every_tenth: Bitmap = (0..20_000).step_by(10).collect();
         let recall = recall(&index, &arena, &queries, 10, &every_tenth);
-        assert!(recall >= 0.95, "{distance:?} filtered: {recall}");
+        assert!(recall >= 0.95, "{distance:?} of {dimensions}, filtered: {recall}");
     }
 }
 
@@ -113,7 +127,7 @@ fn recall_holds_for_queries_and_filters_from_elsewhere() {
     let arena = filled(Distance::Euclid, 20_000, &mut cloud);
     let index = Ivf::build(&arena, 2, &|| false).unwrap();
     let elsewhere: Vec<Vec<f32>> = (0..20)
-        .map(|_| (0..DIMENSIONS).map(|_| 3.0 * cloud.normal() + 1.0).collect())
+        .map(|_| cloud.normals().iter().map(|x| 3.0 * x + 1.0).collect())
         .collect();
     let far = recall(&index, &arena, &elsewhere, 10, arena.present());
     assert!(far >= 0.95, "{far}");
@@ -247,28 +261,30 @@ fn recall_holds_when_every_point_is_replaced_again_and_again() {
 
 #[test]
 fn recall_holds_when_the_data_drifts_and_lists_follow() {
-    let mut cloud = Cloud::new(10);
-    let mut arena = filled(Distance::Euclid, 20_000, &mut cloud);
-    let mut index = Ivf::build(&arena, 2, &|| false).unwrap();
-    let trained = index.centroids.parts().0.to_vec();
-    for _ in 0..20 {
-        cloud.drift(1.0);
-        let mut changed = Bitmap::new();
-        for _ in 0..4_000 {
-            let offset = (cloud.uniform() * 20_000.0) as u32;
-            arena.set(offset, &cloud.vector());
-            changed.insert(offset);
+    for dimensions in DIMENSIONS {
+        let mut cloud = Cloud::of(dimensions, 10);
+        let mut arena = filled(Distance::Euclid, 20_000, &mut cloud);
+        let mut index = Ivf::build(&arena, 2, &|| false).unwrap();
+        let trained = index.centroids.parts().0.to_vec();
+        for _ in 0..20 {
+            cloud.drift(1.0);
+            let mut changed = Bitmap::new();
+            for _ in 0..4_000 {
+                let offset = (cloud.uniform() * 20_000.0) as u32;
+                arena.set(offset, &cloud.vector());
+                changed.insert(offset);
+            }
+            index = index.follow(&arena, &changed, 1, &|| false);
         }
-        index = index.follow(&arena, &changed, 1, &|| false);
+        index.check(&arena).unwrap();
+        assert!(index.centroids.parts().0 != trained, "no list was split or dissolved");
+        let longest = index.lists.iter().map(|list| list.len()).max().unwrap();
+        let mean = index.lists.iter().map(|list| list.len()).sum::<usize>() / index.lists.len();
+        assert!(longest < 3 * SPLIT_FACTOR * mean, "{longest} of {mean}");
+        let queries: Vec<_> = (0..50).map(|_| cloud.vector()).collect();
+        let recall = recall(&index, &arena, &queries, 10, arena.present());
+        assert!(recall >= 0.95, "of {dimensions}: {recall}");
     }
-    index.check(&arena).unwrap();
-    assert!(index.centroids.parts().0 != trained, "no list was split or dissolved");
-    let longest = index.lists.iter().map(|list| list.len()).max().unwrap();
-    let mean = index.lists.iter().map(|list| list.len()).sum::<usize>() / index.lists.len();
-    assert!(longest < 3 * SPLIT_FACTOR * mean, "{longest} of {mean}");
-    let queries: Vec<_> = (0..50).map(|_| cloud.vector()).collect();
-    let recall = recall(&index, &arena, &queries, 10, arena.present());
-    assert!(recall >= 0.95, "{recall}");
 }
 
 #[test]
