@@ -165,8 +165,9 @@ impl Ivf {
             (tenth, hundredth, 1.0)
         };
         let searched = from * (to / from).max(1.0).powf(decades - start);
-        // The number of lists grows about with the root of the limit.
-        searched * f64::from(effort.powi(2)) + k.saturating_sub(10) as f64 * WANTED
+        // What every search begins with is not less for fewer lists, whose number grows about with the root of the limit.
+        let start = f64::from(self.costs.gather[0]).min(searched);
+        start + (searched - start) * f64::from(effort.powi(2)) + k.saturating_sub(10) as f64 * WANTED
     }
 
     /// What comparing so many vectors one by one is expected to cost, in nanoseconds.
@@ -238,6 +239,25 @@ mod tests {
         let limits = wanted.map(|wanted| reach.limit(wanted));
         assert_eq!(limits, [1.0, 2.0, 2.0, 2.0, 4.0, 8.0, 80.0, 80.0, 160.0]);
         assert_eq!(Reach::EVERYTHING.limit(50.0), f32::INFINITY);
+    }
+
+    #[test]
+    fn a_search_costs_what_was_measured_and_never_less_than_its_start() {
+        let mut arena = Arena::new(2, twofold_types::Distance::Euclid, true);
+        (0..1_000).for_each(|offset| arena.set(offset, &[offset as f32, 1.0]));
+        let mut index = Ivf::build(&arena, 1, &|| false).unwrap();
+        index.costs = Costs {
+            search: [100.0, 200.0, 400.0],
+            gather: [50.0, 1.0],
+        };
+        let cost = |matching, k, effort| index.search_cost(matching, k, effort).round();
+        assert_eq!(
+            [1_000, 100, 10].map(|matching| cost(matching, 10, 1.0)),
+            [100.0, 200.0, 400.0]
+        );
+        assert_eq!([0.0, 0.5, 2.0].map(|effort| cost(100, 10, effort)), [50.0, 88.0, 650.0]);
+        assert_eq!(cost(100, 11, 0.0), 450.0);
+        assert_eq!(index.gather_cost(100), 150.0);
     }
 
     #[test]
