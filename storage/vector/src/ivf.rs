@@ -94,7 +94,8 @@ pub struct Ivf {
     /// The mean, in the space of 1-bit codes.
     pub(crate) origin: Arc<Vec<f32>>,
     pub(crate) centroids: Arc<Centroids>,
-    /// 1-bit codes of the centroids in their order, around the origin; none where they would not be smaller than byte codes.
+    /// 1-bit codes of the centroids in their order, around the origin; none of short vectors, whose byte codes are as soon compared, and of
+    /// a single list.
     pub(crate) centroid_codes: Option<Arc<List>>,
     pub(crate) lists: Vec<Arc<List>>,
     /// The mean squared distance of vectors from their centroids.
