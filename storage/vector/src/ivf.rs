@@ -6,6 +6,7 @@
 //! grow far beyond the others are split and their surroundings sorted anew, and lists that wither are dissolved (the idea of
 //! LIRE in SPFresh, Xu et al., 2023), so that the lists follow the data wherever it drifts.
 
+mod homes;
 mod maintenance;
 
 use std::borrow::Cow;
@@ -23,6 +24,7 @@ use crate::list::{Entry, List};
 use crate::rotation::Rotation;
 use crate::sketch::Sketches;
 use crate::subset::Subsets;
+use homes::{Home, Homes, NONE};
 
 /// Up to this many vectors one list is as fast as many.
 pub(crate) const FLAT_LIMIT: u64 = 16_384;
@@ -50,36 +52,6 @@ const SPILL_CANDIDATES: usize = 9;
 
 /// The fewest bits of a code.
 const CODE_BITS: usize = 256;
-
-/// No list.
-pub(crate) const NONE: u32 = u32::MAX;
-
-/// The lists that a vector is in.
-pub(crate) type Home = [u32; 2];
-
-/// The lists of every offset.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Homes {
-    chunks: Vec<Arc<[Home; Self::CHUNK]>>,
-}
-
-impl Homes {
-    const CHUNK: usize = 1024;
-
-    pub(crate) fn get(&self, offset: u32) -> Home {
-        let chunk = self.chunks.get(offset as usize / Self::CHUNK);
-        chunk.map_or([NONE; 2], |chunk| chunk[offset as usize % Self::CHUNK])
-    }
-
-    fn set(&mut self, offset: u32, home: Home) {
-        let chunk = offset as usize / Self::CHUNK;
-        if self.chunks.len() <= chunk {
-            self.chunks
-                .resize_with(chunk + 1, || Arc::new([[NONE; 2]; Self::CHUNK]));
-        }
-        Arc::make_mut(&mut self.chunks[chunk])[offset as usize % Self::CHUNK] = home;
-    }
-}
 
 /// An inverted-file index.
 #[derive(Debug, Clone)]
@@ -220,10 +192,9 @@ impl Ivf {
     /// Bytes on the heap.
     pub fn heap_bytes(&self) -> usize {
         let lists: usize = self.lists.iter().map(|list| list.heap_bytes()).sum();
-        let homes = self.homes.chunks.len() * Homes::CHUNK * size_of::<Home>();
         let sketches = self.sketches.as_ref().map_or(0, Sketches::heap_bytes);
         let codes = self.centroid_codes.as_ref().map_or(0, |codes| codes.heap_bytes());
-        lists + homes + sketches + self.centroids.heap_bytes() + codes + self.subsets.heap_bytes()
+        lists + self.homes.heap_bytes() + sketches + self.centroids.heap_bytes() + codes + self.subsets.heap_bytes()
     }
 
     /// How many lists it has.
